@@ -1,0 +1,95 @@
+/// TrainerContext: what modules, callbacks and loggers may ask of the Trainer that runs them, and
+/// tell it. It stands below the Trainer, so that none of them depends on the loops.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+class Callback;
+class Logger;
+class LightningModule;
+struct OptimizerConfig;
+
+enum class Stage { kFit, kValidate, kTest, kPredict };
+LIGHTNING_API std::string_view to_string(Stage stage);
+
+/// Values on the host, by name.
+using MetricMap = std::map<std::string, double, std::less<>>;
+
+class LIGHTNING_API TrainerContext {
+ public:
+  virtual ~TrainerContext();
+
+  // ---- where the run is
+  virtual Stage stage() const = 0;
+  /// In the sanity check before training.
+  virtual bool sanity_checking() const = 0;
+  /// In a validation pass (of fit or of validate()).
+  virtual bool validating() const = 0;
+  /// Completed optimizer steps.
+  virtual int64_t global_step() const = 0;
+  /// Completed epochs: the index of the epoch under way.
+  virtual int64_t current_epoch() const = 0;
+  /// Index of the batch under way in its loader.
+  virtual int64_t batch_idx() const = 0;
+  /// Samples (as given by Batch::batch_size) trained on so far by this rank.
+  virtual int64_t samples_seen() const = 0;
+  /// Training batches per epoch after limit_train_batches; nothing for a stream of unknown length.
+  virtual std::optional<int64_t> num_training_batches() const = 0;
+  /// Batches in the pass of `stage` under way, over all its loaders; nothing when unknown.
+  virtual std::optional<int64_t> num_evaluation_batches() const = 0;
+  virtual std::optional<int64_t> max_epochs() const = 0;
+  virtual std::optional<int64_t> max_steps() const = 0;
+  /// Optimizer steps of the whole fit, for schedules. Throws ConfigError when max_steps and the
+  /// length of the data or max_epochs are unknown.
+  virtual int64_t estimated_stepping_batches() = 0;
+
+  // ---- ranks
+  virtual int64_t global_rank() const = 0;
+  virtual int64_t local_rank() const = 0;
+  virtual int64_t node_rank() const = 0;
+  virtual int64_t world_size() const = 0;
+  bool is_global_zero() const { return global_rank() == 0; }
+  virtual at::Device device() const = 0;
+
+  // ---- parts
+  virtual LightningModule& lightning_module() = 0;
+  virtual std::vector<OptimizerConfig>& optimizers() = 0;
+  virtual const std::vector<std::shared_ptr<Callback>>& callbacks() const = 0;
+  virtual const std::vector<std::shared_ptr<Logger>>& loggers() const = 0;
+
+  // ---- metrics
+  /// The latest values of everything logged. Sync: waits for the device.
+  virtual const MetricMap& callback_metrics() = 0;
+  /// The latest values logged with prog_bar that have arrived on the host. No sync.
+  virtual const MetricMap& progress_bar_metrics() const = 0;
+
+  // ---- files
+  /// Folder of this run (resolved config, logs, checkpoints); the same on every rank.
+  virtual const std::filesystem::path& run_dir() const = 0;
+  virtual const std::filesystem::path& default_root_dir() const = 0;
+  /// Writes a checkpoint directory of the present state. Every rank must call it. Throws
+  /// CheckpointError; DataError when the state is non-finite (nothing is committed then).
+  virtual void save_checkpoint(const std::filesystem::path& path, bool weights_only = false) = 0;
+
+  // ---- control
+  /// Ends the fit after the present step (and validation), for this reason.
+  virtual void request_stop(std::string reason) = 0;
+  virtual bool should_stop() const = 0;
+  /// Prints a line on rank 0 without tearing the progress bar.
+  virtual void print(std::string_view line) = 0;
+};
+
+}  // namespace lightning

@@ -1,0 +1,79 @@
+/// Batch: what a DataLoader yields and a LightningModule's steps receive. A small ordered map from
+/// names to tensors, with positional access for plain (x, y) data.
+#pragma once
+
+#include <any>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+class LIGHTNING_API Batch {
+ public:
+  using Item = std::pair<std::string, at::Tensor>;
+
+  Batch() = default;
+  /// Batch({{"image", x}, {"label", y}}).
+  Batch(std::initializer_list<Item> items) : items_(items) {}
+
+  /// The tensor of that name; throws DataError that lists the names there are.
+  const at::Tensor& operator[](std::string_view name) const;
+  /// The tensor at a position (0 for x, 1 for y of (x, y) data); throws DataError beyond the end.
+  const at::Tensor& operator[](int64_t position) const;
+
+  /// Adds a tensor, or replaces the one of that name.
+  void set(std::string_view name, at::Tensor tensor);
+  bool contains(std::string_view name) const;
+  const std::vector<Item>& items() const { return items_; }
+  int64_t size() const { return static_cast<int64_t>(items_.size()); }
+  bool empty() const { return items_.empty(); }
+
+  /// Number of samples, as set by the collate: the weight of this batch in epoch means. Never
+  /// guessed from shapes; 0 means not set.
+  int64_t batch_size() const { return batch_size_; }
+  void set_batch_size(int64_t batch_size) { batch_size_ = batch_size; }
+
+  /// Index of the loader that yielded this batch, when there are several.
+  int64_t dataloader_idx() const { return dataloader_idx_; }
+  void set_dataloader_idx(int64_t index) { dataloader_idx_ = index; }
+
+  /// Anything that is not a tensor (strings, ids, ragged data); travels along untouched.
+  void set_payload(std::any payload) { payload_ = std::move(payload); }
+  bool has_payload() const { return payload_.has_value(); }
+  /// Throws DataError when there is no payload or it is of another type.
+  template <typename T>
+  const T& payload() const {
+    const T* value = std::any_cast<T>(&payload_);
+    if (value == nullptr) throw_wrong_payload(typeid(T));
+    return *value;
+  }
+
+  /// A copy with every tensor on `device` (tensors already there are shared, not copied).
+  /// Sync: with non_blocking and pinned tensors the host doesn't wait.
+  Batch to(at::Device device, bool non_blocking = false) const;
+  /// A copy with every floating-point tensor converted to `dtype`.
+  Batch to(at::ScalarType dtype) const;
+  /// A copy in pinned memory, from which copies to a GPU run asynchronously. Needs CUDA.
+  Batch pin_memory() const;
+
+ private:
+  [[noreturn]] void throw_wrong_payload(const std::type_info& asked) const;
+  template <typename F>
+  Batch transformed(F&& f) const;
+
+  std::vector<Item> items_;
+  std::any payload_;
+  int64_t batch_size_ = 0;
+  int64_t dataloader_idx_ = 0;
+};
+
+}  // namespace lightning

@@ -1,0 +1,94 @@
+/// DataLoader: batches from a data set, made by worker threads and delivered in order whatever the
+/// number of workers. Its state is (epoch, batches and samples consumed), so that a run resumes at
+/// the exact sample; what was prefetched and not delivered doesn't count.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <lightning/data/batch.h>
+#include <lightning/data/dataset.h>
+#include <lightning/data/sampler.h>
+#include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
+
+namespace lightning {
+
+struct DataLoaderOptions {
+  /// Samples per batch; >= 1.
+  int64_t batch_size = 1;
+  /// A new random order each epoch (when no sampler is given).
+  bool shuffle = false;
+  /// Leave out the last batch when it isn't full.
+  bool drop_last = false;
+  /// Threads that make batches ahead; 0 makes each batch in the calling thread.
+  int64_t num_workers = 0;
+  /// Batches made ahead per worker.
+  int64_t prefetch_factor = 2;
+  /// Put batches in pinned memory; none: when CUDA is used by the Trainer.
+  std::optional<bool> pin_memory = std::nullopt;
+  /// Seed of order and samples; none: the seed of seed_everything().
+  std::optional<uint64_t> seed = std::nullopt;
+};
+
+class LIGHTNING_API DataLoader {
+ public:
+  /// Order by options.shuffle.
+  DataLoader(std::shared_ptr<Dataset> dataset, DataLoaderOptions options);
+  /// Order by `sampler`; options.shuffle must be false.
+  DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<Sampler> sampler,
+             DataLoaderOptions options);
+  /// Batches by `sampler`; options.batch_size, shuffle and drop_last must be left alone.
+  DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSampler> sampler,
+             DataLoaderOptions options);
+  /// A stream. One worker thread at most reads it (num_workers above 1 is a ConfigError).
+  DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptions options);
+  ~DataLoader();
+  DataLoader(const DataLoader&) = delete;
+  DataLoader& operator=(const DataLoader&) = delete;
+
+  /// Batches in the epoch to come or under way; nothing for a stream of unknown length.
+  std::optional<int64_t> num_batches() const;
+  const DataLoaderOptions& options() const;
+
+  /// Starts `epoch` from its first batch and wakes the workers. What was under way is dropped.
+  void begin_epoch(int64_t epoch);
+  /// The next batch, or nothing at the epoch's end. Without begin_epoch() the first call starts
+  /// epoch 0. A worker's exception is thrown here, in the batch's place.
+  std::optional<Batch> next();
+  /// Whether no batch is left; may wait for a stream's next batch.
+  bool exhausted();
+
+  /// Position after the last delivered batch.
+  StateDict state_dict() const;
+  /// Continues exactly there, also with another batch size when the position allows it (a
+  /// CheckpointError when it lies inside a batch). Workers start at the next next().
+  void load_state_dict(const StateDict& state);
+
+  /// Called by the Trainer before the first epoch: pins unless the options say otherwise.
+  void set_default_pin_memory(bool pin);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One loader or several: what {train,val,test,predict}_dataloader() return.
+class LIGHTNING_API DataLoaders {
+ public:
+  DataLoaders() = default;
+  DataLoaders(std::shared_ptr<DataLoader> loader);  // NOLINT: implicit on purpose
+  DataLoaders(std::vector<std::shared_ptr<DataLoader>> loaders) : loaders_(std::move(loaders)) {}
+
+  bool empty() const { return loaders_.empty(); }
+  int64_t size() const { return static_cast<int64_t>(loaders_.size()); }
+  DataLoader& operator[](int64_t index) const { return *loaders_[static_cast<size_t>(index)]; }
+
+ private:
+  std::vector<std::shared_ptr<DataLoader>> loaders_;
+};
+
+}  // namespace lightning
