@@ -1,0 +1,51 @@
+# Finds LibTorch and gives the imported target `torch`. Used by this build and, installed beside
+# lightningConfig.cmake, by programs that link the library.
+#
+# LibTorch's package insists on a CUDA toolkit when LibTorch itself was built with CUDA, and then
+# turns on the CUDA language. Neither is needed to compile and link C++ against it: the CUDA
+# libraries are loaded by libtorch_cuda.so from its own folders. So the targets that its package
+# would make from a toolkit are made here first, and it takes them as they are. With a toolkit
+# they carry its headers and libraries (LIGHTNING_HAS_CUDA_TOOLKIT is then true).
+
+include_guard(GLOBAL)
+
+# A project that adds this one as a subfolder must see `torch` too.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL TRUE)
+
+find_package(Threads REQUIRED)
+find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND AND TARGET CUDA::cudart)
+  set(LIGHTNING_HAS_CUDA_TOOLKIT TRUE)
+else()
+  set(LIGHTNING_HAS_CUDA_TOOLKIT FALSE)
+endif()
+
+if(NOT TARGET torch)
+  if(NOT TARGET torch::cudart)
+    foreach(target
+            torch::cudart torch::nvtoolsext torch::nvtx3 torch::cudnn torch::cusparselt
+            torch::cudss torch::cufile caffe2::cuda caffe2::cublas caffe2::curand caffe2::cufft
+            caffe2::nvrtc)
+      if(NOT TARGET ${target})
+        add_library(${target} INTERFACE IMPORTED GLOBAL)
+      endif()
+    endforeach()
+    if(LIGHTNING_HAS_CUDA_TOOLKIT)
+      target_link_libraries(torch::cudart INTERFACE CUDA::cudart)
+    endif()
+  endif()
+
+  # Torch_DIR, CMAKE_PREFIX_PATH and the environment come first; the wheel that
+  # scripts/bootstrap.sh puts into .venv is the last place looked at.
+  file(GLOB lightning_wheel ${CMAKE_CURRENT_LIST_DIR}/../.venv/lib/python3*/site-packages/torch)
+  find_package(Torch 2.11 CONFIG QUIET PATHS ${LIGHTNING_TORCH_HINT} ${lightning_wheel})
+  if(NOT Torch_FOUND)
+    message(FATAL_ERROR
+      "lightning: LibTorch 2.11 or newer not found. HINT: run scripts/bootstrap.sh, or pass "
+      "-DTorch_DIR=<libtorch>/share/cmake/Torch or -DCMAKE_PREFIX_PATH=<libtorch>.")
+  endif()
+  message(STATUS "LibTorch ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}, CUDA toolkit: "
+                 "${LIGHTNING_HAS_CUDA_TOOLKIT}")
+endif()
+
+unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
