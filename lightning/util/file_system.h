@@ -1,0 +1,65 @@
+/// The seam between the library and the disk: everything that a checkpoint or a log writes goes
+/// through it, so that tests can inject full disks, failing renames and crashes between two calls.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+/// A file being written. Every call throws CheckpointError (path, reason, HINT) on failure.
+class LIGHTNING_API WritableFile {
+ public:
+  virtual ~WritableFile();
+  virtual void write(const void* data, size_t size_bytes) = 0;
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Data has reached the disk when it returns (fsync).
+  virtual void sync() = 0;
+  /// Must be called; the destructor closes without looking at errors.
+  virtual void close() = 0;
+};
+
+class LIGHTNING_API FileSystem {
+ public:
+  virtual ~FileSystem();
+
+  /// The real disk, unless a ScopedFileSystem is in force.
+  static FileSystem& current();
+
+  virtual std::unique_ptr<WritableFile> open_for_writing(const std::filesystem::path& path) = 0;
+  virtual std::unique_ptr<WritableFile> open_for_appending(const std::filesystem::path& path) = 0;
+  virtual void create_directories(const std::filesystem::path& path) = 0;
+  virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
+  /// Makes `link` point to `target` in one step, whether it was there or not.
+  virtual void replace_link(const std::filesystem::path& target,
+                            const std::filesystem::path& link) = 0;
+  virtual void remove_all(const std::filesystem::path& path) = 0;
+  virtual void resize_file(const std::filesystem::path& path, size_t size_bytes) = 0;
+  /// Directory entries made or renamed have reached the disk when it returns.
+  virtual void sync_directory(const std::filesystem::path& path) = 0;
+};
+
+/// Puts another file system in force while it lives (for tests; not thread-safe).
+class LIGHTNING_API ScopedFileSystem {
+ public:
+  explicit ScopedFileSystem(FileSystem& file_system);
+  ~ScopedFileSystem();
+  ScopedFileSystem(const ScopedFileSystem&) = delete;
+  ScopedFileSystem& operator=(const ScopedFileSystem&) = delete;
+
+ private:
+  FileSystem* previous_;
+};
+
+/// The whole file as text; throws DataError (path, reason) when it can't be read.
+LIGHTNING_API std::string read_file(const std::filesystem::path& path);
+/// Writes, syncs and renames a temporary file over `path`, so that it is never half written.
+LIGHTNING_API void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace lightning

@@ -1,0 +1,24 @@
+/// Messages for the user's terminal. Warnings appear once for each text; ranks other than 0 are
+/// silent unless asked. The progress bar registers itself as a sink, so that lines don't tear it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+LIGHTNING_API void log_info(std::string_view text);
+/// "warning: text", once for each text.
+LIGHTNING_API void log_warning(std::string_view text);
+
+/// Where finished lines go (default: stderr). Returns the previous sink. Thread-safe.
+using LogSink = std::function<void(std::string_view line)>;
+LIGHTNING_API LogSink set_log_sink(LogSink sink);
+
+/// Only rank 0 prints. Set once by the Trainer when ranks are known.
+LIGHTNING_API void set_log_rank(int rank);
+
+}  // namespace lightning
