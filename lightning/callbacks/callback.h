@@ -1,0 +1,77 @@
+/// Callback: code that looks on while a module is trained. Hooks have Lightning's names and order
+/// (docs/hooks.md); callbacks run before the module's own hook, in the order they were given,
+/// checkpoints last. Every rank runs every hook.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <string>
+
+#include <lightning/core/lightning_module.h>
+#include <lightning/core/trainer_context.h>
+#include <lightning/data/batch.h>
+#include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
+
+namespace lightning {
+
+class LIGHTNING_API Callback {
+ public:
+  virtual ~Callback();
+
+  virtual void setup(TrainerContext&, LightningModule&, Stage) {}
+  virtual void teardown(TrainerContext&, LightningModule&, Stage) {}
+  virtual void on_fit_start(TrainerContext&, LightningModule&) {}
+  virtual void on_fit_end(TrainerContext&, LightningModule&) {}
+  virtual void on_sanity_check_start(TrainerContext&, LightningModule&) {}
+  virtual void on_sanity_check_end(TrainerContext&, LightningModule&) {}
+  virtual void on_train_start(TrainerContext&, LightningModule&) {}
+  virtual void on_train_end(TrainerContext&, LightningModule&) {}
+  virtual void on_train_epoch_start(TrainerContext&, LightningModule&) {}
+  virtual void on_train_epoch_end(TrainerContext&, LightningModule&) {}
+  virtual void on_train_batch_start(TrainerContext&, LightningModule&, const Batch&, int64_t) {}
+  virtual void on_train_batch_end(TrainerContext&, LightningModule&, const StepOutput&,
+                                  const Batch&, int64_t) {}
+  virtual void on_validation_start(TrainerContext&, LightningModule&) {}
+  virtual void on_validation_end(TrainerContext&, LightningModule&) {}
+  virtual void on_validation_epoch_start(TrainerContext&, LightningModule&) {}
+  virtual void on_validation_epoch_end(TrainerContext&, LightningModule&) {}
+  virtual void on_validation_batch_start(TrainerContext&, LightningModule&, const Batch&, int64_t) {
+  }
+  virtual void on_validation_batch_end(TrainerContext&, LightningModule&, const Batch&, int64_t) {}
+  virtual void on_test_start(TrainerContext&, LightningModule&) {}
+  virtual void on_test_end(TrainerContext&, LightningModule&) {}
+  virtual void on_test_epoch_start(TrainerContext&, LightningModule&) {}
+  virtual void on_test_epoch_end(TrainerContext&, LightningModule&) {}
+  virtual void on_test_batch_start(TrainerContext&, LightningModule&, const Batch&, int64_t) {}
+  virtual void on_test_batch_end(TrainerContext&, LightningModule&, const Batch&, int64_t) {}
+  virtual void on_predict_start(TrainerContext&, LightningModule&) {}
+  virtual void on_predict_end(TrainerContext&, LightningModule&) {}
+  virtual void on_predict_epoch_start(TrainerContext&, LightningModule&) {}
+  virtual void on_predict_epoch_end(TrainerContext&, LightningModule&) {}
+  virtual void on_predict_batch_start(TrainerContext&, LightningModule&, const Batch&, int64_t) {}
+  virtual void on_predict_batch_end(TrainerContext&, LightningModule&, const Batch& /*outputs*/,
+                                    const Batch& /*batch*/, int64_t) {}
+  virtual void on_before_backward(TrainerContext&, LightningModule&, const at::Tensor& /*loss*/) {}
+  virtual void on_after_backward(TrainerContext&, LightningModule&) {}
+  virtual void on_before_zero_grad(TrainerContext&, LightningModule&, torch::optim::Optimizer&) {}
+  virtual void on_before_optimizer_step(TrainerContext&, LightningModule&,
+                                        torch::optim::Optimizer&) {}
+  virtual void on_exception(TrainerContext&, LightningModule&, const std::exception&) {}
+
+  // ---- checkpoints
+  /// Key of this callback's state in a checkpoint; must differ between callbacks of one run. Empty
+  /// (the default): no state is saved.
+  virtual std::string state_key() const { return {}; }
+  virtual StateDict state_dict() const { return {}; }
+  virtual void load_state_dict(const StateDict&) {}
+  /// Acts on metrics, so it runs after the module's own epoch-end hook (EarlyStopping).
+  virtual bool monitors() const { return false; }
+  /// Writes checkpoints, so it runs after all others and sees their final state.
+  virtual bool writes_checkpoints() const { return false; }
+  /// Called with the path of every checkpoint after it was committed.
+  virtual void on_checkpoint_committed(TrainerContext&, const std::filesystem::path&) {}
+};
+
+}  // namespace lightning

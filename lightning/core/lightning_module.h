@@ -1,0 +1,179 @@
+/// LightningModule: a torch::nn::Module that also says how it is trained. Subclass it, register
+/// layers as in any module, override the steps you need and hand it to a Trainer as a shared_ptr.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <torch/nn/module.h>
+
+#include <lightning/config/node.h>
+#include <lightning/config/options.h>
+#include <lightning/core/metric_log.h>
+#include <lightning/core/optimizer_config.h>
+#include <lightning/core/trainer_context.h>
+#include <lightning/data/batch.h>
+#include <lightning/data/data_loader.h>
+#include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
+
+namespace lightning {
+
+/// What training_step() returns.
+struct LIGHTNING_API StepOutput {
+  /// A scalar loss; the mean over the window's micro-batches is minimised.
+  StepOutput(at::Tensor loss_value) : loss(std::move(loss_value)) {}  // NOLINT: implicit on purpose
+  /// A scalar loss with its weight (samples, tokens): the weighted mean over all micro-batches of
+  /// the window is minimised exactly. All micro-batches of a window must then give a weight.
+  StepOutput(at::Tensor loss_value, at::Tensor loss_weight)
+      : loss(std::move(loss_value)), weight(std::move(loss_weight)) {}
+  StepOutput(at::Tensor loss_value, double loss_weight);
+  /// No backward for this batch; it counts as a batch all the same.
+  static StepOutput skip() { return StepOutput(at::Tensor()); }
+  bool is_skip() const { return !loss.defined(); }
+
+  at::Tensor loss;
+  at::Tensor weight;  // undefined: none
+};
+
+enum class GradientClipAlgorithm { kNorm, kValue };
+
+/// Hooks run in Lightning's order (docs/hooks.md); every rank runs each of them. Hooks of the data
+/// module with the same name are asked first where both exist.
+class LIGHTNING_API LightningModule : public torch::nn::Module {
+ public:
+  LightningModule();
+  ~LightningModule() override;
+
+  // ---- what a model is made of
+  /// The loss of one batch; autograd records it. Required for fit().
+  virtual StepOutput training_step(const Batch& batch, int64_t batch_idx);
+  /// Runs without gradients, in eval mode. Log what you want to see.
+  virtual void validation_step(const Batch& batch, int64_t batch_idx);
+  virtual void test_step(const Batch& batch, int64_t batch_idx);
+  /// The predictions for a batch; they go to the Trainer's prediction sink, in order.
+  virtual Batch predict_step(const Batch& batch, int64_t batch_idx);
+  /// Required for fit().
+  virtual OptimizerList configure_optimizers();
+  /// Callbacks that this model brings along; one of the same type given to the Trainer loses.
+  virtual std::vector<std::shared_ptr<Callback>> configure_callbacks() { return {}; }
+
+  // ---- data, when there is no data module
+  virtual void prepare_data() {}
+  virtual DataLoaders train_dataloader() { return {}; }
+  virtual DataLoaders val_dataloader() { return {}; }
+  virtual DataLoaders test_dataloader() { return {}; }
+  virtual DataLoaders predict_dataloader() { return {}; }
+  virtual Batch on_before_batch_transfer(Batch batch) { return batch; }
+  virtual Batch transfer_batch_to_device(Batch batch, at::Device device);
+  virtual Batch on_after_batch_transfer(Batch batch) { return batch; }
+
+  // ---- life of a run
+  virtual void setup(Stage /*stage*/) {}
+  virtual void configure_model() {}
+  virtual void teardown(Stage /*stage*/) {}
+  virtual void on_fit_start() {}
+  virtual void on_fit_end() {}
+  virtual void on_train_start() {}
+  virtual void on_train_end() {}
+  virtual void on_train_epoch_start() {}
+  virtual void on_train_epoch_end() {}
+  virtual void on_train_batch_start(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_train_batch_end(const StepOutput& /*output*/, const Batch& /*batch*/,
+                                  int64_t /*batch_idx*/) {}
+  virtual void on_validation_model_zero_grad();
+  virtual void on_validation_model_eval() { eval(); }
+  virtual void on_validation_model_train() { train(); }
+  virtual void on_validation_start() {}
+  virtual void on_validation_end() {}
+  virtual void on_validation_epoch_start() {}
+  virtual void on_validation_epoch_end() {}
+  virtual void on_validation_batch_start(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_validation_batch_end(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_test_model_eval() { eval(); }
+  virtual void on_test_model_train() { train(); }
+  virtual void on_test_start() {}
+  virtual void on_test_end() {}
+  virtual void on_test_epoch_start() {}
+  virtual void on_test_epoch_end() {}
+  virtual void on_test_batch_start(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_test_batch_end(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_predict_model_eval() { eval(); }
+  virtual void on_predict_start() {}
+  virtual void on_predict_end() {}
+  virtual void on_predict_epoch_start() {}
+  virtual void on_predict_epoch_end() {}
+  virtual void on_predict_batch_start(const Batch& /*batch*/, int64_t /*batch_idx*/) {}
+  virtual void on_predict_batch_end(const Batch& /*outputs*/, const Batch& /*batch*/,
+                                    int64_t /*batch_idx*/) {}
+
+  // ---- optimization
+  virtual void backward(const at::Tensor& loss);
+  virtual void on_before_zero_grad(torch::optim::Optimizer& /*optimizer*/) {}
+  virtual void on_before_backward(const at::Tensor& /*loss*/) {}
+  virtual void on_after_backward() {}
+  virtual void on_before_optimizer_step(torch::optim::Optimizer& /*optimizer*/) {}
+  virtual void optimizer_zero_grad(torch::optim::Optimizer& optimizer);
+  /// `step` runs training_step, backward, clipping and the optimizer; call it once.
+  virtual void optimizer_step(int64_t epoch, int64_t batch_idx, torch::optim::Optimizer& optimizer,
+                              const std::function<void()>& step);
+  virtual void configure_gradient_clipping(torch::optim::Optimizer& optimizer,
+                                           std::optional<double> gradient_clip_val,
+                                           GradientClipAlgorithm algorithm);
+  virtual void lr_scheduler_step(optim::LRScheduler& scheduler);
+
+  // ---- checkpoints
+  /// Entries of your own; they come back in on_load_checkpoint().
+  virtual void on_save_checkpoint(StateDict& /*state*/) {}
+  virtual void on_load_checkpoint(const StateDict& /*state*/) {}
+  /// Files that the model needs to be rebuilt from a checkpoint alone: name and content.
+  virtual std::vector<std::pair<std::string, std::string>> checkpoint_assets() { return {}; }
+
+  // ---- for use inside hooks
+  /// Records a metric; see LogOptions for the defaults. No host sync. Throws ConfigError outside
+  /// the hooks that may log.
+  void log(std::string_view name, const at::Tensor& value, const LogOptions& options = {});
+  void log(std::string_view name, double value, const LogOptions& options = {});
+  /// Prints on rank 0 without tearing the progress bar.
+  void print(std::string_view line);
+  /// Throws ConfigError when no Trainer runs this module.
+  TrainerContext& trainer() const;
+  bool has_trainer() const { return trainer_ != nullptr; }
+  int64_t current_epoch() const { return trainer().current_epoch(); }
+  int64_t global_step() const { return trainer().global_step(); }
+  /// Where the parameters are.
+  at::Device device() const;
+
+  // ---- options
+  /// Keeps the options (a struct with LIGHTNING_FIELDS) so that checkpoints hold them and
+  /// load_from_checkpoint() rebuilds the model.
+  template <typename Options>
+  void save_hyperparameters(const Options& options) {
+    hyperparameters_ = config::to_node(options);
+  }
+  const config::ConfigNode& hyperparameters() const { return hyperparameters_; }
+
+  /// Copies the hyperparameters once more after they were resolved from data; for the Trainer.
+  void attach(TrainerContext* trainer, MetricLog* metric_log);
+  /// Whether the base class's own training_step() body answered, that is: it isn't overridden.
+  bool base_body_ran() const { return base_body_ran_; }
+  void reset_base_body() { base_body_ran_ = false; }
+
+ protected:
+  /// Called by the base bodies of steps that a subclass may leave out.
+  void mark_base_body() { base_body_ran_ = true; }
+
+ private:
+  TrainerContext* trainer_ = nullptr;
+  MetricLog* metric_log_ = nullptr;
+  config::ConfigNode hyperparameters_;
+  bool base_body_ran_ = false;
+};
+
+}  // namespace lightning
