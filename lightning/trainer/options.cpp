@@ -1,0 +1,145 @@
+#include <lightning/trainer/options.h>
+
+#include <charconv>
+#include <cmath>
+
+#include <lightning/accelerators/accelerator.h>
+#include <lightning/util/error.h>
+
+namespace lightning {
+namespace {
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<double> parse_decimal(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+void require_at_least(int64_t value, int64_t least, std::string_view option, std::string_view hint) {
+  LIGHTNING_CHECK(value >= least, ConfigError, "Trainer: ", option, " is ", value,
+                  ", expected at least ", least, ". HINT: ", hint);
+}
+
+void validate(const TrainerOptions& o) {
+  require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
+  if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
+  if (o.min_epochs) require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
+  require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");
+  if (o.min_steps) require_at_least(*o.min_steps, 0, "min_steps", "leave it out for no minimum.");
+  if (o.check_val_every_n_epoch) {
+    require_at_least(*o.check_val_every_n_epoch, 1, "check_val_every_n_epoch",
+                     "use limit_val_batches: 0 for no validation.");
+  }
+  require_at_least(o.num_sanity_val_steps, -1, "num_sanity_val_steps", "use -1 for all batches.");
+  require_at_least(o.accumulate_grad_batches, 1, "accumulate_grad_batches",
+                   "use 1 to step after every batch.");
+  require_at_least(o.log_every_n_steps, 0, "log_every_n_steps", "use 0 for no step rows.");
+  require_at_least(o.fast_dev_run.batches(), 0, "fast_dev_run", "use true for one batch.");
+  LIGHTNING_CHECK(!o.gradient_clip_val || *o.gradient_clip_val > 0.0, ConfigError,
+                  "Trainer: gradient_clip_val is ", *o.gradient_clip_val,
+                  ", expected a positive number. HINT: use null for no clipping.");
+  LIGHTNING_CHECK(!o.max_time || o.max_time->count() > 0, ConfigError, "Trainer: max_time is ",
+                  o.max_time->count(), " s, expected a positive time. HINT: use null for no limit.");
+  o.limit_train_batches.validate("limit_train_batches");
+  o.limit_val_batches.validate("limit_val_batches");
+  o.limit_test_batches.validate("limit_test_batches");
+  o.limit_predict_batches.validate("limit_predict_batches");
+  o.val_check_interval.validate("val_check_interval");
+  LIGHTNING_CHECK(
+      o.check_val_every_n_epoch || o.val_check_interval.is_count(), ConfigError,
+      "Trainer: check_val_every_n_epoch is null and val_check_interval is ",
+      o.val_check_interval.to_text(),
+      ", expected a number of batches. HINT: set val_check_interval to an integer.");
+}
+
+/// Lightning's meaning of fast_dev_run: n batches of everything once, and nothing is written.
+void apply_fast_dev_run(TrainerOptions& o) {
+  const int64_t n = o.fast_dev_run.batches();
+  if (n == 0) return;
+  o.limit_train_batches = o.limit_val_batches = n;
+  o.limit_test_batches = o.limit_predict_batches = n;
+  o.max_epochs = 1;
+  o.max_steps = n;
+  o.num_sanity_val_steps = 0;
+  o.val_check_interval = 1.0;
+  o.check_val_every_n_epoch = 1;
+  o.enable_checkpointing = false;
+}
+
+}  // namespace
+
+std::optional<int64_t> BatchLimit::resolve(std::optional<int64_t> available,
+                                           std::string_view option) const {
+  if (is_count_) return available ? std::min(count_, *available) : count_;
+  if (available) {
+    return static_cast<int64_t>(std::floor(fraction_ * static_cast<double>(*available)));
+  }
+  if (fraction_ == 0.0) return 0;
+  LIGHTNING_CHECK(fraction_ == 1.0, ConfigError, "Trainer: ", option, " is ", to_text(),
+                  " and the data is a stream of unknown length, expected a number of batches. "
+                  "HINT: set ", option, " to an integer.");
+  return std::nullopt;
+}
+
+void BatchLimit::validate(std::string_view option) const {
+  const bool sound = is_count_ ? count_ >= 0 : fraction_ >= 0.0 && fraction_ <= 1.0;
+  LIGHTNING_CHECK(sound, ConfigError, "Trainer: ", option, " is ", to_text(),
+                  ", expected a share from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
+}
+
+BatchLimit BatchLimit::from_text(std::string_view text) {
+  if (const auto count = parse_integer(text)) return BatchLimit(*count);
+  if (const auto fraction = parse_decimal(text)) return BatchLimit(*fraction);
+  throw ConfigError("expected a share (0.5) or a number of batches (10)");
+}
+
+std::string BatchLimit::to_text() const {
+  if (is_count_) return std::to_string(count_);
+  std::string text = detail::concat(fraction_);
+  // The decimal point is what makes it a share.
+  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+}
+
+FastDevRun FastDevRun::from_text(std::string_view text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  if (const auto batches = parse_integer(text)) return static_cast<int>(*batches);
+  throw ConfigError("expected true, false or a number of batches");
+}
+
+std::string FastDevRun::to_text() const {
+  if (batches_ == 0) return "false";
+  return batches_ == 1 ? "true" : std::to_string(batches_);
+}
+
+ResolvedOptions resolve(const TrainerOptions& options) {
+  validate(options);
+  ResolvedOptions resolved;
+  resolved.user = options;
+  apply_fast_dev_run(resolved.user);
+  const TrainerOptions& user = resolved.user;
+
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices);
+  LIGHTNING_CHECK(accelerator.devices().size() == 1 && user.num_nodes == 1, ConfigError,
+                  "Trainer: devices is ", user.devices, " and num_nodes is ", user.num_nodes,
+                  ", expected one device on one machine. HINT: set devices: 1 and num_nodes: 1; "
+                  "training on several devices isn't there yet.");
+  resolved.device = accelerator.devices().front();
+  resolved.device_name = accelerator.name();
+  resolved.precision = Precision::effective_mode(user.precision, resolved.device);
+  resolved.max_steps = user.max_steps;
+  // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no epochs.
+  const bool unlimited = user.max_steps == -1 && !user.max_time;
+  resolved.max_epochs = user.max_epochs.value_or(unlimited ? 1000 : -1);
+  return resolved;
+}
+
+}  // namespace lightning
