@@ -136,8 +136,9 @@ def print_summary(report, most_common):
     for part in PARTS:
         words = report.word_counts[part] or [0]
         print(
-            f"{part}: {len(report.titles[part])} articles, {len(report.word_counts[part])} passages "
-            f"of {min(words)} to {max(words)} words, {report.answerable[part]} answerable and "
+            f"{part}: {len(report.titles[part])} articles, {len(report.word_counts[part])} "
+            f"passages of {min(words)} to {max(words)} words, "
+            f"{report.answerable[part]} answerable and "
             f"{report.unanswerable[part]} unanswerable questions"
         )
     total = sum(map(len, report.questions.values()))
