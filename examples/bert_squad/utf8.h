@@ -1,0 +1,43 @@
+// UTF-8 text seen as code points. SQuAD's answer_start and the tokenizer's offsets count code
+// points, not bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace bert_squad {
+
+/// One decoded code point; `size` is its length in bytes (1 to 4), 0 when the bytes are invalid.
+struct CodePoint {
+  char32_t value;
+  uint8_t size;
+};
+
+/// Reads the code point that begins at `text[0]`; `text` must not be empty. Overlong forms,
+/// surrogates, values above U+10FFFF and cut-off sequences are invalid. Never throws.
+CodePoint decode_code_point(std::string_view text);
+
+/// Writes `value` to `out` (room for 4 bytes) and returns the number of bytes. `value` must be a
+/// Unicode scalar value.
+size_t encode_code_point(char32_t value, char* out);
+
+/// Byte position of the first invalid sequence, or npos when all of `text` is valid UTF-8.
+size_t find_invalid_utf8(std::string_view text);
+
+/// Number of code points.
+/// Throws: DataError with the byte position if `text` is not valid UTF-8.
+int64_t code_point_count(std::string_view text);
+
+/// Byte index of the code point number `index`; an index equal to the count gives text.size().
+/// Throws: DataError if `text` is invalid UTF-8 before it, or `index` is out of range.
+size_t byte_index(std::string_view text, int64_t index);
+
+/// The code points [begin, end) as a view into `text`.
+/// Throws: DataError if `text` is invalid UTF-8, or the range does not lie in it.
+std::string_view substr_code_points(std::string_view text, int64_t begin, int64_t end);
+
+/// Throws the DataError of invalid UTF-8 at byte `position` of `text`.
+[[noreturn]] void throw_invalid_utf8(std::string_view text, size_t position);
+
+}  // namespace bert_squad
