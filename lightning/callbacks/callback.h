@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <filesystem>
 #include <string>
 
 #include <lightning/core/lightning_module.h>
@@ -70,8 +69,6 @@ class LIGHTNING_API Callback {
   virtual bool monitors() const { return false; }
   /// Writes checkpoints, so it runs after all others and sees their final state.
   virtual bool writes_checkpoints() const { return false; }
-  /// Called with the path of every checkpoint after it was committed.
-  virtual void on_checkpoint_committed(TrainerContext&, const std::filesystem::path&) {}
 };
 
 }  // namespace lightning

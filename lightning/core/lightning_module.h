@@ -159,7 +159,7 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   }
   const config::ConfigNode& hyperparameters() const { return hyperparameters_; }
 
-  /// Copies the hyperparameters once more after they were resolved from data; for the Trainer.
+  /// Set by the Trainer for the time of a run (nullptr: none).
   void attach(TrainerContext* trainer, MetricLog* metric_log);
   /// Whether the base class's own training_step() body answered, that is: it isn't overridden.
   bool base_body_ran() const { return base_body_ran_; }

@@ -37,11 +37,14 @@ struct LogOptions {
   std::optional<double> batch_size = std::nullopt;
 };
 
-/// Values of one row that still are on the device: values[i] belongs to names[i].
-struct DeviceRow {
-  std::vector<std::string> names;
-  std::vector<at::Tensor> values;  // 0-dim, detached
+/// A value of a row. What was logged from the CPU is a number at once; what was logged from another
+/// device stays there.
+struct LoggedValue {
+  std::string name;
+  double host = 0.0;
+  at::Tensor device;  // 0-dim; undefined: `host` holds the value
 };
+using LoggedRow = std::vector<LoggedValue>;
 
 class LIGHTNING_API MetricLog {
  public:
@@ -62,42 +65,53 @@ class LIGHTNING_API MetricLog {
   void record(std::string_view name, const at::Tensor& value, const LogOptions& options);
   void record(std::string_view name, double value, const LogOptions& options);
 
-  /// The newest on_step values that go to the loggers / to the bar. The names fork to `name_step`
-  /// and `name_epoch` when a value is logged at both levels.
-  DeviceRow step_row() const;
-  DeviceRow progress_bar_row() const;
-  /// Everything at its newest: step values and the reduced epoch values so far.
-  DeviceRow callback_row() const;
-  /// The reduced values of the epoch (those that go to loggers, or all).
-  DeviceRow epoch_row(bool only_logger) const;
-  /// Forgets the epoch's accumulators (names and options stay).
+  /// The on_step values recorded since the last take: a row for the loggers. The names fork to
+  /// `name_step` and `name_epoch` when a value is logged at both levels.
+  LoggedRow take_step_row();
+  /// The newest values logged with prog_bar.
+  LoggedRow progress_bar_row() const;
+  /// Everything at its newest, forked names also under the plain name.
+  LoggedRow callback_row() const;
+  /// The reduced values of the epoch that go to the loggers.
+  LoggedRow epoch_row() const;
+  /// Forgets the epoch's accumulators; the newest step values stay.
   void reset_epoch();
-  /// Forgets everything.
-  void clear();
   bool empty() const { return entries_.empty(); }
 
-  /// Accumulators and newest step values, for exact resume in the middle of an epoch.
+  /// Accumulators and newest values, for exact resume in the middle of an epoch.
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 
  private:
+  /// Numbers of the CPU are kept as doubles, values of a device as tensors there.
+  struct Value {
+    double host = 0.0;
+    at::Tensor device;
+    LoggedValue named(const std::string& name) const { return {name, host, device}; }
+  };
   struct Entry {
     std::string name;
-    LogOptions options;  // on_step and on_epoch resolved
-    at::Tensor step_value;
-    at::Tensor accumulated;  // sum of value * weight, sum, min or max
-    double weight = 0.0;     // sum of weights (mean)
-    double host_step_value = 0.0;   // values given as numbers stay numbers
-    bool is_host = false;
-    double host_accumulated = 0.0;
-    bool has_step = false;
-    bool has_epoch = false;
+    std::string step_name;
+    std::string epoch_name;
+    bool on_step = false;
+    bool on_epoch = false;
+    bool prog_bar = false;
+    bool logger = true;
+    ReduceFx reduce_fx = ReduceFx::kMean;
+    Value newest;
+    bool has_newest = false;
+    bool in_next_row = false;
+    Value accumulated;    // weighted sum (mean), sum, min or max
+    double weight = 0.0;  // 0: nothing accumulated
   };
   Entry& entry_for(std::string_view name, const LogOptions& options);
+  void record_value(std::string_view name, const Value& value, const LogOptions& options);
+  static void accumulate(Entry& entry, const Value& value, double weight);
+  static Value reduced(const Entry& entry);
 
   Scope scope_;
-  std::vector<Entry> entries_;  // few: found by a linear search from the last hit
-  size_t next_hit_ = 0;
+  std::vector<Entry> entries_;  // few, and logged in the same order each step
+  size_t expected_ = 0;         // where the search for the next name begins
 };
 
 }  // namespace lightning

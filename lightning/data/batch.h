@@ -49,6 +49,7 @@ class LIGHTNING_API Batch {
   /// Anything that is not a tensor (strings, ids, ragged data); travels along untouched.
   void set_payload(std::any payload) { payload_ = std::move(payload); }
   bool has_payload() const { return payload_.has_value(); }
+  const std::any& any_payload() const { return payload_; }
   /// Throws DataError when there is no payload or it is of another type.
   template <typename T>
   const T& payload() const {

@@ -82,11 +82,13 @@ class LIGHTNING_API TensorDataset : public Dataset {
   /// TensorDataset({{"x", x}, {"y", y}}), each of shape [N, ...].
   explicit TensorDataset(Batch tensors);
 
-  int64_t size() const override;
+  int64_t size() const override { return size_; }
+  Batch get(int64_t index, SampleContext& context) override;
   Batch get_batch(std::span<const int64_t> indices, std::span<SampleContext> contexts) override;
 
  private:
   Batch tensors_;
+  int64_t size_ = 0;
 };
 
 /// A part of a data set: the samples at `indices`.

@@ -47,7 +47,8 @@ class LIGHTNING_API RandomSampler : public Sampler {
 struct LengthGroupedSamplerOptions {
   uint64_t seed = 0;
   /// Samples that are shuffled, then sorted by length together; more of them mean less padding and
-  /// less randomness. In samples, so that the order doesn't depend on the batch size.
+  /// less randomness. In samples, so that the order doesn't depend on the batch size; rounded up to
+  /// whole runs of chunk_size.
   int64_t group_size = 800;
   /// Runs of this many neighbours by length stay together; the runs of the epoch are shuffled.
   /// Best a multiple of the global batch size.

@@ -1,0 +1,7 @@
+#include <lightning/callbacks/callback.h>
+
+namespace lightning {
+
+Callback::~Callback() = default;
+
+}  // namespace lightning

@@ -1,0 +1,111 @@
+#include <lightning/core/lightning_module.h>
+
+#include <ATen/Functions.h>
+#include <torch/optim/optimizer.h>
+
+#include <lightning/optim/grad_utils.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+
+StepOutput::StepOutput(at::Tensor loss_value, double loss_weight)
+    : loss(std::move(loss_value)), weight(at::scalar_tensor(loss_weight, at::kDouble)) {}
+
+LightningModule::LightningModule() = default;
+LightningModule::~LightningModule() = default;
+
+StepOutput LightningModule::training_step(const Batch&, int64_t) {
+  throw ConfigError(
+      "LightningModule: training_step() is not overridden, fit() needs it. HINT: return the loss "
+      "of the batch from it, and check the signature (const Batch&, int64_t).");
+}
+
+void LightningModule::validation_step(const Batch&, int64_t) { mark_base_body(); }
+
+void LightningModule::test_step(const Batch&, int64_t) {
+  throw ConfigError(
+      "LightningModule: test_step() is not overridden, test() needs it. HINT: log the metrics of "
+      "the batch in it, and check the signature (const Batch&, int64_t).");
+}
+
+Batch LightningModule::predict_step(const Batch&, int64_t) {
+  throw ConfigError(
+      "LightningModule: predict_step() is not overridden, predict() needs it. HINT: return the "
+      "predictions as a Batch, and check the signature (const Batch&, int64_t).");
+}
+
+OptimizerList LightningModule::configure_optimizers() { return {}; }
+
+Batch LightningModule::transfer_batch_to_device(Batch batch, at::Device device) {
+  // Only copies out of pinned memory really run behind the host's back; others are waited for.
+  return batch.to(device, /*non_blocking=*/true);
+}
+
+void LightningModule::on_validation_model_zero_grad() { zero_grad(/*set_to_none=*/true); }
+
+void LightningModule::backward(const at::Tensor& loss) { loss.backward(); }
+
+void LightningModule::optimizer_zero_grad(torch::optim::Optimizer& optimizer) {
+  optimizer.zero_grad(/*set_to_none=*/true);
+}
+
+void LightningModule::optimizer_step(int64_t, int64_t, torch::optim::Optimizer&,
+                                     const std::function<void()>& step) {
+  step();
+}
+
+void LightningModule::configure_gradient_clipping(torch::optim::Optimizer& optimizer,
+                                                  std::optional<double> gradient_clip_val,
+                                                  GradientClipAlgorithm algorithm) {
+  if (!gradient_clip_val) return;
+  std::vector<at::Tensor> parameters;
+  for (const auto& group : optimizer.param_groups()) {
+    parameters.insert(parameters.end(), group.params().begin(), group.params().end());
+  }
+  if (algorithm == GradientClipAlgorithm::kNorm) {
+    optim::clip_grad_norm_(parameters, *gradient_clip_val);
+  } else {
+    optim::clip_grad_value_(parameters, *gradient_clip_val);
+  }
+}
+
+void LightningModule::lr_scheduler_step(optim::LRScheduler& scheduler) { scheduler.step(); }
+
+void LightningModule::log(std::string_view name, const at::Tensor& value,
+                          const LogOptions& options) {
+  if (metric_log_ != nullptr) {
+    metric_log_->record(name, value, options);
+  } else {
+    log_warning("LightningModule: log() was called without a Trainer; nothing is recorded.");
+  }
+}
+
+void LightningModule::log(std::string_view name, double value, const LogOptions& options) {
+  if (metric_log_ != nullptr) {
+    metric_log_->record(name, value, options);
+  } else {
+    log_warning("LightningModule: log() was called without a Trainer; nothing is recorded.");
+  }
+}
+
+void LightningModule::print(std::string_view line) { trainer().print(line); }
+
+TrainerContext& LightningModule::trainer() const {
+  LIGHTNING_CHECK(trainer_ != nullptr, ConfigError,
+                  "LightningModule: no Trainer runs this module, trainer() needs one. HINT: call "
+                  "it inside hooks only, or ask has_trainer() first.");
+  return *trainer_;
+}
+
+at::Device LightningModule::device() const {
+  const auto all = parameters();
+  return all.empty() ? at::Device(at::kCPU) : all.front().device();
+}
+
+void LightningModule::attach(TrainerContext* trainer, MetricLog* metric_log) {
+  trainer_ = trainer;
+  metric_log_ = metric_log;
+}
+
+}  // namespace lightning

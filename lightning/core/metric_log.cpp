@@ -1,0 +1,273 @@
+#include <lightning/core/metric_log.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Functions.h>
+
+#include <lightning/util/error.h>
+
+namespace lightning {
+namespace {
+
+std::string_view to_text(ReduceFx fx) {
+  switch (fx) {
+    case ReduceFx::kMean:
+      return "mean";
+    case ReduceFx::kSum:
+      return "sum";
+    case ReduceFx::kMin:
+      return "min";
+    case ReduceFx::kMax:
+      return "max";
+  }
+  return "";
+}
+
+}  // namespace
+
+void MetricLog::record(std::string_view name, const at::Tensor& value, const LogOptions& options) {
+  LIGHTNING_CHECK(value.defined() && value.numel() == 1, ConfigError, "log: \"", name, "\" is ",
+                  value.defined() ? detail::concat("a tensor of shape ", value.sizes())
+                                  : std::string("an undefined tensor"),
+                  ", expected one element. HINT: log its mean or its sum.");
+  // A CPU value is ready: reading it waits for nothing.
+  if (value.is_cpu()) {
+    record_value(name, Value{value.item<double>(), {}}, options);
+  } else {
+    record_value(name, Value{0.0, value.detach().reshape({}).to(at::kDouble)}, options);
+  }
+}
+
+void MetricLog::record(std::string_view name, double value, const LogOptions& options) {
+  record_value(name, Value{value, {}}, options);
+}
+
+void MetricLog::record_value(std::string_view name, const Value& value,
+                             const LogOptions& options) {
+  LIGHTNING_CHECK(scope_.allowed, ConfigError, "log: \"", name, "\" was logged in ", scope_.hook,
+                  ", where nothing can be logged. HINT: log in a step, a batch or an epoch hook "
+                  "(docs/hooks.md lists them).");
+  Entry& entry = entry_for(name, options);
+  entry.newest = value;
+  entry.has_newest = true;
+  entry.in_next_row = entry.on_step && entry.logger;
+  if (entry.on_epoch) accumulate(entry, value, options.batch_size.value_or(scope_.batch_size));
+}
+
+MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options) {
+  const bool suffixed = scope_.dataloader_idx >= 0 && options.add_dataloader_idx;
+  const std::string full_name =
+      suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx) : std::string(name);
+  const bool on_step = options.on_step.value_or(scope_.on_step);
+  const bool on_epoch = options.on_epoch.value_or(scope_.on_epoch);
+
+  for (size_t tried = 0; tried < entries_.size(); ++tried) {
+    const size_t i = (expected_ + tried) % entries_.size();
+    Entry& entry = entries_[i];
+    if (entry.name != full_name) continue;
+    expected_ = i + 1;
+    LIGHTNING_CHECK(entry.on_step == on_step && entry.on_epoch == on_epoch &&
+                        entry.reduce_fx == options.reduce_fx,
+                    ConfigError, "log: \"", full_name, "\" was logged with on_step ", entry.on_step,
+                    ", on_epoch ", entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
+                    " before and with on_step ", on_step, ", on_epoch ", on_epoch, ", reduce_fx ",
+                    to_text(options.reduce_fx), " in ", scope_.hook,
+                    ", expected the same options. HINT: use another name for the other value.");
+    return entry;
+  }
+  Entry entry;
+  entry.name = full_name;
+  const bool forked = on_step && on_epoch;
+  entry.step_name = forked ? full_name + "_step" : full_name;
+  entry.epoch_name = forked ? full_name + "_epoch" : full_name;
+  entry.on_step = on_step;
+  entry.on_epoch = on_epoch;
+  entry.prog_bar = options.prog_bar;
+  entry.logger = options.logger;
+  entry.reduce_fx = options.reduce_fx;
+  entries_.push_back(std::move(entry));
+  expected_ = 0;
+  return entries_.back();
+}
+
+void MetricLog::accumulate(Entry& entry, const Value& value, double weight) {
+  const bool first = entry.weight == 0.0;
+  entry.weight += weight;
+  const bool on_device = value.device.defined() || entry.accumulated.device.defined();
+  if (on_device) {
+    const auto as_tensor = [&](const Value& v) {
+      return v.device.defined()
+                 ? v.device
+                 : at::full({}, v.host, (value.device.defined() ? value : entry.accumulated)
+                                            .device.options());
+    };
+    const at::Tensor x = as_tensor(value);
+    at::Tensor& sum = entry.accumulated.device;
+    if (!first && !sum.defined()) sum = as_tensor(entry.accumulated);
+    switch (entry.reduce_fx) {
+      case ReduceFx::kMean:
+        sum = first ? x * weight : sum + x * weight;
+        break;
+      case ReduceFx::kSum:
+        sum = first ? x : sum + x;
+        break;
+      case ReduceFx::kMin:
+        sum = first ? x : at::minimum(sum, x);
+        break;
+      case ReduceFx::kMax:
+        sum = first ? x : at::maximum(sum, x);
+        break;
+    }
+    return;
+  }
+  double& sum = entry.accumulated.host;
+  switch (entry.reduce_fx) {
+    case ReduceFx::kMean:
+      sum = first ? value.host * weight : sum + value.host * weight;
+      break;
+    case ReduceFx::kSum:
+      sum = first ? value.host : sum + value.host;
+      break;
+    case ReduceFx::kMin:
+      sum = first ? value.host : std::fmin(sum, value.host);
+      break;
+    case ReduceFx::kMax:
+      sum = first ? value.host : std::fmax(sum, value.host);
+      break;
+  }
+}
+
+MetricLog::Value MetricLog::reduced(const Entry& entry) {
+  Value value = entry.accumulated;
+  if (entry.reduce_fx == ReduceFx::kMean) {
+    if (value.device.defined()) {
+      value.device = value.device / entry.weight;
+    } else {
+      value.host /= entry.weight;
+    }
+  }
+  return value;
+}
+
+LoggedRow MetricLog::take_step_row() {
+  LoggedRow row;
+  for (Entry& entry : entries_) {
+    if (!entry.in_next_row) continue;
+    row.push_back(entry.newest.named(entry.step_name));
+    entry.in_next_row = false;
+  }
+  return row;
+}
+
+LoggedRow MetricLog::progress_bar_row() const {
+  LoggedRow row;
+  for (const Entry& entry : entries_) {
+    if (!entry.prog_bar || !entry.has_newest) continue;
+    if (entry.on_step) {
+      row.push_back(entry.newest.named(entry.step_name));
+    } else if (entry.weight > 0.0) {
+      row.push_back(reduced(entry).named(entry.epoch_name));
+    }
+  }
+  return row;
+}
+
+LoggedRow MetricLog::callback_row() const {
+  LoggedRow row;
+  for (const Entry& entry : entries_) {
+    const bool forked = entry.on_step && entry.on_epoch;
+    if (entry.on_step && entry.has_newest) {
+      row.push_back(entry.newest.named(entry.step_name));
+      if (forked) row.push_back(entry.newest.named(entry.name));
+    }
+    if (entry.on_epoch && entry.weight > 0.0) {
+      const Value value = reduced(entry);
+      row.push_back(value.named(entry.epoch_name));
+      if (forked) row.push_back(value.named(entry.name));
+    }
+  }
+  return row;
+}
+
+LoggedRow MetricLog::epoch_row() const {
+  LoggedRow row;
+  for (const Entry& entry : entries_) {
+    if (entry.on_epoch && entry.logger && entry.weight > 0.0) {
+      row.push_back(reduced(entry).named(entry.epoch_name));
+    }
+  }
+  return row;
+}
+
+void MetricLog::reset_epoch() {
+  for (Entry& entry : entries_) {
+    entry.accumulated = {};
+    entry.weight = 0.0;
+  }
+}
+
+StateDict MetricLog::state_dict() const {
+  StateDict state;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    names.push_back(entry.name);
+    StateDict one;
+    one.set("on_step", entry.on_step);
+    one.set("on_epoch", entry.on_epoch);
+    one.set("prog_bar", entry.prog_bar);
+    one.set("logger", entry.logger);
+    one.set("reduce_fx", static_cast<int64_t>(entry.reduce_fx));
+    one.set("has_newest", entry.has_newest);
+    one.set("in_next_row", entry.in_next_row);
+    one.set("weight", entry.weight);
+    const auto set_value = [&](const char* name, const Value& value) {
+      if (value.device.defined()) {
+        one.set(name, value.device);
+      } else {
+        one.set(name, value.host);
+      }
+    };
+    set_value("newest", entry.newest);
+    set_value("accumulated", entry.accumulated);
+    state.set(std::to_string(i), one);
+  }
+  state.set("names", std::move(names));
+  return state;
+}
+
+void MetricLog::load_state_dict(const StateDict& state) {
+  entries_.clear();
+  const auto& names = state.get<std::vector<std::string>>("names");
+  for (size_t i = 0; i < names.size(); ++i) {
+    const StateDict one = state.nested(std::to_string(i));
+    Entry entry;
+    entry.name = names[i];
+    entry.on_step = one.get<bool>("on_step");
+    entry.on_epoch = one.get<bool>("on_epoch");
+    const bool forked = entry.on_step && entry.on_epoch;
+    entry.step_name = forked ? entry.name + "_step" : entry.name;
+    entry.epoch_name = forked ? entry.name + "_epoch" : entry.name;
+    entry.prog_bar = one.get<bool>("prog_bar");
+    entry.logger = one.get<bool>("logger");
+    entry.reduce_fx = static_cast<ReduceFx>(one.get<int64_t>("reduce_fx"));
+    entry.has_newest = one.get<bool>("has_newest");
+    entry.in_next_row = one.get<bool>("in_next_row");
+    entry.weight = one.get<double>("weight");
+    const auto get_value = [&](const char* name) {
+      for (const auto& [key, value] : one.entries()) {
+        if (key == name && std::holds_alternative<at::Tensor>(value)) {
+          return Value{0.0, std::get<at::Tensor>(value)};
+        }
+      }
+      return Value{one.get<double>(name), {}};
+    };
+    entry.newest = get_value("newest");
+    entry.accumulated = get_value("accumulated");
+    entries_.push_back(std::move(entry));
+  }
+  expected_ = 0;
+}
+
+}  // namespace lightning
