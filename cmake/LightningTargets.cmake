@@ -39,7 +39,8 @@ endfunction()
 
 # The one precompiled header. Its compilation takes half a minute and 700 MB: all targets share it.
 add_library(lightning_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-target_link_libraries(lightning_pch PRIVATE lightning_third_party torch)
+# Not lightning_third_party: a macro defined here would have to be defined for every target.
+target_link_libraries(lightning_pch PRIVATE torch)
 lightning_common_options(lightning_pch)
 set_target_properties(lightning_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 target_precompile_headers(lightning_pch PRIVATE

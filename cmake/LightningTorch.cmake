@@ -38,11 +38,19 @@ if(NOT TARGET torch)
   # Torch_DIR, CMAKE_PREFIX_PATH and the environment come first; the wheel that
   # scripts/bootstrap.sh puts into .venv is the last place looked at.
   file(GLOB lightning_wheel ${CMAKE_CURRENT_LIST_DIR}/../.venv/lib/python3*/site-packages/torch)
+  # Its warnings are about static libraries that a shared LibTorch doesn't have.
+  set(lightning_log_level ${CMAKE_MESSAGE_LOG_LEVEL})
+  set(CMAKE_MESSAGE_LOG_LEVEL ERROR)
   find_package(Torch 2.11 CONFIG QUIET PATHS ${LIGHTNING_TORCH_HINT} ${lightning_wheel})
+  set(CMAKE_MESSAGE_LOG_LEVEL ${lightning_log_level})
   if(NOT Torch_FOUND)
     message(FATAL_ERROR
       "lightning: LibTorch 2.11 or newer not found. HINT: run scripts/bootstrap.sh, or pass "
       "-DTorch_DIR=<libtorch>/share/cmake/Torch or -DCMAKE_PREFIX_PATH=<libtorch>.")
+  endif()
+  if(TARGET caffe2::mkl)
+    # Relative to the machine that LibTorch was built on.
+    set_target_properties(caffe2::mkl PROPERTIES INTERFACE_LINK_DIRECTORIES "")
   endif()
   message(STATUS "LibTorch ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}, CUDA toolkit: "
                  "${LIGHTNING_HAS_CUDA_TOOLKIT}")
