@@ -68,6 +68,26 @@ def only_answerable(articles):
     return result
 
 
+def spread_subset(articles, count):
+    """About count answerable questions, evenly spread over the file, as articles."""
+    total = sum(len(p["qas"]) for a in only_answerable(articles) for p in a["paragraphs"])
+    kept, seen, result = 0, 0, []
+    for article in only_answerable(articles):
+        paragraphs = []
+        for paragraph in article["paragraphs"]:
+            qas = []
+            for qa in paragraph["qas"]:
+                seen += 1
+                if seen * count // total > kept:
+                    qas.append(qa)
+                    kept += 1
+            if qas:
+                paragraphs.append({"qas": qas, "context": paragraph["context"]})
+        if paragraphs:
+            result.append({"title": article["title"], "paragraphs": paragraphs})
+    return result
+
+
 def write_squad(path, articles):
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"version": "v2.0", "data": articles}, file, ensure_ascii=False)
@@ -120,18 +140,52 @@ def question_first_features(questions, tokenizer, max_seq_length, doc_stride, la
     return features
 
 
-def length_grouped_batches(lengths, batch_size, seed, epoch, group_batches=50):
-    """Index lists: shuffle, cut in groups, sort each group by length, cut in batches, shuffle these.
+def repaired_start(context, text, start):
+    """answer_start, or the place one or two characters before it where the text really is."""
+    for shift in (0, 1, 2):
+        if shift <= start and context[start - shift : start - shift + len(text)] == text:
+            return start - shift
+    return start
 
-    group_batches is the number of batches in one group. The last batch may be short.
+
+def context_first_features(questions, tokenizer, max_seq_length):
+    """The seed's own way: one example per answer, (context, question), the longest part cut.
+
+    An answer that was cut off is labelled with the place past the end.
+    """
+    tokenizer.enable_truncation(max_seq_length, strategy="longest_first")
+    features = []
+    for index, question in enumerate(questions):
+        encoding = tokenizer.encode(question.context, question.question)
+        offsets = [
+            offset if sequence == 0 else None
+            for offset, sequence in zip(encoding.offsets, encoding.sequence_ids)
+        ]
+        for text, start in question.answers:
+            start = repaired_start(question.context, text, start)
+            span = answer_tokens(offsets, start, start + len(text))
+            begin, end = span or (max_seq_length, max_seq_length)
+            features.append(Feature(index, encoding.ids, encoding.type_ids, offsets, begin, end))
+    return features
+
+
+def length_grouped_batches(lengths, batch_size, seed, epoch, group_size=800, chunk_size=16):
+    """Index lists of one epoch.
+
+    The rule: shuffle; cut in groups of group_size; sort each group by length; cut the result in
+    chunks of chunk_size; shuffle the chunks, a short one last; cut that order in batches.
     """
     generator = numpy.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
-    batches = []
-    for begin in range(0, len(order), group_batches * batch_size):
-        group = sorted(order[begin : begin + group_batches * batch_size], key=lambda i: -lengths[i])
-        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
-    return [[int(i) for i in batches[b]] for b in generator.permutation(len(batches))]
+    chunks = []
+    for begin in range(0, len(order), group_size):
+        group = sorted(order[begin : begin + group_size], key=lambda i: lengths[i])
+        chunks += [group[i : i + chunk_size] for i in range(0, len(group), chunk_size)]
+    full = [chunk for chunk in chunks if len(chunk) == chunk_size]
+    short = [chunk for chunk in chunks if len(chunk) < chunk_size]
+    shuffled = [full[i] for i in generator.permutation(len(full))] + short
+    flat = [int(i) for chunk in shuffled for i in chunk]
+    return [flat[i : i + batch_size] for i in range(0, len(flat), batch_size)]
 
 
 def collate(features, pad_id=0, pad_to=None):
