@@ -20,8 +20,8 @@ const at::Tensor& Batch::operator[](std::string_view name) const {
   for (const auto& [key, tensor] : items_) {
     if (key == name) return tensor;
   }
-  throw DataError(detail::concat("Batch: no tensor \"", name, "\". Available: ", names_of(items_),
-                                 "."));
+  throw DataError(
+      detail::concat("Batch: no tensor \"", name, "\". Available: ", names_of(items_), "."));
 }
 
 const at::Tensor& Batch::operator[](int64_t position) const {
@@ -61,7 +61,9 @@ Batch Batch::transformed(F&& f) const {
 }
 
 Batch Batch::to(at::Device device, bool non_blocking) const {
-  return transformed([&](const at::Tensor& tensor) { return tensor.to(device, tensor.scalar_type(), non_blocking); });
+  return transformed([&](const at::Tensor& tensor) {
+    return tensor.to(device, tensor.scalar_type(), non_blocking);
+  });
 }
 
 Batch Batch::to(at::ScalarType dtype) const {
@@ -71,9 +73,8 @@ Batch Batch::to(at::ScalarType dtype) const {
 }
 
 Batch Batch::pin_memory() const {
-  return transformed([](const at::Tensor& tensor) {
-    return tensor.is_cpu() ? tensor.pin_memory() : tensor;
-  });
+  return transformed(
+      [](const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.pin_memory() : tensor; });
 }
 
 void Batch::throw_wrong_payload(const std::type_info& asked) const {

@@ -26,7 +26,8 @@ at::Tensor stack_samples(const std::vector<Batch>& samples, size_t position) {
                     " of the batch is undefined.");
     LIGHTNING_CHECK(tensor.sizes() == first.sizes(), DataError, "collate: tensor \"", name,
                     "\" has shape ", tensor.sizes(), " in sample ", i, " of the batch but ",
-                    first.sizes(), " in sample 0, equal shapes were expected. HINT: pad in "
+                    first.sizes(),
+                    " in sample 0, equal shapes were expected. HINT: pad in "
                     "Dataset::get_batch().");
     LIGHTNING_CHECK(tensor.scalar_type() == first.scalar_type(), DataError, "collate: tensor \"",
                     name, "\" is ", tensor.scalar_type(), " in sample ", i, " of the batch but ",

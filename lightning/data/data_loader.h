@@ -1,6 +1,6 @@
 /// DataLoader: batches from a data set, made by worker threads and delivered in order whatever the
-/// number of workers. Its state is (epoch, batches and samples consumed), so that a run resumes at
-/// the exact sample; what was prefetched and not delivered doesn't count.
+/// number of workers. Its state is (seed, epoch, samples consumed), so that a run resumes at the
+/// exact sample; what was prefetched and not delivered doesn't count.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +28,10 @@ struct DataLoaderOptions {
   int64_t num_workers = 0;
   /// Batches made ahead per worker.
   int64_t prefetch_factor = 2;
-  /// Put batches in pinned memory; none: when CUDA is used by the Trainer.
+  /// Put batches in pinned memory (nothing happens on a machine without CUDA); none: when CUDA is
+  /// used by the Trainer.
   std::optional<bool> pin_memory = std::nullopt;
-  /// Seed of order and samples; none: the seed of seed_everything().
+  /// Seed of order and samples; none: the seed of seed_everything() when the first epoch begins.
   std::optional<uint64_t> seed = std::nullopt;
 };
 
@@ -57,15 +58,18 @@ class LIGHTNING_API DataLoader {
   /// Starts `epoch` from its first batch and wakes the workers. What was under way is dropped.
   void begin_epoch(int64_t epoch);
   /// The next batch, or nothing at the epoch's end. Without begin_epoch() the first call starts
-  /// epoch 0. A worker's exception is thrown here, in the batch's place.
+  /// epoch 0. A worker's exception is thrown here, in the batch's place; the call after that gives
+  /// the batch after it, but ends the epoch of a stream. The loader stays usable.
   std::optional<Batch> next();
   /// Whether no batch is left; may wait for a stream's next batch.
   bool exhausted();
 
-  /// Position after the last delivered batch.
+  /// Position after the last delivered batch, and the seed.
   StateDict state_dict() const;
   /// Continues exactly there, also with another batch size when the position allows it (a
-  /// CheckpointError when it lies inside a batch). Workers start at the next next().
+  /// CheckpointError when it lies inside a batch, or when the data set's size has changed). The
+  /// saved seed is used from then on, whatever the options say; a sampler that was given keeps its
+  /// own. Workers start at the next next().
   void load_state_dict(const StateDict& state);
 
   /// Called by the Trainer before the first epoch: pins unless the options say otherwise.

@@ -1,5 +1,5 @@
-/// Datasets: where samples come from. An indexed Dataset gives sample by sample, or whole batches at
-/// once; an IterableDataset is a stream of unknown length.
+/// Datasets: where samples come from. An indexed Dataset gives sample by sample, or whole batches
+/// at once; an IterableDataset is a stream of unknown length.
 #pragma once
 
 #include <cstdint>
@@ -76,7 +76,8 @@ class LIGHTNING_API IterableDataset {
   virtual void load_state_dict(const StateDict& state) = 0;
 };
 
-/// An in-memory data set over tensors that share their first dimension; batches are gathered at once.
+/// An in-memory data set over tensors that share their first dimension; batches are gathered at
+/// once.
 class LIGHTNING_API TensorDataset : public Dataset {
  public:
   /// TensorDataset({{"x", x}, {"y", y}}), each of shape [N, ...].

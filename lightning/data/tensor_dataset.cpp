@@ -54,8 +54,8 @@ TensorDataset::TensorDataset(Batch tensors) : tensors_(std::move(tensors)) {
                     name, "\" has no first dimension, a tensor of shape [N, ...] was expected.");
     const auto& [first_name, first] = tensors_.items()[0];
     LIGHTNING_CHECK(tensor.size(0) == first.size(0), ConfigError, "TensorDataset: tensor \"", name,
-                    "\" has ", tensor.size(0), " rows but \"", first_name, "\" has ",
-                    first.size(0), ", as many were expected.");
+                    "\" has ", tensor.size(0), " rows but \"", first_name, "\" has ", first.size(0),
+                    ", as many were expected.");
   }
   size_ = tensors_[0].size(0);
 }
@@ -73,8 +73,8 @@ Batch TensorDataset::get_batch(std::span<const int64_t> indices,
   for (const int64_t index : indices) check_index(index, size_);
   Batch batch;
   for (const auto& [name, tensor] : tensors_.items()) {
-    batch.set(name, has_plain_rows(tensor) ? gather_rows(tensor, indices)
-                                           : select_rows(tensor, indices));
+    batch.set(name,
+              has_plain_rows(tensor) ? gather_rows(tensor, indices) : select_rows(tensor, indices));
   }
   batch.set_batch_size(static_cast<int64_t>(indices.size()));
   return batch;

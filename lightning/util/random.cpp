@@ -27,9 +27,8 @@ uint64_t seed_from_environment() {
   char* end = nullptr;
   errno = 0;
   const uint64_t seed = std::strtoull(text, &end, 10);
-  const bool only_digits =
-      *text != '\0' && std::string_view(text).find_first_not_of("0123456789") ==
-                           std::string_view::npos;
+  const bool only_digits = *text != '\0' && std::string_view(text).find_first_not_of(
+                                                "0123456789") == std::string_view::npos;
   LIGHTNING_CHECK(only_digits && errno == 0, ConfigError, "seed_everything: LIGHTNING_SEED is \"",
                   text, "\", a whole number from 0 to 2^64-1 was expected.");
   return seed;

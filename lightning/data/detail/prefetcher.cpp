@@ -30,6 +30,7 @@ class JobRunner {
       check_generator();
       return made;
     } catch (...) {
+      forget_generator();
       loaded = LoadedBatch();
       loaded.error = std::current_exception();
       return true;
@@ -44,9 +45,11 @@ class JobRunner {
                     " used torch's default generator in a worker, which gives other numbers in "
                     "each run. HINT: pass SampleContext::generator() to it.");
   }
+  void forget_generator() { watch_.take_offender(); }
   DefaultGeneratorWatch watch_;
 #else
   void check_generator() {}
+  void forget_generator() {}
 #endif
 };
 
@@ -114,9 +117,8 @@ bool Prefetcher::next(LoadedBatch& loaded) {
   bool wake_worker = false;
   {
     std::unique_lock lock(mutex_);
-    batch_ready_.wait(lock, [this] {
-      return next_to_deliver_ >= end_ || slot_of(next_to_deliver_).ready;
-    });
+    batch_ready_.wait(
+        lock, [this] { return next_to_deliver_ >= end_ || slot_of(next_to_deliver_).ready; });
     if (next_to_deliver_ >= end_) return false;
     Slot& slot = slot_of(next_to_deliver_);
     loaded = std::exchange(slot.loaded, LoadedBatch());

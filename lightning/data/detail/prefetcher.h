@@ -33,8 +33,8 @@ class BatchJob {
 
 class Prefetcher {
  public:
-  /// At most `capacity` batches are made or under way and not yet taken. ConfigError when the system
-  /// gives no more threads.
+  /// At most `capacity` batches are made or under way and not yet taken. ConfigError when the
+  /// system gives no more threads.
   Prefetcher(int64_t num_workers, int64_t capacity);
   ~Prefetcher();
 
@@ -64,8 +64,8 @@ class Prefetcher {
   std::condition_variable all_idle_;
   // All below is guarded by mutex_.
   std::shared_ptr<BatchJob> job_;
-  std::vector<Slot> slots_;   // batch n lies in slot n % capacity
-  uint64_t generation_ = 0;   // counts jobs: late batches of a former one are thrown away
+  std::vector<Slot> slots_;  // batch n lies in slot n % capacity
+  uint64_t generation_ = 0;  // counts jobs: late batches of a former one are thrown away
   int64_t next_to_make_ = 0;
   int64_t next_to_deliver_ = 0;
   int64_t end_ = 0;

@@ -1,0 +1,327 @@
+#include <lightning/data/data_loader.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include <ATen/Context.h>
+
+#include <lightning/data/detail/batch_jobs.h>
+#include <lightning/data/detail/prefetcher.h>
+#include <lightning/util/error.h>
+#include <lightning/util/random.h>
+
+namespace lightning {
+namespace {
+
+constexpr int64_t kUnknownEnd = std::numeric_limits<int64_t>::max();
+
+void check_options(const DataLoaderOptions& options) {
+  LIGHTNING_CHECK(options.batch_size >= 1, ConfigError, "DataLoader: batch_size must be >= 1, got ",
+                  options.batch_size, ".");
+  LIGHTNING_CHECK(options.num_workers >= 0, ConfigError,
+                  "DataLoader: num_workers must be >= 0, got ", options.num_workers, ".");
+  LIGHTNING_CHECK(options.prefetch_factor >= 1, ConfigError,
+                  "DataLoader: prefetch_factor must be >= 1, got ", options.prefetch_factor, ".");
+}
+
+int64_t count_batches(int64_t num_samples, const DataLoaderOptions& options) {
+  const int64_t full = num_samples / options.batch_size;
+  return full + (!options.drop_last && num_samples % options.batch_size != 0 ? 1 : 0);
+}
+
+void check_same_size(const StateDict& state, const char* entry, const char* what, int64_t now) {
+  const int64_t then = state.get<int64_t>(entry);
+  LIGHTNING_CHECK(then == now, CheckpointError, "DataLoader: the checkpoint was written with a ",
+                  what, " of ", then, " samples, now there are ", now,
+                  ", the same data were expected.");
+}
+
+}  // namespace
+
+class DataLoader::Impl {
+ public:
+  explicit Impl(DataLoaderOptions loader_options) : options(std::move(loader_options)) {
+    check_options(options);
+    pin_memory = options.pin_memory.value_or(false);
+  }
+
+  std::optional<int64_t> num_batches() const;
+  void begin_epoch(int64_t new_epoch);
+  std::optional<Batch> next();
+  bool exhausted();
+  StateDict state_dict() const;
+  void load_state_dict(const StateDict& state);
+
+  // Exactly one of the first two; at most one of the samplers.
+  std::shared_ptr<Dataset> dataset;
+  std::shared_ptr<IterableDataset> stream;
+  std::shared_ptr<Sampler> sampler;
+  std::shared_ptr<BatchSampler> batch_sampler;
+  DataLoaderOptions options;
+  bool pin_memory = false;
+
+ private:
+  uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
+  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed) const;
+  std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
+  void prepare(detail::EpochPlan plan);
+  void prepare_stream(int64_t epoch, uint64_t seed);
+  void launch();
+  bool fetch(detail::LoadedBatch& loaded);
+  void load_indexed(const StateDict& state, int64_t epoch, uint64_t seed);
+  void load_stream(const StateDict& state, int64_t epoch, uint64_t seed);
+
+  // What is under way: nothing (job_ is null), or an epoch that is launched at its first batch.
+  std::shared_ptr<detail::BatchJob> job_;
+  bool launched_ = false;
+  int64_t next_number_ = 0;                   // of the batch to fetch
+  int64_t end_number_ = 0;                    // number of batches in the epoch
+  std::optional<detail::LoadedBatch> ahead_;  // fetched by exhausted()
+
+  // The position after the last delivered batch.
+  std::optional<uint64_t> seed_;  // fixed when the first epoch begins
+  int64_t epoch_ = 0;
+  int64_t samples_consumed_ = 0;
+  StateDict stream_state_;
+
+  std::unique_ptr<detail::Prefetcher> prefetcher_;  // last: its threads end before the rest goes
+};
+
+std::optional<int64_t> DataLoader::Impl::num_batches() const {
+  if (stream) {
+    const std::optional<int64_t> size = stream->size();
+    return size ? std::optional(count_batches(*size, options)) : std::nullopt;
+  }
+  if (job_) return end_number_;
+  if (batch_sampler) return batch_sampler->num_batches(epoch_);
+  return count_batches(sampler ? sampler->size() : dataset->size(), options);
+}
+
+std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) const {
+  if (!sampler) {
+    const int64_t size = dataset->size();
+    return options.shuffle ? RandomSampler(size, seed).order(epoch)
+                           : SequentialSampler(size).order(epoch);
+  }
+  std::vector<int64_t> order = sampler->order(epoch);
+  LIGHTNING_CHECK(static_cast<int64_t>(order.size()) == sampler->size(), DataError,
+                  "DataLoader: the sampler's order has ", order.size(), " samples, its size is ",
+                  sampler->size(), ".");
+  return order;
+}
+
+detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed) const {
+  detail::EpochPlan plan =
+      batch_sampler
+          ? detail::plan_from_batches(batch_sampler->batches(epoch))
+          : detail::plan_from_order(make_order(epoch, seed), options.batch_size, options.drop_last);
+  detail::check_plan(plan, dataset->size());
+  plan.epoch = epoch;
+  plan.seed = seed;
+  return plan;
+}
+
+void DataLoader::Impl::prepare(detail::EpochPlan plan) {
+  launched_ = false;
+  ahead_.reset();
+  seed_ = plan.seed;
+  epoch_ = plan.epoch;
+  samples_consumed_ = 0;
+  next_number_ = 0;
+  end_number_ = plan.num_batches();
+  job_ =
+      std::make_shared<detail::IndexedJob>(dataset, std::move(plan), pin_memory && at::hasCUDA());
+}
+
+// Leaves job_ to be made by the caller, when the stream is where it should be.
+void DataLoader::Impl::prepare_stream(int64_t epoch, uint64_t seed) {
+  if (prefetcher_) prefetcher_->quiesce();
+  job_.reset();
+  launched_ = false;
+  ahead_.reset();
+  seed_ = seed;
+  epoch_ = epoch;
+  samples_consumed_ = 0;
+  stream_state_ = StateDict();
+  next_number_ = 0;
+  end_number_ = kUnknownEnd;
+  stream->begin_epoch(epoch, seed);
+}
+
+void DataLoader::Impl::launch() {
+  launched_ = true;
+  if (options.num_workers == 0) return;
+  if (!prefetcher_) {
+    prefetcher_ = std::make_unique<detail::Prefetcher>(
+        options.num_workers, options.num_workers * options.prefetch_factor);
+  }
+  prefetcher_->start(job_, next_number_, end_number_);
+}
+
+void DataLoader::Impl::begin_epoch(int64_t new_epoch) {
+  LIGHTNING_CHECK(new_epoch >= 0, ConfigError, "DataLoader: epoch must be >= 0, got ", new_epoch,
+                  ".");
+  if (stream) {
+    prepare_stream(new_epoch, seed());
+    job_ = std::make_shared<detail::StreamJob>(stream, options.batch_size, options.drop_last, 0,
+                                               pin_memory && at::hasCUDA());
+  } else {
+    prepare(make_plan(new_epoch, seed()));
+  }
+  launch();
+}
+
+bool DataLoader::Impl::fetch(detail::LoadedBatch& loaded) {
+  if (next_number_ >= end_number_) return false;
+  if (!launched_) launch();
+  const int64_t number = next_number_++;
+  if (options.num_workers > 0) return prefetcher_->next(loaded);
+  try {
+    return job_->make(number, loaded);
+  } catch (...) {
+    loaded = detail::LoadedBatch();
+    loaded.error = std::current_exception();
+    return true;
+  }
+}
+
+std::optional<Batch> DataLoader::Impl::next() {
+  if (!job_) begin_epoch(epoch_);
+  detail::LoadedBatch loaded;
+  if (ahead_) {
+    loaded = std::move(*ahead_);
+    ahead_.reset();
+  } else if (!fetch(loaded)) {
+    return std::nullopt;
+  }
+  if (loaded.error) std::rethrow_exception(loaded.error);
+  samples_consumed_ = loaded.samples_consumed;
+  stream_state_ = std::move(loaded.stream_state);
+  return std::move(loaded.batch);
+}
+
+bool DataLoader::Impl::exhausted() {
+  if (!stream) return job_ ? next_number_ >= end_number_ : num_batches() == 0;
+  if (!job_) begin_epoch(epoch_);
+  if (!ahead_) {
+    detail::LoadedBatch loaded;
+    if (!fetch(loaded)) return true;
+    ahead_ = std::move(loaded);
+  }
+  return false;
+}
+
+StateDict DataLoader::Impl::state_dict() const {
+  StateDict state;
+  state.set("kind", stream ? "stream" : "indexed");
+  state.set("seed", static_cast<int64_t>(seed()));
+  state.set("epoch", epoch_);
+  state.set("samples_consumed", samples_consumed_);
+  if (stream) {
+    state.set("dataset", stream_state_);
+  } else {
+    state.set("dataset_size", dataset->size());
+    if (sampler) state.set("sampler_size", sampler->size());
+  }
+  return state;
+}
+
+void DataLoader::Impl::load_state_dict(const StateDict& state) {
+  const std::string& kind = state.get<std::string>("kind");
+  LIGHTNING_CHECK(kind == (stream ? "stream" : "indexed"), CheckpointError,
+                  "DataLoader: the checkpoint holds the position of a data set of kind \"", kind,
+                  "\", this loader reads one of kind \"", stream ? "stream" : "indexed", "\".");
+  const auto epoch = state.get<int64_t>("epoch");
+  const auto seed = static_cast<uint64_t>(state.get<int64_t>("seed"));
+  stream ? load_stream(state, epoch, seed) : load_indexed(state, epoch, seed);
+}
+
+void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint64_t seed) {
+  check_same_size(state, "dataset_size", "data set", dataset->size());
+  if (sampler) check_same_size(state, "sampler_size", "sampler", sampler->size());
+  detail::EpochPlan plan = make_plan(epoch, seed);
+  const auto samples = state.get<int64_t>("samples_consumed");
+  const auto found = std::lower_bound(plan.offsets.begin(), plan.offsets.end(), samples);
+  LIGHTNING_CHECK(found != plan.offsets.end() && *found == samples, CheckpointError,
+                  "DataLoader: the checkpoint was written after ", samples, " samples of epoch ",
+                  epoch, ", a multiple of this loader's batch size (", options.batch_size,
+                  ") was expected. HINT: resume with the batch size of the checkpoint.");
+  const auto number = found - plan.offsets.begin();
+  prepare(std::move(plan));
+  next_number_ = number;
+  samples_consumed_ = samples;
+}
+
+void DataLoader::Impl::load_stream(const StateDict& state, int64_t epoch, uint64_t seed) {
+  const auto samples = state.get<int64_t>("samples_consumed");
+  prepare_stream(epoch, seed);
+  if (samples > 0) {
+    stream_state_ = state.nested("dataset");
+    stream->load_state_dict(stream_state_);
+    samples_consumed_ = samples;
+  }
+  job_ = std::make_shared<detail::StreamJob>(stream, options.batch_size, options.drop_last, samples,
+                                             pin_memory && at::hasCUDA());
+}
+
+DataLoader::DataLoader(std::shared_ptr<Dataset> dataset, DataLoaderOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {
+  LIGHTNING_CHECK(dataset != nullptr, ConfigError, "DataLoader: the data set is null.");
+  impl_->dataset = std::move(dataset);
+}
+
+DataLoader::DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<Sampler> sampler,
+                       DataLoaderOptions options)
+    : DataLoader(std::move(dataset), std::move(options)) {
+  LIGHTNING_CHECK(sampler != nullptr, ConfigError, "DataLoader: the sampler is null.");
+  LIGHTNING_CHECK(!impl_->options.shuffle, ConfigError,
+                  "DataLoader: shuffle is true and a sampler is given, one or the other was "
+                  "expected.");
+  impl_->sampler = std::move(sampler);
+}
+
+DataLoader::DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSampler> sampler,
+                       DataLoaderOptions options)
+    : DataLoader(std::move(dataset), std::move(options)) {
+  LIGHTNING_CHECK(sampler != nullptr, ConfigError, "DataLoader: the batch sampler is null.");
+  const DataLoaderOptions& given = impl_->options;
+  LIGHTNING_CHECK(
+      given.batch_size == 1 && !given.shuffle && !given.drop_last, ConfigError,
+      "DataLoader: batch_size, shuffle or drop_last is set and a batch sampler is "
+      "given, which decides all three. HINT: set them where the batch sampler is made.");
+  impl_->batch_sampler = std::move(sampler);
+}
+
+DataLoader::DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {
+  LIGHTNING_CHECK(dataset != nullptr, ConfigError, "DataLoader: the data set is null.");
+  LIGHTNING_CHECK(impl_->options.num_workers <= 1, ConfigError, "DataLoader: num_workers is ",
+                  impl_->options.num_workers,
+                  ", a stream is read by one thread. HINT: set num_workers: 1.");
+  LIGHTNING_CHECK(!impl_->options.shuffle, ConfigError,
+                  "DataLoader: shuffle is true, a stream has no order to shuffle. HINT: shuffle in "
+                  "the IterableDataset.");
+  impl_->stream = std::move(dataset);
+}
+
+DataLoader::~DataLoader() = default;
+
+std::optional<int64_t> DataLoader::num_batches() const { return impl_->num_batches(); }
+const DataLoaderOptions& DataLoader::options() const { return impl_->options; }
+void DataLoader::begin_epoch(int64_t epoch) { impl_->begin_epoch(epoch); }
+std::optional<Batch> DataLoader::next() { return impl_->next(); }
+bool DataLoader::exhausted() { return impl_->exhausted(); }
+StateDict DataLoader::state_dict() const { return impl_->state_dict(); }
+void DataLoader::load_state_dict(const StateDict& state) { impl_->load_state_dict(state); }
+
+void DataLoader::set_default_pin_memory(bool pin) {
+  impl_->pin_memory = impl_->options.pin_memory.value_or(pin);
+}
+
+DataLoaders::DataLoaders(std::shared_ptr<DataLoader> loader) {
+  LIGHTNING_CHECK(loader != nullptr, ConfigError, "DataLoaders: the loader is null.");
+  loaders_.push_back(std::move(loader));
+}
+
+}  // namespace lightning
