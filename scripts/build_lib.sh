@@ -1,0 +1,31 @@
+# Sourced by the scripts of this folder: configuring and building.
+
+# How many compilers run at a time: one per core, and 2 GiB of memory for each.
+build_jobs() {
+  local cores memory_jobs
+  cores=$(nproc)
+  memory_jobs=$(awk '/^MemAvailable/ {print int($2 / 2097152)}' /proc/meminfo)
+  ((memory_jobs < 1)) && memory_jobs=1
+  echo "${LIGHTNING_JOBS:-$((cores < memory_jobs ? cores : memory_jobs))}"
+}
+
+# configure PRESET [cmake options...]: quiet unless it fails.
+configure() {
+  local preset=$1 log
+  shift
+  log=$(mktemp)
+  if ! cmake --preset "$preset" "$@" > "$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    echo "cmake --preset $preset failed" >&2
+    return 1
+  fi
+  rm -f "$log"
+}
+
+# build PRESET [targets...]
+build() {
+  local preset=$1
+  shift
+  cmake --build "build/$preset" -j "$(build_jobs)" ${1:+--target "$@"}
+}
