@@ -3,12 +3,15 @@
 /// the optimizer is the fused Adam kernel. The yardstick for what the framework costs.
 ///
 ///   bare_loop [--steps 20000] [--warmup 1000] [--samples 55000] [--batch_size 32] [--threads 1]
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/ops/_fused_adam.h>
