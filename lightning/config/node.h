@@ -1,5 +1,8 @@
-/// ConfigNode: configuration as it was written (YAML or command line), with the place each part came
-/// from, so that an error can name file and line. Independent of any YAML library.
+/// ConfigNode: configuration as it was written (YAML or command line), with the place each part
+/// came from, so that an error can name file and line. Independent of any YAML library.
+///
+/// A dotted path names a node: "trainer.max_epochs"; a number in it is the place in a list:
+/// "trainer.callbacks.0.init_args.patience".
 #pragma once
 
 #include <string>
@@ -12,9 +15,10 @@
 namespace lightning::config {
 
 /// Where a node was written: "file.yaml:14" or "command line (--trainer.max_epochs)".
-struct Source {
+struct LIGHTNING_API Source {
   std::string origin;
   int line = 0;  // 1-based; 0 when lines mean nothing there
+  /// What error messages begin with; "config" when the place is unknown.
   std::string to_string() const;
 };
 
@@ -24,6 +28,7 @@ class LIGHTNING_API ConfigNode {
   using MapEntry = std::pair<std::string, ConfigNode>;
 
   ConfigNode() = default;  // null
+  static ConfigNode null(Source source);
   static ConfigNode scalar(std::string text, Source source = {});
   static ConfigNode list(std::vector<ConfigNode> items = {}, Source source = {});
   static ConfigNode map(std::vector<MapEntry> entries = {}, Source source = {});
@@ -31,13 +36,14 @@ class LIGHTNING_API ConfigNode {
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::kNull; }
   const Source& source() const { return source_; }
+  void set_source(Source source) { source_ = std::move(source); }
   const std::string& text() const { return text_; }
   const std::vector<ConfigNode>& items() const { return items_; }
   const std::vector<MapEntry>& entries() const { return entries_; }
   std::vector<ConfigNode>& items() { return items_; }
   std::vector<MapEntry>& entries() { return entries_; }
 
-  /// A string scalar that YAML would read as another type ("true", "12", ...) was quoted.
+  /// The scalar is a string whatever it looks like ("true", "12"): it was or will be quoted.
   bool quoted() const { return quoted_; }
   void set_quoted(bool quoted) { quoted_ = quoted; }
   /// A comment line to be written above this node.
@@ -49,15 +55,20 @@ class LIGHTNING_API ConfigNode {
   ConfigNode* find(std::string_view key);
   /// The node at a dotted path ("trainer.max_epochs"), or nullptr.
   const ConfigNode* find_path(std::string_view dotted) const;
-  /// Sets (creating maps on the way) the node at a dotted path; a ConfigError when a part of the
-  /// path is there and is no map.
+  /// Sets the node at a dotted path, creating maps on the way. Throws ConfigError when a part of
+  /// the path is there and is neither a map nor a list that has this index.
   void set_path(std::string_view dotted, ConfigNode value);
+  /// Adds or replaces the entry of a map (a null node becomes a map).
   void set(std::string_view key, ConfigNode value);
   /// Removes and returns the entry of a map (null when it isn't there).
   ConfigNode take(std::string_view key);
 
-  /// Lays `over` on this node: maps are merged key by key, anything else is replaced.
+  /// Lays `over` on this node: maps are merged key by key, anything else is replaced; so is a map
+  /// whose class_path changes, because the arguments of the old class mean nothing to the new one.
   void merge(const ConfigNode& over);
+
+  /// Same content; sources and comments don't count.
+  bool operator==(const ConfigNode& other) const;
 
  private:
   Kind kind_ = Kind::kNull;

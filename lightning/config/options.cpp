@@ -1,0 +1,47 @@
+#include <lightning/config/options.h>
+
+#include <lightning/config/names.h>
+#include <lightning/config/yaml.h>
+
+namespace lightning::config {
+
+std::string join_path(std::string_view path, std::string_view key) {
+  std::string joined(path);
+  if (!joined.empty()) joined += '.';
+  return joined.append(key);
+}
+
+void throw_unknown_key(const ConfigNode& value, std::string_view key, std::string_view path,
+                       const std::vector<std::string>& known) {
+  std::vector<std::string> full_names;
+  for (const std::string& name : known) full_names.push_back(join_path(path, name));
+  const std::string full_key = join_path(path, key);
+  const bool is_near = !nearest_name(full_key, full_names).empty();
+  const std::string what = path.empty() ? "keys" : "keys of " + std::string(path);
+  throw ConfigError(lightning::detail::concat(
+      value.source().to_string(), ": unknown key \"", full_key, "\".",
+      is_near ? name_hint(full_key, what, full_names) : name_hint(key, what, known)));
+}
+
+namespace detail {
+
+std::vector<KeyInfo> describe(const StructInfo& info, const ConfigNode& defaults,
+                              std::string_view path) {
+  std::vector<KeyInfo> keys;
+  for (const FieldInfo& field : info.fields) {
+    const std::string key = join_path(path, field.name);
+    const ConfigNode* value = defaults.find(field.name);
+    // An optional struct that isn't there is one key; its fields have no values to show.
+    if (field.type->structure != nullptr && !value->is_null()) {
+      for (KeyInfo& nested : describe(*field.type->structure, *value, key)) {
+        keys.push_back(std::move(nested));
+      }
+      continue;
+    }
+    keys.push_back({key, field.type->name, to_flow_yaml(*value), field.help, field.type->is_text});
+  }
+  return keys;
+}
+
+}  // namespace detail
+}  // namespace lightning::config

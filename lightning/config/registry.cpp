@@ -1,0 +1,72 @@
+#include <lightning/config/registry.h>
+
+#include <lightning/config/names.h>
+#include <lightning/util/error.h>
+
+namespace lightning::config {
+namespace {
+
+constexpr std::string_view kClassPath = "class_path";
+constexpr std::string_view kInitArgs = "init_args";
+
+/// "EarlyStopping" of "lightning.pytorch.callbacks.EarlyStopping" or "lightning::EarlyStopping".
+std::string_view last_part(std::string_view class_path) {
+  return class_path.substr(class_path.find_last_of(".:") + 1);  // npos + 1 is 0
+}
+
+}  // namespace
+
+void RegistryBase::add_entry(Entry entry) {
+  for (const Entry& other : entries_) {
+    LIGHTNING_CHECK(other.name != entry.name, ConfigError, "Registry: ", kind_, " \"", entry.name,
+                    "\" is registered twice, expected a new name");
+  }
+  entries_.push_back(std::move(entry));
+}
+
+RegistryBase::Found RegistryBase::find(const ConfigNode& spec, std::string_view path) const {
+  const ConfigNode* class_path = &spec;
+  ConfigNode init_args;
+  if (spec.kind() == ConfigNode::Kind::kMap) {
+    for (const auto& [key, value] : spec.entries()) {
+      if (key != kClassPath && key != kInitArgs) {
+        throw_unknown_key(value, key, path, {std::string(kClassPath), std::string(kInitArgs)});
+      }
+    }
+    class_path = spec.find(kClassPath);
+    if (const ConfigNode* args = spec.find(kInitArgs)) init_args = *args;
+  }
+  LIGHTNING_CHECK(class_path != nullptr && class_path->kind() == ConfigNode::Kind::kScalar,
+                  ConfigError, spec.source().to_string(), ": ", path,
+                  " doesn't name a class, expected {class_path: <name of a ", kind_,
+                  ">, init_args: {...}}");
+  const std::string_view name = last_part(class_path->text());
+  std::vector<std::string> known;
+  for (const Entry& entry : entries_) {
+    if (entry.name == name) return {entry, std::move(init_args), join_path(path, kInitArgs)};
+    known.push_back(entry.name);
+  }
+  const std::string nearest = nearest_name(name, known);
+  std::string list;
+  for (const std::string& each : known) list += (list.empty() ? "" : ", ") + each;
+  throw ConfigError(lightning::detail::concat(
+      class_path->source().to_string(), ": unknown ", kind_, " \"", class_path->text(), "\" in ",
+      path, ", expected ", known.empty() ? "none, because none is registered" : "one of " + list,
+      ".", nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
+}
+
+ConfigNode RegistryBase::resolve(const ConfigNode& spec, std::string_view path) const {
+  const Found found = find(spec, path);
+  ConfigNode resolved = ConfigNode::map({}, spec.source());
+  resolved.set(kClassPath, ConfigNode::scalar(found.entry.name, spec.source()));
+  resolved.set(kInitArgs, found.entry.resolve(found.init_args, found.init_args_path));
+  return resolved;
+}
+
+std::shared_ptr<void> RegistryBase::create_erased(const ConfigNode& spec,
+                                                  std::string_view path) const {
+  const Found found = find(spec, path);
+  return found.entry.create(found.init_args, found.init_args_path);
+}
+
+}  // namespace lightning::config
