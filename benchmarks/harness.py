@@ -40,7 +40,7 @@ PROCESS_SECONDS = "process seconds"
 class Contender:
     name: str
     command: list
-    metrics: dict  # metric name -> function(output text) -> float or None
+    metrics: dict  # metric name -> function(output text) -> float or None; or PROCESS_SECONDS
     environment: dict = dataclasses.field(default_factory=dict)
     terminal: bool = False  # run on a pseudo-terminal, so that progress bars behave as for a user
 
@@ -106,7 +106,7 @@ def run_once(contender, verbose=False):
         raise SystemExit(f"{contender.name}: exit code {code} from: {' '.join(command)}")
     values = {PROCESS_SECONDS: seconds}
     for name, read in contender.metrics.items():
-        values[name] = read(output)
+        values[name] = seconds if read == PROCESS_SECONDS else read(output)
         if values[name] is None:
             print("\n".join(re.split(r"[\r\n]+", output)[-40:]), file=sys.stderr)
             raise SystemExit(f"{contender.name}: no '{name}' in its output (above: the last lines)")
