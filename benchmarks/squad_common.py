@@ -172,14 +172,14 @@ def context_first_features(questions, tokenizer, max_seq_length):
 def length_grouped_batches(lengths, batch_size, seed, epoch, group_size=800, chunk_size=16):
     """Index lists of one epoch.
 
-    The rule: shuffle; cut in groups of group_size; sort each group by length; cut the result in
+    The rule: shuffle; cut in groups of group_size; sort each group by length, longest first; cut it in
     chunks of chunk_size; shuffle the chunks, a short one last; cut that order in batches.
     """
     generator = numpy.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
     chunks = []
     for begin in range(0, len(order), group_size):
-        group = sorted(order[begin : begin + group_size], key=lambda i: lengths[i])
+        group = sorted(order[begin : begin + group_size], key=lambda i: -lengths[i])
         chunks += [group[i : i + chunk_size] for i in range(0, len(group), chunk_size)]
     full = [chunk for chunk in chunks if len(chunk) == chunk_size]
     short = [chunk for chunk in chunks if len(chunk) < chunk_size]
