@@ -51,6 +51,9 @@ class LIGHTNING_API TrainerContext {
   virtual std::optional<int64_t> num_training_batches() const = 0;
   /// Batches in the pass of `stage` under way, over all its loaders; nothing when unknown.
   virtual std::optional<int64_t> num_evaluation_batches() const = 0;
+  /// Whether fit validates exactly once in each epoch, after its last batch (or never): callbacks
+  /// that watch a metric then act at the epoch's end, else after each validation.
+  virtual bool validates_once_per_epoch() const = 0;
   virtual std::optional<int64_t> max_epochs() const = 0;
   virtual std::optional<int64_t> max_steps() const = 0;
   /// Optimizer steps of the whole fit, for schedules. Throws ConfigError when max_steps and the
@@ -75,7 +78,7 @@ class LIGHTNING_API TrainerContext {
   /// The latest values of everything logged. Sync: waits for the device.
   virtual const MetricMap& callback_metrics() = 0;
   /// The latest values logged with prog_bar that have arrived on the host. No sync.
-  virtual const MetricMap& progress_bar_metrics() const = 0;
+  virtual const MetricMap& progress_bar_metrics() = 0;
 
   // ---- files
   /// Folder of this run (resolved config, logs, checkpoints); the same on every rank.

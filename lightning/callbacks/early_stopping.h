@@ -1,0 +1,70 @@
+/// EarlyStopping: ends a fit when a metric no longer improves.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include <lightning/callbacks/callback.h>
+#include <lightning/callbacks/monitor.h>
+#include <lightning/config/fields.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+struct EarlyStoppingOptions {
+  /// Metric that is watched. Required.
+  std::string monitor = "";
+  MonitorMode mode = MonitorMode::kMin;
+  /// Looks without improvement before the fit ends; >= 0.
+  int64_t patience = 3;
+  /// Smaller changes are no improvement; >= 0, in units of the metric.
+  double min_delta = 0.0;
+  /// End at once when the metric is inf or nan.
+  bool check_finite = true;
+  /// End at once when the metric is at least this good.
+  std::optional<double> stopping_threshold = std::nullopt;
+  /// End at once when the metric is worse than this.
+  std::optional<double> divergence_threshold = std::nullopt;
+};
+
+LIGHTNING_FIELDS(
+    EarlyStoppingOptions, LIGHTNING_FIELD(monitor, "metric that is watched (required)"),
+    LIGHTNING_FIELD(mode, "min or max: which values are better"),
+    LIGHTNING_FIELD(patience, "looks without improvement before the fit ends"),
+    LIGHTNING_FIELD(min_delta, "smaller changes are no improvement"),
+    LIGHTNING_FIELD(check_finite, "end at once when the metric is inf or nan"),
+    LIGHTNING_FIELD(stopping_threshold, "end at once when the metric is at least this good"),
+    LIGHTNING_FIELD(divergence_threshold, "end at once when the metric is worse than this"))
+
+/// Looks once per epoch, or after each validation when there are several in an epoch.
+class LIGHTNING_API EarlyStopping final : public Callback {
+ public:
+  using Options = EarlyStoppingOptions;
+  /// Throws ConfigError for values out of range.
+  explicit EarlyStopping(EarlyStoppingOptions options);
+
+  /// Looks without improvement so far.
+  int64_t wait_count() const { return wait_count_; }
+  double best_score() const { return best_score_; }
+
+  void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
+  void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
+  std::string state_key() const override;
+  StateDict state_dict() const override;
+  void load_state_dict(const StateDict& state) override;
+  bool monitors() const override { return true; }
+
+ private:
+  void look(TrainerContext& trainer);
+  /// Why the fit should end with this value; empty: it should go on.
+  std::string judge(double value);
+  bool is_better(double a, double b) const;
+
+  EarlyStoppingOptions options_;
+  int64_t wait_count_ = 0;
+  double best_score_;
+};
+
+}  // namespace lightning

@@ -1,0 +1,43 @@
+/// LearningRateMonitor: logs the learning rate of every parameter group beside the module's metrics.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <lightning/callbacks/callback.h>
+#include <lightning/config/fields.h>
+#include <lightning/core/optimizer_config.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+LIGHTNING_ENUM(Interval, LIGHTNING_ENUMERATOR(kEpoch, "epoch"), LIGHTNING_ENUMERATOR(kStep, "step"))
+
+struct LearningRateMonitorOptions {
+  /// The rate that a step was made with, or the one that an epoch began with.
+  Interval logging_interval = Interval::kStep;
+};
+
+LIGHTNING_FIELDS(LearningRateMonitorOptions,
+                 LIGHTNING_FIELD(logging_interval, "step or epoch"))
+
+/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on.
+class LIGHTNING_API LearningRateMonitor final : public Callback {
+ public:
+  using Options = LearningRateMonitorOptions;
+  explicit LearningRateMonitor(LearningRateMonitorOptions options = {}) : options_(options) {}
+
+  void on_train_start(TrainerContext& trainer, LightningModule& module) override;
+  void on_train_epoch_start(TrainerContext& trainer, LightningModule& module) override;
+  void on_before_optimizer_step(TrainerContext& trainer, LightningModule& module,
+                                torch::optim::Optimizer& optimizer) override;
+
+ private:
+  void log_rates(LightningModule& module, const torch::optim::Optimizer& optimizer,
+                 Interval interval);
+
+  LearningRateMonitorOptions options_;
+  std::vector<std::string> names_;  // of the groups
+};
+
+}  // namespace lightning

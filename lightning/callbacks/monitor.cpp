@@ -1,0 +1,20 @@
+#include <lightning/callbacks/monitor.h>
+
+#include <lightning/util/error.h>
+
+namespace lightning {
+
+double monitored_value(TrainerContext& trainer, std::string_view callback,
+                       const std::string& monitor) {
+  const MetricMap& metrics = trainer.callback_metrics();
+  const auto found = metrics.find(monitor);
+  if (found != metrics.end()) return found->second;
+  std::string available;
+  for (const auto& [name, value] : metrics) available += (available.empty() ? "" : ", ") + name;
+  throw ConfigError(detail::concat(callback, ": monitor is \"", monitor,
+                                   "\" and no such metric was logged, expected one of: ",
+                                   available.empty() ? "(nothing was logged)" : available,
+                                   ". HINT: log it in a step of the module, or monitor another one."));
+}
+
+}  // namespace lightning

@@ -1,0 +1,23 @@
+/// What callbacks that watch a metric have in common.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <lightning/config/fields.h>
+#include <lightning/core/trainer_context.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+/// Which values of a metric are better.
+enum class MonitorMode { kMin, kMax };
+
+LIGHTNING_ENUM(MonitorMode, LIGHTNING_ENUMERATOR(kMin, "min"), LIGHTNING_ENUMERATOR(kMax, "max"))
+
+/// The latest value of a metric. Throws ConfigError that names the callback and lists what was
+/// logged when there is none. Sync: as TrainerContext::callback_metrics().
+LIGHTNING_API double monitored_value(TrainerContext& trainer, std::string_view callback,
+                                     const std::string& monitor);
+
+}  // namespace lightning

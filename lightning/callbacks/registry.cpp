@@ -1,0 +1,22 @@
+#include <lightning/callbacks/registry.h>
+
+#include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/learning_rate_monitor.h>
+#include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/model_summary.h>
+#include <lightning/callbacks/progress_bar.h>
+
+namespace lightning {
+
+void register_builtin_callbacks(config::Registry<Callback>& registry) {
+  registry.add<EarlyStopping, EarlyStoppingOptions>(
+      "EarlyStopping", "ends the fit when a metric no longer improves");
+  registry.add<LearningRateMonitor, LearningRateMonitorOptions>("LearningRateMonitor",
+                                                                "logs learning rates");
+  registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
+                                                        "writes and keeps checkpoints");
+  registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
+  registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+}
+
+}  // namespace lightning
