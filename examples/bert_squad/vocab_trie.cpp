@@ -61,14 +61,14 @@ class VocabTrie::Builder {
     todo.insert(todo.end(), children.rbegin(), children.rend());
   }
 
-  // First base in the search window whose cells for all of `bytes` are free.
+  // First base whose cells for all of `bytes` are free.
   uint32_t find_base(const std::vector<uint8_t>& bytes) {
-    // Cells far behind the end are nearly all taken: leaving the few holes keeps this linear.
+    // A single child fits into any hole. For several, few holes far behind the end will do, and
+    // passing over those keeps the whole build linear.
     constexpr size_t kWindow = 4096;
     const size_t used = cells_.size() - 256;
-    while (first_free_ < used && cells_[first_free_].parent != kNoNode) ++first_free_;
-    const size_t from = std::max(first_free_, used > kWindow ? used - kWindow : 0);
-    for (size_t cell = std::max<size_t>(from, bytes[0] + 1);; ++cell) {
+    size_t cell = bytes.size() == 1 || used < kWindow ? 0 : used - kWindow;
+    for (cell = next_free(std::max<size_t>(cell, bytes[0] + 1));; cell = next_free(cell + 1)) {
       const size_t base = cell - bytes[0];
       if (base + 512 > cells_.size()) cells_.resize(base + 512);
       if (std::all_of(bytes.begin(), bytes.end(),
@@ -78,10 +78,28 @@ class VocabTrie::Builder {
     }
   }
 
+  // First free cell at or after `cell`. Every taken cell points to a later one; the way there is
+  // shortened each time it is walked.
+  size_t next_free(size_t cell) {
+    size_t end = cell;
+    while (end < cells_.size() && cells_[end].parent != kNoNode) end = later(end);
+    while (cell < end) {
+      const size_t next = later(cell);
+      later_[cell] = static_cast<uint32_t>(end);
+      cell = next;
+    }
+    return end;
+  }
+
+  size_t later(size_t cell) {
+    while (later_.size() <= cell) later_.push_back(static_cast<uint32_t>(later_.size() + 1));
+    return later_[cell];
+  }
+
   const std::vector<std::string>& strings_;
   std::vector<Cell>& cells_;
   std::vector<int32_t> order_;
-  size_t first_free_ = 1;
+  std::vector<uint32_t> later_;
 };
 
 VocabTrie::VocabTrie(const std::vector<std::string>& strings) {
