@@ -172,8 +172,8 @@ def context_first_features(questions, tokenizer, max_seq_length):
 def length_grouped_batches(lengths, batch_size, seed, epoch, group_size=800, chunk_size=16):
     """Index lists of one epoch.
 
-    The rule: shuffle; cut in groups of group_size; sort each group by length, longest first; cut it in
-    chunks of chunk_size; shuffle the chunks, a short one last; cut that order in batches.
+    The rule: shuffle; cut in groups of group_size; sort each group by length, longest first; cut it
+    in chunks of chunk_size; shuffle the chunks, a short one last; cut that order in batches.
     """
     generator = numpy.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
