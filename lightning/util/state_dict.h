@@ -4,6 +4,7 @@
 /// the rest to JSON, so loading never runs code.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,7 +27,11 @@ class LIGHTNING_API StateDict {
 
   /// Adds or replaces an entry. Integers of any width are stored as int64_t.
   void set(std::string_view name, Value value);
-  void set(std::string_view name, int value) { set(name, Value(static_cast<int64_t>(value))); }
+  // A template: an overload for int would take doubles, booleans and wider integers as well.
+  template <std::integral Integer>
+  requires(!std::same_as<Integer, bool>) void set(std::string_view name, Integer value) {
+    set(name, Value(static_cast<int64_t>(value)));
+  }
   void set(std::string_view name, const char* value) { set(name, Value(std::string(value))); }
   /// Adds every entry of `nested` under `name/...`.
   void set(std::string_view name, const StateDict& nested);
@@ -35,7 +40,8 @@ class LIGHTNING_API StateDict {
   /// Whether any entry lies under `name/...`.
   bool contains_nested(std::string_view name) const;
 
-  /// Throws CheckpointError when there is no such entry (lists what is there) or it has another type.
+  /// Throws CheckpointError when there is no such entry (lists what is there) or it has another
+  /// type.
   template <typename T>
   const T& get(std::string_view name) const {
     const T* value = std::get_if<T>(&at(name));
