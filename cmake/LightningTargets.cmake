@@ -16,11 +16,13 @@ function(lightning_common_options target)
     CXX_EXTENSIONS OFF
     CXX_VISIBILITY_PRESET hidden
     VISIBILITY_INLINES_HIDDEN ON
-    POSITION_INDEPENDENT_CODE ON
-    DEFINE_SYMBOL "")
+    # -fPIC is given below for all kinds of targets; CMake would use -fPIE for programs.
+    POSITION_INDEPENDENT_CODE OFF
+    DEFINE_SYMBOL ""
+    PCH_WARN_INVALID OFF)
   target_compile_features(${target} PRIVATE cxx_std_20)
   target_compile_options(${target} PRIVATE
-    -fPIC -fpch-preprocess -fopenmp
+    -fPIC -fpch-preprocess -Winvalid-pch -fopenmp
     -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
     -Werror=missing-field-initializers
     $<$<BOOL:${LIGHTNING_WERROR}>:-Werror>)
@@ -38,24 +40,30 @@ function(lightning_common_options target)
 endfunction()
 
 # The one precompiled header. Its compilation takes half a minute and 700 MB: all targets share it.
-add_library(lightning_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-# Not lightning_third_party: a macro defined here would have to be defined for every target.
-target_link_libraries(lightning_pch PRIVATE torch)
-lightning_common_options(lightning_pch)
-set_target_properties(lightning_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-target_precompile_headers(lightning_pch PRIVATE
-  <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <deque> <filesystem> <fstream>
-  <functional> <map> <memory> <mutex> <optional> <set> <sstream> <string> <string_view> <thread>
-  <unordered_map> <utility> <variant> <vector>
-  <torch/torch.h>)
+# A second build with the very same flags can take it from the first.
+set(LIGHTNING_PCH_DIR "" CACHE PATH
+    "Folder with the cmake_pch.hxx of another build with the same flags, instead of an own one")
+if(NOT LIGHTNING_PCH_DIR)
+  add_library(lightning_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+  # Not lightning_third_party: a macro defined here would have to be defined for every target.
+  target_link_libraries(lightning_pch PRIVATE torch)
+  lightning_common_options(lightning_pch)
+  target_precompile_headers(lightning_pch PRIVATE
+    <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <deque> <filesystem> <fstream>
+    <functional> <map> <memory> <mutex> <optional> <set> <sstream> <string> <string_view>
+    <thread> <unordered_map> <utility> <variant> <vector>
+    <torch/torch.h>)
+endif()
 
 # Common flags and the shared precompiled header. To be called for every library and program
 # that is built here.
 function(lightning_target target)
   lightning_common_options(${target})
-  # -fPIC is given above for all kinds of targets; CMake would use -fPIE for programs.
-  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_precompile_headers(${target} REUSE_FROM lightning_pch)
+  if(LIGHTNING_PCH_DIR)
+    target_compile_options(${target} PRIVATE "SHELL:-include ${LIGHTNING_PCH_DIR}/cmake_pch.hxx")
+  else()
+    target_precompile_headers(${target} REUSE_FROM lightning_pch)
+  endif()
 endfunction()
 
 # lightning_program(NAME sources... [LINK libraries...]): a program in bin/.
