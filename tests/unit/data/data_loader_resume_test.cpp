@@ -1,0 +1,181 @@
+// Exact resume of DataLoader: stopped after any batch, a new loader gives the rest of the epoch and
+// the epochs after it, with any number of workers on either side.
+#include <functional>
+
+#include <catch2/catch.hpp>
+
+#include <lightning/data/data_loader.h>
+#include <lightning/util/error.h>
+
+#include "unit/data/loader_support.h"
+
+using Catch::Matchers::Contains;
+using namespace lightning;
+using namespace lightning_tests;
+
+namespace {
+
+using MakeLoader =
+    std::function<std::unique_ptr<DataLoader>(int64_t num_workers, std::optional<uint64_t> seed)>;
+
+std::unique_ptr<DataLoader> shuffled(int64_t num_workers, std::optional<uint64_t> seed) {
+  return std::make_unique<DataLoader>(std::make_shared<NoisyDataset>(23),
+                                      DataLoaderOptions{.batch_size = 4,
+                                                        .shuffle = true,
+                                                        .num_workers = num_workers,
+                                                        .prefetch_factor = 3,
+                                                        .seed = seed});
+}
+
+std::unique_ptr<DataLoader> length_grouped(int64_t num_workers, std::optional<uint64_t> seed) {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < 23; ++i) lengths.push_back((i * 7) % 11);
+  const auto sampler = std::make_shared<LengthGroupedSampler>(
+      lengths, LengthGroupedSamplerOptions{.seed = 9, .group_size = 12, .chunk_size = 4});
+  return std::make_unique<DataLoader>(
+      std::make_shared<NoisyDataset>(23), sampler,
+      DataLoaderOptions{
+          .batch_size = 4, .drop_last = true, .num_workers = num_workers, .seed = seed});
+}
+
+std::unique_ptr<DataLoader> by_batches(int64_t num_workers, std::optional<uint64_t> seed) {
+  const auto sampler = std::make_shared<BatchSampler>(std::make_shared<RandomSampler>(23, 8), 4);
+  return std::make_unique<DataLoader>(
+      std::make_shared<NoisyDataset>(23), sampler,
+      DataLoaderOptions{.num_workers = num_workers, .prefetch_factor = 4, .seed = seed});
+}
+
+std::unique_ptr<DataLoader> stream(int64_t num_workers, std::optional<uint64_t> seed) {
+  return std::make_unique<DataLoader>(
+      std::make_shared<NoisyStream>(23),
+      DataLoaderOptions{
+          .batch_size = 4, .num_workers = num_workers, .prefetch_factor = 4, .seed = seed});
+}
+
+// Stops at every batch of epoch 2, in the middle of the others' prefetching, and resumes with
+// another number of workers and another seed in the options.
+void check_resume(const MakeLoader& make, const std::vector<int64_t>& worker_counts) {
+  const auto reference = make(0, 5);
+  reference->begin_epoch(2);
+  const std::vector<Seen> epoch_2 = rest_of_epoch(*reference);
+  reference->begin_epoch(3);
+  const std::vector<Seen> epoch_3 = rest_of_epoch(*reference);
+  REQUIRE(epoch_2.size() >= 5);
+  for (const int64_t workers_before : worker_counts) {
+    for (const int64_t workers_after : worker_counts) {
+      for (size_t stop = 0; stop <= epoch_2.size(); ++stop) {
+        const auto before = make(workers_before, 5);
+        before->begin_epoch(2);
+        for (size_t i = 0; i < stop; ++i) REQUIRE(see(*before->next()) == epoch_2[i]);
+        if (stop % 2 == 1) before->exhausted();  // may read ahead, and mustn't move the position
+        const StateDict state = before->state_dict();
+        const auto after = make(workers_after, 77);
+        after->load_state_dict(state);
+        CHECK(after->state_dict().entries().size() == state.entries().size());
+        CHECK(after->state_dict().get<int64_t>("samples_consumed") ==
+              state.get<int64_t>("samples_consumed"));
+        CHECK(after->exhausted() == (stop == epoch_2.size()));
+        const std::vector<Seen> rest(epoch_2.begin() + static_cast<std::ptrdiff_t>(stop),
+                                     epoch_2.end());
+        CHECK(rest_of_epoch(*after) == rest);
+        after->begin_epoch(3);
+        CHECK(rest_of_epoch(*after) == epoch_3);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("DataLoader resumes a random order at every batch", "[resume]") {
+  check_resume(shuffled, {0, 1, 3});
+}
+
+TEST_CASE("DataLoader resumes a length-grouped order at every batch", "[resume]") {
+  check_resume(length_grouped, {0, 1, 3});
+}
+
+TEST_CASE("DataLoader resumes batches of a batch sampler at every batch", "[resume]") {
+  check_resume(by_batches, {0, 1, 3});
+}
+
+TEST_CASE("DataLoader resumes a stream at every batch", "[resume]") {
+  check_resume(stream, {0, 1});
+}
+
+TEST_CASE("DataLoader resumes in a loader that is in the middle of another epoch", "[resume]") {
+  for (const MakeLoader& make : {MakeLoader(shuffled), MakeLoader(stream)}) {
+    const auto loader = make(1, 5);
+    loader->begin_epoch(0);
+    loader->next();
+    const StateDict state = loader->state_dict();
+    const Seen expected = see(*loader->next());
+    loader->begin_epoch(1);
+    loader->next();
+    loader->load_state_dict(state);
+    CHECK(see(*loader->next()) == expected);
+  }
+}
+
+TEST_CASE("DataLoader keeps a loaded position until it goes on", "[resume]") {
+  for (const MakeLoader& make : {MakeLoader(shuffled), MakeLoader(stream)}) {
+    const auto first = make(1, 5);
+    first->next();
+    const auto second = make(1, 6);
+    second->load_state_dict(first->state_dict());
+    const auto third = make(0, 7);
+    third->load_state_dict(second->state_dict());
+    CHECK(rest_of_epoch(*third) == rest_of_epoch(*first));
+  }
+}
+
+TEST_CASE("DataLoader's state before the first epoch leads to the first epoch", "[resume]") {
+  const auto fresh = shuffled(0, 5);
+  const auto resumed = shuffled(2, 6);
+  resumed->load_state_dict(fresh->state_dict());
+  CHECK(rest_of_epoch(*resumed) == rest_of_epoch(*fresh));
+}
+
+TEST_CASE("DataLoader resumes with another batch size where that is possible", "[resume]") {
+  const auto make = [](int64_t batch_size) {
+    return std::make_unique<DataLoader>(
+        std::make_shared<NoisyDataset>(23),
+        DataLoaderOptions{.batch_size = batch_size, .shuffle = true, .seed = 1});
+  };
+  const auto fours = make(4);
+  fours->next();
+  fours->next();
+  const auto twos = make(2);
+  twos->load_state_dict(fours->state_dict());
+  CHECK(twos->num_batches() == 12);
+  const auto rest = all_indices(rest_of_epoch(*twos));
+  CHECK(rest == all_indices(rest_of_epoch(*fours)));
+  const auto twos_at_6 = make(2);
+  for (int i = 0; i < 3; ++i) twos_at_6->next();
+  const auto refused = make(4);
+  CHECK_THROWS_AS(refused->load_state_dict(twos_at_6->state_dict()), CheckpointError);
+  CHECK_THROWS_WITH(refused->load_state_dict(twos_at_6->state_dict()),
+                    Contains("after 6 samples") && Contains("batch size (4)"));
+  const auto at_end = make(5);
+  at_end->load_state_dict(fours->state_dict());
+  CHECK_FALSE(at_end->next().has_value());
+}
+
+TEST_CASE("DataLoader refuses the position of another data set", "[resume]") {
+  const DataLoaderOptions options{.batch_size = 4};
+  DataLoader small(std::make_shared<NoisyDataset>(20), options);
+  DataLoader large(std::make_shared<NoisyDataset>(24), options);
+  small.next();
+  CHECK_THROWS_AS(large.load_state_dict(small.state_dict()), CheckpointError);
+  CHECK_THROWS_WITH(large.load_state_dict(small.state_dict()), Contains("20") && Contains("24"));
+  DataLoader half(std::make_shared<NoisyDataset>(24), std::make_shared<SequentialSampler>(12),
+                  options);
+  DataLoader third(std::make_shared<NoisyDataset>(24), std::make_shared<SequentialSampler>(8),
+                   options);
+  CHECK_THROWS_WITH(third.load_state_dict(half.state_dict()),
+                    Contains("sampler of 12") && Contains("8"));
+  const auto streaming = stream(0, 1);
+  CHECK_THROWS_WITH(small.load_state_dict(streaming->state_dict()), Contains("\"stream\""));
+  CHECK_THROWS_AS(streaming->load_state_dict(small.state_dict()), CheckpointError);
+  CHECK_THROWS_AS(small.load_state_dict(StateDict()), CheckpointError);
+}
