@@ -1,0 +1,142 @@
+#include <lightning/optim/lr_scheduler.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include <torch/optim/optimizer.h>
+
+#include <lightning/util/error.h>
+
+namespace lightning::optim {
+namespace {
+
+double fraction(int64_t part, int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(1, whole));
+}
+
+/// How far a schedule has come between its warmup and its end, 0 to 1.
+double progress_after_warmup(int64_t step, int64_t warmup_steps, int64_t total_steps) {
+  if (step >= total_steps) return 1.0;
+  return fraction(step - warmup_steps, total_steps - warmup_steps);
+}
+
+void check_steps(const char* scheduler, int64_t warmup_steps, int64_t total_steps) {
+  LIGHTNING_CHECK(warmup_steps >= 0, ConfigError, scheduler, ": warmup_steps is ", warmup_steps,
+                  ", expected 0 or more. HINT: use 0 for no warmup.");
+  LIGHTNING_CHECK(total_steps >= 0, ConfigError, scheduler, ": total_steps is ", total_steps,
+                  ", expected 0 or more. HINT: pass the trainer's estimated_stepping_batches().");
+}
+
+}  // namespace
+
+LRScheduler::LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer)
+    : optimizer_(std::move(optimizer)) {
+  LIGHTNING_CHECK(optimizer_ != nullptr, ConfigError,
+                  "LRScheduler: the optimizer is null, expected an optimizer. HINT: make the "
+                  "optimizer first and hand it to the scheduler.");
+  base_lrs_ = get_last_lr();
+}
+
+LRScheduler::~LRScheduler() = default;
+
+void LRScheduler::step() {
+  ++step_count_;
+  apply();
+}
+
+void LRScheduler::apply() {
+  const double scale = factor(step_count_);
+  auto& groups = optimizer_->param_groups();
+  for (size_t i = 0; i < std::min(groups.size(), base_lrs_.size()); ++i) {
+    groups[i].options().set_lr(base_lrs_[i] * scale);
+  }
+}
+
+std::vector<double> LRScheduler::get_last_lr() const {
+  std::vector<double> rates;
+  for (const auto& group : std::as_const(*optimizer_).param_groups()) {
+    rates.push_back(group.options().get_lr());
+  }
+  return rates;
+}
+
+StateDict LRScheduler::state_dict() const {
+  StateDict state;
+  state.set("step_count", step_count_);
+  state.set("base_lrs", base_lrs_);
+  state.set("last_lrs", get_last_lr());
+  return state;
+}
+
+void LRScheduler::load_state_dict(const StateDict& state) {
+  const auto& base_lrs = state.get<std::vector<double>>("base_lrs");
+  const auto& last_lrs = state.get<std::vector<double>>("last_lrs");
+  auto& groups = optimizer_->param_groups();
+  LIGHTNING_CHECK(base_lrs.size() == base_lrs_.size() && last_lrs.size() == groups.size(),
+                  CheckpointError, "LRScheduler: the checkpoint has learning rates for ",
+                  last_lrs.size(), " parameter groups, but the optimizer has ", groups.size(),
+                  ". HINT: build the optimizer with the groups that it was saved with.");
+  step_count_ = state.get<int64_t>("step_count");
+  base_lrs_ = base_lrs;
+  // Not computed from the count: a callback may have set a rate of its own since the last step().
+  for (size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(last_lrs[i]);
+}
+
+LambdaLR::LambdaLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
+                   std::function<double(int64_t)> factor)
+    : LRScheduler(std::move(optimizer)), function_(std::move(factor)) {
+  LIGHTNING_CHECK(function_ != nullptr, ConfigError,
+                  "LambdaLR: the function is empty, expected a factor for each step. HINT: use "
+                  "ConstantLR for a constant rate.");
+  apply();
+}
+
+ConstantLR::ConstantLR(std::shared_ptr<torch::optim::Optimizer> optimizer)
+    : LRScheduler(std::move(optimizer)) {}
+
+StepLR::StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_size, double gamma)
+    : LRScheduler(std::move(optimizer)), step_size_(step_size), gamma_(gamma) {
+  LIGHTNING_CHECK(step_size >= 1, ConfigError, "StepLR: step_size is ", step_size,
+                  ", expected 1 or more. HINT: use ConstantLR for a constant rate.");
+  apply();
+}
+
+double StepLR::factor(int64_t step) const {
+  return std::pow(gamma_, static_cast<double>(step / step_size_));
+}
+
+LinearWarmupLR::LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
+                               int64_t warmup_steps, int64_t total_steps)
+    : LRScheduler(std::move(optimizer)), warmup_steps_(warmup_steps), total_steps_(total_steps) {
+  check_steps("LinearWarmupLR", warmup_steps, total_steps);
+  apply();
+}
+
+double LinearWarmupLR::factor(int64_t step) const {
+  if (step < warmup_steps_) return fraction(step, warmup_steps_);
+  return std::max(0.0, fraction(total_steps_ - step, total_steps_ - warmup_steps_));
+}
+
+CosineAnnealingLR::CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
+                                     int64_t total_steps, int64_t warmup_steps, double min_factor)
+    : LRScheduler(std::move(optimizer)),
+      total_steps_(total_steps),
+      warmup_steps_(warmup_steps),
+      min_factor_(min_factor) {
+  check_steps("CosineAnnealingLR", warmup_steps, total_steps);
+  LIGHTNING_CHECK(min_factor >= 0.0 && min_factor <= 1.0, ConfigError,
+                  "CosineAnnealingLR: min_factor is ", min_factor,
+                  ", expected a share of the base rate in [0, 1]. HINT: divide the lowest learning "
+                  "rate by the base rate.");
+  apply();
+}
+
+double CosineAnnealingLR::factor(int64_t step) const {
+  if (step < warmup_steps_) return fraction(step, warmup_steps_);
+  const double progress = progress_after_warmup(step, warmup_steps_, total_steps_);
+  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+  return min_factor_ + (1.0 - min_factor_) * cosine;
+}
+
+}  // namespace lightning::optim
