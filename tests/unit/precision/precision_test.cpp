@@ -1,0 +1,246 @@
+#include <lightning/precision/precision.h>
+
+#include <limits>
+
+#include <ATen/autocast_mode.h>
+#include <torch/torch.h>
+#include <catch2/catch.hpp>
+
+#include <lightning/optim/grad_utils.h>
+#include <lightning/optim/optimizers.h>
+#include <lightning/util/log.h>
+
+using Catch::Matchers::Contains;
+using lightning::Batch;
+using lightning::Precision;
+using lightning::PrecisionMode;
+namespace lo = lightning::optim;
+
+namespace {
+
+const at::Device kCpu(at::kCPU);
+
+std::unique_ptr<Precision> make(PrecisionMode mode) {
+  return Precision::create(mode, kCpu, {.force_float16 = true});
+}
+
+at::ScalarType matmul_dtype() {
+  return torch::ones({2, 2}).matmul(torch::ones({2, 2})).scalar_type();
+}
+
+at::Tensor weight_of(double value) { return torch::full({}, value, torch::kDouble); }
+
+}  // namespace
+
+TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision]") {
+  std::string lines;
+  auto previous =
+      lightning::set_log_sink([&](std::string_view line) { lines += std::string(line) + "\n"; });
+  const auto first = Precision::create(PrecisionMode::k16Mixed, kCpu);
+  const auto second = Precision::create(PrecisionMode::k16Mixed, kCpu);
+  lightning::set_log_sink(std::move(previous));
+  CHECK(first->mode() == PrecisionMode::kBf16Mixed);
+  CHECK(second->loss_scaler() == nullptr);
+  CHECK(std::count(lines.begin(), lines.end(), '\n') == 1);
+  CHECK_THAT(lines, Contains("bf16-mixed"));
+  CHECK(Precision::effective_mode(PrecisionMode::k16Mixed, at::Device(at::kCUDA, 0)) ==
+        PrecisionMode::k16Mixed);
+}
+
+TEST_CASE("precision texts are Lightning's, aliases included", "[precision]") {
+  const auto texts = lightning_enumerators(static_cast<const PrecisionMode*>(nullptr));
+  const auto value_of = [&](std::string_view text) {
+    for (const auto& entry : texts) {
+      if (entry.text == text) return entry.value;
+    }
+    FAIL("no text " << text);
+    return PrecisionMode::k32True;
+  };
+  CHECK(value_of("32-true") == value_of("32"));
+  CHECK(value_of("64-true") == value_of("64"));
+  CHECK(value_of("bf16-mixed") == value_of("bf16"));
+  CHECK(value_of("16-mixed") == value_of("16"));
+}
+
+TEST_CASE("64-true converts floating weights, buffers and batches only", "[precision]") {
+  torch::nn::BatchNorm1d module(3);
+  const auto precision = make(PrecisionMode::k64True);
+  const at::Tensor weight = module->weight;
+  precision->convert_module(*module);
+  CHECK(weight.scalar_type() == torch::kDouble);
+  CHECK(weight.requires_grad());
+  CHECK(module->running_mean.scalar_type() == torch::kDouble);
+  CHECK(module->num_batches_tracked.scalar_type() == torch::kLong);
+  const Batch batch = precision->convert_batch(
+      Batch({{"x", torch::ones({2})}, {"ids", torch::ones({2}, torch::kLong)}}));
+  CHECK(batch["x"].scalar_type() == torch::kDouble);
+  CHECK(batch["ids"].scalar_type() == torch::kLong);
+
+  const auto plain = make(PrecisionMode::k32True);
+  CHECK(plain->convert_batch(Batch({{"x", torch::ones({2})}}))["x"].scalar_type() == torch::kFloat);
+}
+
+TEST_CASE("the forward context autocasts for as long as it lives", "[precision]") {
+  CHECK(matmul_dtype() == torch::kFloat);
+  for (const auto& [mode, dtype] : {std::pair(PrecisionMode::k32True, torch::kFloat),
+                                    std::pair(PrecisionMode::k64True, torch::kFloat),
+                                    std::pair(PrecisionMode::kBf16Mixed, torch::kBFloat16),
+                                    std::pair(PrecisionMode::k16Mixed, torch::kHalf)}) {
+    const auto precision = make(mode);
+    {
+      const auto context = precision->forward_context();
+      CHECK(matmul_dtype() == dtype);
+      {
+        const auto inner = make(PrecisionMode::kBf16Mixed)->forward_context();
+        CHECK(matmul_dtype() == torch::kBFloat16);
+      }
+      CHECK(matmul_dtype() == dtype);
+    }
+    CHECK(matmul_dtype() == torch::kFloat);
+  }
+}
+
+TEST_CASE("the forward context ends with an exception", "[precision]") {
+  const auto precision = make(PrecisionMode::kBf16Mixed);
+  try {
+    const auto context = precision->forward_context();
+    throw std::runtime_error("in training_step");
+  } catch (const std::runtime_error&) {
+  }
+  CHECK(matmul_dtype() == torch::kFloat);
+  CHECK_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
+}
+
+TEST_CASE("weights changed inside a forward context are seen at once", "[precision]") {
+  const auto precision = make(PrecisionMode::kBf16Mixed);
+  at::Tensor weight = torch::ones({2, 2}, torch::requires_grad());
+  lo::SGD optimizer({weight}, torch::optim::SGDOptions(1.0));
+  const at::Tensor x = torch::ones({1, 2});
+  const auto context = precision->forward_context();
+  CHECK(x.matmul(weight).sum().item<float>() == 4.0F);
+  weight.mutable_grad() = torch::ones({2, 2});
+  precision->step(optimizer);
+  CHECK(x.matmul(weight).sum().item<float>() == 0.0F);
+  weight.set_data(torch::full({2, 2}, 3.0));
+  CHECK(x.matmul(weight).sum().item<float>() == 12.0F);
+}
+
+TEST_CASE("a forward without gradients doesn't cut weights off", "[precision]") {
+  const auto precision = make(PrecisionMode::kBf16Mixed);
+  at::Tensor weight = torch::ones({2, 2}, torch::requires_grad());
+  const at::Tensor x = torch::ones({1, 2});
+  at::Tensor loss;
+  {
+    const auto context = precision->forward_context();
+    {
+      torch::NoGradGuard no_grad;
+      x.matmul(weight);
+    }
+    loss = x.matmul(weight).to(torch::kFloat).sum();
+  }
+  REQUIRE(loss.requires_grad());
+  loss.backward();
+  CHECK(weight.grad().sum().item<float>() == 4.0F);
+}
+
+TEST_CASE("weighted windows equal one big batch, in every mode and on every way", "[precision]") {
+  // Micro-batches of 3, 1 and 4 samples against the mean over all 8.
+  const at::Tensor x = torch::arange(16, torch::kFloat).view({8, 2}).mul(0.1).sin();
+  const auto loss_of = [](const at::Tensor& weight, const at::Tensor& rows) {
+    return rows.matmul(weight.to(rows.scalar_type())).square().mean();
+  };
+  for (const auto mode :
+       {PrecisionMode::k32True, PrecisionMode::k64True, PrecisionMode::k16Mixed}) {
+    const auto dtype = mode == PrecisionMode::k64True ? torch::kDouble : torch::kFloat;
+    for (const bool fused : {true, false}) {
+      for (const bool needed : {true, false}) {
+        CAPTURE(static_cast<int>(mode), fused, needed);
+        const auto precision = make(mode);
+        at::Tensor weight = torch::ones({2}, dtype).requires_grad_();
+        at::Tensor reference = torch::ones({2}, dtype).requires_grad_();
+        std::unique_ptr<torch::optim::Optimizer> optimizer;
+        const torch::optim::SGDOptions options(1.0);
+        const std::vector<at::Tensor> params = {weight};
+        if (fused) {
+          optimizer = std::make_unique<lo::SGD>(params, options);
+        } else {
+          optimizer = std::make_unique<torch::optim::SGD>(params, options);
+        }
+        at::Tensor total = weight_of(0.0);
+        int64_t begin = 0;
+        for (const int64_t rows : {3, 1, 4}) {
+          const at::Tensor loss = loss_of(weight, x.narrow(0, begin, rows).to(dtype));
+          precision->scale_loss(loss * static_cast<double>(rows)).backward();
+          total = total + static_cast<double>(rows);
+          begin += rows;
+        }
+        loss_of(reference, x.to(dtype)).backward();
+        precision->prepare_gradients(*optimizer, total, needed);
+        if (needed) CHECK(torch::allclose(weight.grad(), reference.grad(), 1e-5, 1e-8));
+        precision->step(*optimizer);
+        const at::Tensor expected = reference.detach() - reference.grad();
+        const double tolerance = dtype == torch::kDouble ? 1e-14 : 1e-6;
+        CHECK(torch::allclose(weight.detach(), expected, tolerance, tolerance));
+      }
+    }
+  }
+}
+
+TEST_CASE("a summed weight of zero skips the step", "[precision]") {
+  for (const auto mode : {PrecisionMode::k32True, PrecisionMode::k16Mixed}) {
+    for (const bool needed : {true, false}) {
+      const auto precision = make(mode);
+      at::Tensor weight = torch::ones({2}, torch::requires_grad());
+      lo::AdamW optimizer({weight}, torch::optim::AdamWOptions(0.1));
+      precision->scale_loss(weight.sum() * 0.0).backward();
+      precision->prepare_gradients(optimizer, weight_of(0.0), needed);
+      CHECK(lo::all_finite(std::vector<at::Tensor>{weight.grad()}));
+      precision->step(optimizer);
+      CHECK(weight.detach().eq(1.0).all().item<bool>());
+      // It was no overflow.
+      if (precision->loss_scaler() != nullptr) {
+        CHECK(precision->loss_scaler()->scale().item<float>() == 65536.0F);
+      }
+    }
+  }
+}
+
+TEST_CASE("clipping sees unscaled gradients, which are unscaled once", "[precision]") {
+  const auto precision = make(PrecisionMode::k16Mixed);
+  at::Tensor weight = torch::zeros({1}, torch::requires_grad());
+  lo::SGD optimizer({weight}, torch::optim::SGDOptions(1.0));
+  precision->scale_loss((weight * 10.0).sum()).backward();
+  CHECK(weight.grad().item<float>() == 655360.0F);
+  precision->prepare_gradients(optimizer, {}, /*needed=*/true);
+  CHECK(weight.grad().item<float>() == 10.0F);
+  lo::clip_grad_norm_(std::vector<at::Tensor>{weight}, 2.0);
+  precision->step(optimizer);
+  CHECK(weight.item<float>() == Approx(-2.0).epsilon(1e-5));
+}
+
+TEST_CASE("of two optimizers only the one that overflowed is skipped", "[precision]") {
+  const auto precision = make(PrecisionMode::k16Mixed);
+  at::Tensor a = torch::zeros({1}, torch::requires_grad());
+  at::Tensor b = torch::zeros({1}, torch::requires_grad());
+  lo::SGD first({a}, torch::optim::SGDOptions(1.0));
+  lo::SGD second({b}, torch::optim::SGDOptions(1.0));
+  precision->scale_loss(a.sum() * std::numeric_limits<double>::infinity() + b.sum()).backward();
+  precision->step(first, /*ends_window=*/false);
+  CHECK(precision->loss_scaler()->scale().item<float>() == 65536.0F);
+  precision->step(second);
+  CHECK(precision->loss_scaler()->scale().item<float>() == 32768.0F);
+  CHECK(a.item<float>() == 0.0F);
+  CHECK(b.item<float>() == -1.0F);
+}
+
+TEST_CASE("precision state is the scaler's and empty without one", "[precision]") {
+  const auto plain = make(PrecisionMode::kBf16Mixed);
+  CHECK(plain->state_dict().empty());
+  const auto scaled = make(PrecisionMode::k16Mixed);
+  CHECK(scaled->handles_overflow());
+  const lightning::StateDict state = scaled->state_dict();
+  CHECK(state.contains("scale"));
+  plain->load_state_dict(state);
+  scaled->load_state_dict({});
+  CHECK(scaled->loss_scaler()->scale().item<float>() == 65536.0F);
+}
