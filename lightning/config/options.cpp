@@ -38,7 +38,8 @@ std::vector<KeyInfo> describe(const StructInfo& info, const ConfigNode& defaults
       }
       continue;
     }
-    keys.push_back({key, field.type->name, to_flow_yaml(*value), field.help, field.type->is_text});
+    keys.push_back({key, field.type->name, to_flow_yaml(*value), field.help, field.type->is_text,
+                    field.type->is_optional});
   }
   return keys;
 }

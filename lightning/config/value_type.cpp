@@ -157,13 +157,12 @@ std::string read_string(const ConfigNode& node, std::string_view path, std::stri
 }
 
 size_t read_choice(const ConfigNode& node, std::string_view path,
-                   const std::vector<std::string>& choices) {
-  if (node.kind() != ConfigNode::Kind::kScalar) throw_wrong(node, path, expected_choice(choices));
+                   const std::vector<std::string>& choices, std::string_view expected) {
+  if (node.kind() != ConfigNode::Kind::kScalar) throw_wrong(node, path, expected);
   const auto found = std::find(choices.begin(), choices.end(), node.text());
   if (found != choices.end()) return static_cast<size_t>(found - choices.begin());
   const std::string nearest = nearest_name(node.text(), choices);
-  throw_wrong(node, path, expected_choice(choices),
-              nearest.empty() ? "" : "did you mean \"" + nearest + "\"?");
+  throw_wrong(node, path, expected, nearest.empty() ? "" : "did you mean \"" + nearest + "\"?");
 }
 
 std::chrono::milliseconds read_duration(const ConfigNode& node, std::string_view path,
@@ -246,9 +245,12 @@ std::string expected_choice(const std::vector<std::string>& choices) {
   return (choices.size() > 2 ? "one of " : "") + list;
 }
 
-void throw_located(const ConfigNode& node, std::string_view path, const ConfigError& error) {
+void throw_located(const ConfigNode& node, std::string_view path, std::string_view text,
+                   const ConfigError& error) {
+  const std::string_view what = error.what();
   throw ConfigError(
-      lightning::detail::concat(node.source().to_string(), ": ", path, ": ", error.what()));
+      lightning::detail::concat(node.source().to_string(), ": ", path, " is \"", text,
+                                what.starts_with("expected ") ? "\", " : "\": ", what));
 }
 
 }  // namespace detail

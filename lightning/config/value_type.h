@@ -34,6 +34,8 @@ struct TypeInfo {
   const StructInfo* structure = nullptr;
   /// Any text is a value, whatever it looks like.
   bool is_text = false;
+  /// null is a value.
+  bool is_optional = false;
 };
 
 struct FieldInfo {
@@ -48,7 +50,7 @@ struct StructInfo {
 };
 
 /// A type that says itself how it is written: `static T from_text(std::string_view)`, which throws
-/// ConfigError with the form it expects, and `std::string to_text() const`. Lists and maps come as
+/// ConfigError("expected ..."), and `std::string to_text() const`. Lists and maps come as
 /// flow YAML ("[0, 1]"). A `static std::string type_name()`, if there is one, is shown by --help.
 template <typename T>
 concept HasText = std::is_class_v<T> && requires(const T& value, std::string_view text) {
@@ -88,7 +90,8 @@ LIGHTNING_API float read_float(const ConfigNode& node, std::string_view path);
 LIGHTNING_API std::string read_string(const ConfigNode& node, std::string_view path,
                                       std::string_view expected);
 LIGHTNING_API size_t read_choice(const ConfigNode& node, std::string_view path,
-                                 const std::vector<std::string>& choices);
+                                 const std::vector<std::string>& choices,
+                                 std::string_view expected);
 LIGHTNING_API std::chrono::milliseconds read_duration(const ConfigNode& node, std::string_view path,
                                                       std::chrono::milliseconds unit);
 /// The text for a type's from_text().
@@ -109,9 +112,9 @@ LIGHTNING_API ConfigNode write_struct(const void* object, const StructInfo& info
 
 /// `"norm" or "value"`; `one of "a", "b", "c"`.
 LIGHTNING_API std::string expected_choice(const std::vector<std::string>& choices);
-/// Throws ConfigError: source, path and the error of a type's own from_text().
+/// Throws ConfigError: source, path, text and the error of a type's own from_text().
 [[noreturn]] LIGHTNING_API void throw_located(const ConfigNode& node, std::string_view path,
-                                              const ConfigError& error);
+                                              std::string_view text, const ConfigError& error);
 
 /// Reading and writing values of T; type_info<T>() is made of it.
 template <typename T>
@@ -192,21 +195,27 @@ struct Value<T> {
 template <HasEnumerators T>
 struct Value<T> {
   static constexpr auto kEnumerators = lightning_enumerators(static_cast<const T*>(nullptr));
-  static const std::vector<std::string>& choices() {
-    static const auto list = [] {
-      std::vector<std::string> texts;
-      for (const auto& enumerator : kEnumerators) texts.emplace_back(enumerator.text);
-      return texts;
-    }();
+  /// Every text, or only those that are written.
+  static std::vector<std::string> texts(bool with_aliases) {
+    std::vector<std::string> list;
+    for (size_t i = 0; i < kEnumerators.size(); ++i) {
+      bool is_alias = false;
+      for (size_t j = 0; j < i; ++j) is_alias |= kEnumerators[j].value == kEnumerators[i].value;
+      if (with_aliases || !is_alias) list.emplace_back(kEnumerators[i].text);
+    }
     return list;
   }
   static TypeInfo info() {
     std::string name;
-    for (const std::string& text : choices()) name += (name.empty() ? "" : "|") + text;
-    return {.name = name, .expected = expected_choice(choices())};
+    for (const std::string& text : texts(/*with_aliases=*/false)) {
+      name += (name.empty() ? "" : "|") + text;
+    }
+    return {.name = name, .expected = expected_choice(texts(/*with_aliases=*/false))};
   }
   static void read(const ConfigNode& node, T& value, std::string_view path) {
-    value = kEnumerators[read_choice(node, path, choices())].value;
+    value =
+        kEnumerators[read_choice(node, path, texts(/*with_aliases=*/true), type_info<T>().expected)]
+            .value;
   }
   static ConfigNode write(T value) {
     for (const auto& enumerator : kEnumerators) {
@@ -229,7 +238,7 @@ struct Value<T> {
     try {
       value = T::from_text(text);
     } catch (const ConfigError& error) {
-      throw_located(node, path, error);
+      throw_located(node, path, text, error);
     }
   }
   static ConfigNode write(const T& value) { return write_text(value.to_text()); }
@@ -242,7 +251,8 @@ struct Value<std::optional<T>> {
     return {.name = element.name + " or null",
             .expected = element.expected + " or null",
             .structure = element.structure,
-            .is_text = element.is_text};
+            .is_text = element.is_text,
+            .is_optional = true};
   }
   static void read(const ConfigNode& node, std::optional<T>& value, std::string_view path) {
     if (node.is_null()) {

@@ -59,7 +59,7 @@ std::string quote(std::string_view text) {
     } else if (code_point == '\t') {
       quoted += "\\t";
     } else if (invisible) {
-      std::array<char, 8> escape{};
+      std::array<char, 16> escape{};
       std::snprintf(escape.data(), escape.size(), "\\u%04X", static_cast<unsigned>(code_point));
       quoted += escape.data();
     } else {
@@ -129,7 +129,7 @@ class Writer {
   void write_value(const ConfigNode& value, size_t indent, bool in_list) {
     const size_t column = out_.size() - (out_.rfind('\n') + 1);
     if (fits_on_line(value, kLineWidth - std::min(kLineWidth, column))) {
-      out_ += " " + to_flow_yaml(value) + "\n";
+      out_.append(" ").append(to_flow_yaml(value)).append("\n");
       return;
     }
     const bool same_line = in_list && value.kind() == ConfigNode::Kind::kMap &&
