@@ -1,0 +1,177 @@
+#include <lightning/cli/lightning_cli.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include <lightning/callbacks/registry.h>
+#include <lightning/cli/cli_keys.h>
+#include <lightning/cli/command_line.h>
+#include <lightning/cli/help.h>
+#include <lightning/cli/run_main.h>
+#include <lightning/config/names.h>
+#include <lightning/config/yaml.h>
+#include <lightning/loggers/registry.h>
+#include <lightning/util/error.h>
+
+namespace lightning {
+
+using config::ConfigNode;
+
+namespace {
+
+int run_fit(CliContext& context) {
+  Trainer& trainer = context.trainer();
+  const auto module = context.module();
+  const RunArguments arguments{.ckpt_path = context.ckpt_path()};
+  if (const auto data = context.data_module()) {
+    trainer.fit(module, data, arguments);
+  } else {
+    trainer.fit(module, DataLoaders{}, DataLoaders{}, arguments);
+  }
+  return 0;
+}
+
+int run_validate(CliContext& context) {
+  Trainer& trainer = context.trainer();
+  const auto module = context.module();
+  const RunArguments arguments{.ckpt_path = context.ckpt_path()};
+  if (const auto data = context.data_module()) {
+    trainer.validate(module, data, arguments);
+  } else {
+    trainer.validate(module, DataLoaders{}, arguments);
+  }
+  return 0;
+}
+
+int run_test(CliContext& context) {
+  Trainer& trainer = context.trainer();
+  const auto module = context.module();
+  const RunArguments arguments{.ckpt_path = context.ckpt_path()};
+  if (const auto data = context.data_module()) {
+    trainer.test(module, data, arguments);
+  } else {
+    trainer.test(module, DataLoaders{}, arguments);
+  }
+  return 0;
+}
+
+int run_predict(CliContext& context) {
+  Trainer& trainer = context.trainer();
+  const auto module = context.module();
+  const RunArguments arguments{.ckpt_path = context.ckpt_path()};
+  const PredictionSink sink = [](const Batch&, const Batch&, int64_t) {};
+  if (const auto data = context.data_module()) {
+    trainer.predict(module, data, sink, arguments);
+  } else {
+    trainer.predict(module, DataLoaders{}, sink, arguments);
+  }
+  return 0;
+}
+
+/// The built-in commands with the program's own over them.
+std::vector<CliCommand> all_commands(const CliSettings& settings) {
+  std::vector<CliCommand> commands = {
+      make_command("fit", "train the model; with --ckpt_path, go on from a checkpoint", run_fit),
+      make_command("validate", "run the validation data through the model", run_validate),
+      make_command("test", "run the test data through the model", run_test),
+      make_command("predict", "run the prediction data through the model", run_predict),
+  };
+  for (const CliCommand& own : settings.commands) {
+    bool replaced = false;
+    for (CliCommand& command : commands) {
+      if (command.name != own.name) continue;
+      command = own;
+      replaced = true;
+    }
+    if (!replaced) commands.push_back(own);
+  }
+  return commands;
+}
+
+const CliCommand& find_command(const std::vector<CliCommand>& commands, const std::string& name) {
+  std::vector<std::string> names;
+  std::string list;
+  for (const CliCommand& command : commands) {
+    if (command.name == name) return command;
+    names.push_back(command.name);
+    list += (list.empty() ? "" : ", ") + command.name;
+  }
+  LIGHTNING_CHECK(!name.empty(), ConfigError, "command line: no command, expected one of ", list,
+                  " as the first argument. HINT: --help lists all options.");
+  const std::string nearest = config::nearest_name(name, names);
+  throw ConfigError(
+      detail::concat("command line: unknown command \"", name, "\", expected one of ", list, ".",
+                     nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
+}
+
+/// Own keys can't be told from sections and general keys of the same name.
+void check_own_keys(const CliCommand& command, const CliKeys& common) {
+  for (const config::KeyInfo& own : command.options.keys) {
+    const std::string top = own.key.substr(0, own.key.find('.'));
+    bool taken = top == "trainer" || top == "model" || top == "data" || top == "config" ||
+                 top == "help" || top == "print_config";
+    for (const config::KeyInfo& info : common.keys()) taken |= info.key == top;
+    LIGHTNING_CHECK(!taken, ConfigError, "command ", command.name, ": option \"", top,
+                    "\" has the name of a key that every program has, expected another name");
+  }
+}
+
+void print_to_stdout(const std::string& text) {
+  const bool written =
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  LIGHTNING_CHECK(written, Error, "standard output can't be written (", std::strerror(errno), ")");
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
+  const CommandLine line = parse_command_line(argc, argv);
+  CliRegistries registries;
+  register_builtin_callbacks(registries.callbacks);
+  register_builtin_loggers(registries.loggers);
+  if (settings.callbacks) settings.callbacks(registries.callbacks);
+  if (settings.loggers) settings.loggers(registries.loggers);
+
+  const std::vector<CliCommand> commands = all_commands(settings);
+  if (line.help && line.command.empty()) {
+    HelpText text{line.program_name(), settings.description, "", {}};
+    for (const CliCommand& command : commands) {
+      text.commands.emplace_back(command.name, command.help);
+    }
+    print_to_stdout(format_help(text, make_cli_keys(program, registries, {}), registries));
+    return 0;
+  }
+  const CliCommand& command = find_command(commands, line.command);
+  check_own_keys(command, make_cli_keys(program, registries, {}));
+  const CliKeys keys = make_cli_keys(program, registries, command.options);
+  if (line.help) {
+    const HelpText text{
+        line.program_name(), settings.description, command.name, {{command.name, command.help}}};
+    print_to_stdout(format_help(text, keys, registries));
+    return 0;
+  }
+
+  ConfigNode config =
+      resolve_cli_config(program, registries, command.options, keys, line, settings.defaults);
+  if (line.print_config) {
+    print_to_stdout(config::to_yaml(config));
+    return 0;
+  }
+  ConfigNode own = ConfigNode::map();
+  for (const config::KeyInfo& info : command.options.keys) {
+    const std::string top = info.key.substr(0, info.key.find('.'));
+    if (config.find(top) != nullptr) own.set(top, config.take(top));
+  }
+  CliContext context(program, registries.callbacks, registries.loggers, std::move(config),
+                     line.program);
+  return command.run(context, own);
+}
+
+int run_cli_main(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
+  return run_main(argc, argv, [&](int count, char** arguments) {
+    return run_cli(count, arguments, program, settings);
+  });
+}
+
+}  // namespace lightning

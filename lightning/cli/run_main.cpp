@@ -1,0 +1,48 @@
+#include <lightning/cli/run_main.h>
+
+#include <cstdio>
+#include <exception>
+#include <string_view>
+
+#include <c10/util/Exception.h>
+
+#include <lightning/util/error.h>
+#include <lightning/util/interrupted.h>
+
+namespace lightning {
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+int report(std::string_view prefix, std::string_view message, int exit_code) {
+  while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
+  std::fflush(stdout);
+  std::fprintf(stderr, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(),
+               static_cast<int>(message.size()), message.data());
+  return exit_code;
+}
+
+}  // namespace
+
+int run_main(const std::function<int()>& body) {
+  try {
+    return body();
+  } catch (const Interrupted& error) {
+    return report("", error.what(), error.exit_code());
+  } catch (const ConfigError& error) {
+    return report("error: ", error.what(), kUsage);
+  } catch (const c10::Error& error) {
+    return report("error: ", error.what_without_backtrace(), kFailure);
+  } catch (const std::exception& error) {
+    return report("error: ", error.what(), kFailure);
+  } catch (...) {
+    return report("error: ", "an exception that is no std::exception left the program", kFailure);
+  }
+}
+
+int run_main(int argc, char** argv, const std::function<int(int, char**)>& body) {
+  return run_main([&] { return body(argc, argv); });
+}
+
+}  // namespace lightning
