@@ -120,14 +120,11 @@ std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::s
 ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
                               const CliCommandOptions& own, const CliKeys& keys,
                               const CommandLine& line, std::string_view defaults) {
-  ConfigNode base = config::parse_yaml(defaults, "defaults of " + line.program_name());
-  keys.check(base);
-  if (base.is_null()) base = ConfigNode::map();
+  ConfigNode base =
+      keys.checked(config::parse_yaml(defaults, "defaults of " + line.program_name()));
   ConfigNode given = ConfigNode::map();
   for (const std::string& file : line.config_files) {
-    const ConfigNode layer = config::load_yaml_file(file);
-    keys.check(layer);
-    if (!layer.is_null()) given.merge(layer);
+    given.merge(keys.checked(config::load_yaml_file(file)));
   }
   // Overrides may lead into lists of the defaults, so they are applied to everything.
   const auto lay_over = [&](ConfigNode under) {
@@ -139,10 +136,8 @@ ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& re
   const ConfigNode* ckpt_path = merged.find("ckpt_path");
   if (line.command != "fit" && ckpt_path != nullptr &&
       ckpt_path->kind() == ConfigNode::Kind::kScalar) {
-    const ConfigNode saved =
-        checkpoint_layer(program, find_cli_checkpoint(merged, ckpt_path->text()));
-    keys.check(saved);
-    base.merge(saved);
+    const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
+    base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
     merged = lay_over(base);
   }
 

@@ -35,29 +35,30 @@ CliKeys::Match CliKeys::match(std::string_view path) const {
   return found;
 }
 
-void CliKeys::check(const ConfigNode& config) const {
+ConfigNode CliKeys::checked(ConfigNode layer) const {
+  if (layer.is_null()) return ConfigNode::map();
   LIGHTNING_CHECK(
-      config.is_null() || config.kind() == ConfigNode::Kind::kMap, ConfigError,
-      config.source().to_string(),
+      layer.kind() == ConfigNode::Kind::kMap, ConfigError, layer.source().to_string(),
       ": the top level is no map, expected keys such as \"trainer:\". HINT: put a space "
       "after each colon.");
-  check(config, "");
+  check(layer, "");
+  return layer;
 }
 
-void CliKeys::check(const ConfigNode& node, const std::string& path) const {
-  for (const auto& [name, value] : node.entries()) {
+void CliKeys::check(ConfigNode& node, const std::string& path) const {
+  std::vector<std::string> empty;
+  for (auto& [name, value] : node.entries()) {
     const std::string key = config::join_path(path, name);
-    switch (match(key)) {
-      case Match::kNone:
-        throw_unknown(value.source().to_string() + ": unknown key", "", key, path);
-      case Match::kSection:
-        check(value, key);
-        break;
-      case Match::kKey:
-      case Match::kBelowKey:
-        break;  // values are checked when they are read
+    const Match found = match(key);
+    if (found == Match::kNone) {
+      throw_unknown(value.source().to_string() + ": unknown key", "", key, path);
     }
+    // Values are checked when they are read.
+    if (found != Match::kSection) continue;
+    if (value.is_null()) empty.push_back(name);
+    check(value, key);
   }
+  for (const std::string& name : empty) node.take(name);
 }
 
 void CliKeys::throw_unknown(std::string_view what, std::string_view prefix, std::string_view key,

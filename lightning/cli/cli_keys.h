@@ -26,8 +26,9 @@ class LIGHTNING_API CliKeys {
 
   const std::vector<config::KeyInfo>& keys() const { return keys_; }
 
-  /// Throws ConfigError for the first key of `config` that doesn't exist, with the nearest one.
-  void check(const config::ConfigNode& config) const;
+  /// A layer of the config, ready to be merged: a map, without sections that have nothing in them.
+  /// Throws ConfigError for the first key that doesn't exist, with the nearest one.
+  config::ConfigNode checked(config::ConfigNode layer) const;
 
   /// Sets what the command line says on top of `config`. A value is text where its key takes any
   /// text; elsewhere null, [lists] and {maps} are read as YAML. Throws ConfigError for unknown
@@ -38,7 +39,7 @@ class LIGHTNING_API CliKeys {
  private:
   enum class Match { kNone, kSection, kKey, kBelowKey };
   Match match(std::string_view path) const;
-  void check(const config::ConfigNode& node, const std::string& path) const;
+  void check(config::ConfigNode& node, const std::string& path) const;
   /// `prefix` is what stands before keys where the user wrote this one ("--").
   [[noreturn]] void throw_unknown(std::string_view what, std::string_view prefix,
                                   std::string_view key, std::string_view section) const;

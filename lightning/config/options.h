@@ -32,7 +32,8 @@ struct KeyInfo {
   std::string type;           // "integer or null"
   std::string default_value;  // as YAML on one line
   std::string help;
-  bool is_text = false;  // any text is a value
+  bool is_text = false;      // any text is a value
+  bool is_optional = false;  // null is a value
 };
 
 namespace detail {
