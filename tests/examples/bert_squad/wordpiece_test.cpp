@@ -6,14 +6,13 @@
 #include <fstream>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <lightning/util/error.h>
-#include <unistd.h>
 #include <catch2/catch.hpp>
 
 #include "examples/bert_squad/vocab_trie.h"
+#include "support/temporary_folder.h"
 
 namespace {
 
@@ -42,28 +41,9 @@ std::vector<std::string> tokens(const WordPieceTokenizer& tokenizer, const std::
 
 using Strings = std::vector<std::string>;
 
-// A folder that goes with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_(fs::temp_directory_path() / ("wordpiece_test_" + unique_name())) {
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  const fs::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
-  }
-
- private:
-  static std::string unique_name() {
-    static int count = 0;
-    return std::to_string(::getpid()) + "_" + std::to_string(count++);
-  }
-  fs::path path_;
-};
+void write(const fs::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 std::string lines(const Strings& tokens, const char* end = "\n") {
   std::string text;
@@ -196,19 +176,19 @@ TEST_CASE("Token ids outside the vocabulary are errors", "[wordpiece]") {
 }
 
 TEST_CASE("from_folder reads the vocabulary and the settings", "[wordpiece]") {
-  const TemporaryFolder folder;
+  const lightning_tests::TemporaryFolder folder;
   Strings vocab = kVocab;
   for (std::string& token : vocab) {
     if (token == "[SEP]") token = "<s>";
   }
-  folder.write("vocab.txt", lines(vocab, "\r\n"));
+  write(folder / "vocab.txt", lines(vocab, "\r\n"));
   SECTION("without tokenizer_config.json the defaults hold") {
     CHECK_THROWS_WITH(WordPieceTokenizer::from_folder(folder.path()),
                       Contains("vocab.txt") && Contains("sep_token \"[SEP]\""));
   }
   SECTION("special tokens are strings or objects") {
-    folder.write("tokenizer_config.json",
-                 R"({"do_lower_case": false, "strip_accents": true, "mask_token": null,
+    write(folder / "tokenizer_config.json",
+          R"({"do_lower_case": false, "strip_accents": true, "mask_token": null,
                      "tokenize_chinese_chars": false, "unk_token": "[UNK]",
                      "sep_token": {"content": "<s>", "lstrip": false},
                      "added_tokens_decoder": {"3": {"content": "<s>"}}, "never_split": null})");
@@ -224,12 +204,12 @@ TEST_CASE("from_folder reads the vocabulary and the settings", "[wordpiece]") {
 }
 
 TEST_CASE("Damaged tokenizer files are errors that name the file", "[wordpiece]") {
-  const TemporaryFolder folder;
+  const lightning_tests::TemporaryFolder folder;
   const auto load = [&] { return WordPieceTokenizer::from_folder(folder.path()); };
   CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("no such file") && Contains("HINT"));
-  folder.write("vocab.txt", "");
+  write(folder / "vocab.txt", "");
   CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("is empty"));
-  folder.write("vocab.txt", lines(kVocab));
+  write(folder / "vocab.txt", lines(kVocab));
   CHECK_NOTHROW(load());
   for (const std::string config :
        {"{\"do_lower_case\": tru", "[1, 2]", "{\"do_lower_case\": 3}",
@@ -237,14 +217,14 @@ TEST_CASE("Damaged tokenizer files are errors that name the file", "[wordpiece]"
         "{\"cls_token\": {\"text\": \"[CLS]\"}}", "\xff",
         "{\"added_tokens_decoder\": {\"25\": {\"content\": \"<new>\"}}}"}) {
     INFO(config);
-    folder.write("tokenizer_config.json", config);
+    write(folder / "tokenizer_config.json", config);
     CHECK_THROWS_AS(load(), DataError);
     CHECK_THROWS_WITH(load(), Contains("tokenizer_config.json: ") && Contains("HINT"));
   }
 }
 
 TEST_CASE("save writes what from_folder reads back as an equal tokenizer", "[wordpiece]") {
-  const TemporaryFolder folder;
+  const lightning_tests::TemporaryFolder folder;
   Strings vocab = kVocab;
   vocab.push_back("");  // an empty line is a token, too
   vocab.push_back("<s>");
@@ -258,7 +238,7 @@ TEST_CASE("save writes what from_folder reads back as an equal tokenizer", "[wor
   for (int32_t id = 0; id < copy.vocab_size(); ++id) CHECK(copy.token(id) == original.token(id));
   CHECK(copy.cls_id() == 26);
   CHECK(copy.encode("unaffable <s>") == original.encode("unaffable <s>"));
-  CHECK_THROWS_WITH(original.save(folder.path() / "none"), Contains("none") && Contains("HINT"));
+  CHECK_THROWS_WITH(original.save(folder / "none"), Contains("none") && Contains("HINT"));
 }
 
 TEST_CASE("The vocabulary's trie finds each string and only those", "[wordpiece]") {
