@@ -86,9 +86,13 @@ class NodeBuilder : public YAML::EventHandler {
            !stack_.back().has_key;
   }
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
-    if (forbidden_) fail(mark, "a second document begins here, expected one", "remove it");
+    if (forbidden_) fail_second_document(mark);
     if (tag.empty() || tag == "?" || tag == "!") return;
     fail(mark, "tag \"" + tag + "\" found, tags are not supported", "remove it");
+  }
+  [[noreturn]] void fail_second_document(const YAML::Mark& mark) const {
+    fail(mark, "the document is over before this, expected nothing more",
+         "check the indentation; a file holds one document");
   }
   void begin_entry(const YAML::Mark& mark, const std::string& key) {
     Open& map = stack_.back();
@@ -100,7 +104,7 @@ class NodeBuilder : public YAML::EventHandler {
     map.has_key = true;
   }
   void add(const YAML::Mark& mark, ConfigNode node) {
-    if (forbidden_) fail(mark, "a second document begins here, expected one", "remove it");
+    if (forbidden_) fail_second_document(mark);
     if (stack_.empty()) {
       root_ = std::move(node);
       return;
