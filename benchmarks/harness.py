@@ -1,13 +1,13 @@
 """Runs rival programs in turn and prints medians, spread and ratios. Used by every run.py here.
 
+  rate = harness.pattern(r"([\\d.]+) steps/s")
   contenders = [
-      harness.Contender("ours", ["build/release/bin/x"], {"steps/s": harness.pattern(r"([\\d.]+) steps/s")}),
-      harness.Contender("peer", [sys.executable, "peer.py"], {"steps/s": harness.json_key("steps_per_s")}),
+      harness.Contender("ours", ["build/release/bin/x"], {"rate": rate}),
+      harness.Contender("peer", [sys.executable, "peer.py"], {"rate": harness.json_key("rate")}),
   ]
-  parser = harness.argument_parser(__doc__)
-  arguments = parser.parse_args()
+  arguments = harness.argument_parser(__doc__).parse_args()
   results = harness.interleave(contenders, arguments)
-  harness.report("Title", results, [harness.Comparison("steps/s", "peer", higher_is_better=True)], arguments)
+  harness.report("Title", results, [harness.Comparison("rate", "peer", True)], arguments)
 
 The contenders run one after the other, never at the same time, and the order rotates by one in each
 repeat, so that slow drifts of the machine hit all of them. A ratio is the ratio of the medians; its
@@ -141,8 +141,8 @@ def interleave(contenders, arguments):
         contenders = [c for c in contenders if c.name in arguments.only]
     for contender in contenders:
         if shutil.which(str(ROOT / contender.command[0])) is None:
-            raise SystemExit(f"{contender.name}: {contender.command[0]} does not exist. HINT: build "
-                             f"it (cmake --build --preset release) or leave it out with --only")
+            raise SystemExit(f"{contender.name}: {contender.command[0]} does not exist. HINT: "
+                             f"cmake --build --preset release, or leave it out with --only")
     results = {c.name: {} for c in contenders}
     for repeat in range(arguments.repeats):
         shift = repeat % len(contenders)
@@ -199,7 +199,8 @@ def _print_table(results, comparison):
         if metric not in metrics:
             continue
         values = metrics[metric]
-        row = f"| {name} | {statistics.median(values):.4g} | {min(values):.4g} to {max(values):.4g} |"
+        spread = f"{min(values):.4g} to {max(values):.4g}"
+        row = f"| {name} | {statistics.median(values):.4g} | {spread} |"
         if name == comparison.against or comparison.against not in results:
             print(row + " |")
             continue

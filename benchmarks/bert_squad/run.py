@@ -73,8 +73,8 @@ def print_use_of_machine(results, width, arguments):
         [sys.executable, "benchmarks/gemm_peak.py", "--num_threads", str(arguments.num_threads)],
         cwd=harness.ROOT, check=True, stdout=subprocess.PIPE).stdout)
     work = step_gflop(width)
-    print(f"\nMean width {width:.0f} tokens, {work:.0f} GFLOP of matrix products a step. GEMM peak: "
-          f"{peak['bfloat16']} GFLOP/s bfloat16, {peak['float32']} float32.")
+    print(f"\nMean width {width:.0f} tokens, {work:.0f} GFLOP of matrix products a step. "
+          f"GEMM peak: {peak['bfloat16']} GFLOP/s bfloat16, {peak['float32']} float32.")
     for name in ("ours", "Lightning"):
         if name in results:
             seconds = sorted(results[name][SECONDS])[len(results[name][SECONDS]) // 2]
