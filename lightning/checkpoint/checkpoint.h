@@ -47,10 +47,14 @@ struct LIGHTNING_API Checkpoint {
   /// Throws CheckpointError when it exists or can't be written; then nothing of that name is there.
   size_t write(const std::filesystem::path& directory) const;
 
-  /// Reads a committed directory (or a link to one), checking sizes and checksums. Throws
+  /// Reads a committed directory (or a link to one), checking sizes and checksums. `model` comes
+  /// back in the order of the file, aliases last and sharing memory with what they are tied to.
+  /// Throws
   /// CheckpointError for an uncommitted or damaged one; the text names the newest sound checkpoint
   /// beside it, if there is one.
   static Checkpoint read(const std::filesystem::path& directory);
+  /// Only the weights.
+  static NamedTensors read_model(const std::filesystem::path& directory);
   /// Only the config.
   static std::string read_config(const std::filesystem::path& directory);
   /// Folder of the assets.

@@ -48,9 +48,9 @@ class LIGHTNING_API SafetensorsFile {
 
 /// Writes contiguous copies of the tensors (any device), synced to the disk, readable by the
 /// safetensors package. Returns the number of bytes. Through FileSystem::current().
-LIGHTNING_API size_t write_safetensors(
-    const std::filesystem::path& path,
-    const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-    const std::map<std::string, std::string>& metadata = {});
+LIGHTNING_API size_t
+write_safetensors(const std::filesystem::path& path,
+                  const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                  const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace lightning

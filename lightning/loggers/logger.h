@@ -1,5 +1,5 @@
 /// Logger: where rows of metrics go. Subclasses write; the base class sees to it that only rank 0
-/// does, and that nothing is written to a logger that was closed.
+/// does, and that nothing is written to a logger that was closed or failed.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
 
 namespace lightning {
 
@@ -24,10 +25,15 @@ struct MetricRow {
 struct LoggerSetup {
   std::filesystem::path run_dir;
   int64_t global_rank = 0;
-  /// Resuming in the same folder: rows of later steps than this are cut; -1: a fresh run.
+  /// What state_dict() gave for the checkpoint from which the run goes on: rows written after it
+  /// are cut. nullptr: a fresh run. Used only during the call.
+  const StateDict* resume = nullptr;
+  /// Optimizer steps done at that checkpoint; -1: a fresh run.
   int64_t resume_step = -1;
 };
 
+/// Every call throws Error (logger, path, reason, HINT) when the disk fails; the logger is closed
+/// then.
 class LIGHTNING_API Logger {
  public:
   virtual ~Logger();
@@ -37,10 +43,13 @@ class LIGHTNING_API Logger {
   /// Called by the Trainer on every rank before the first row.
   void setup(const LoggerSetup& setup);
   void log_metrics(const MetricRow& row);
-  /// The resolved config as YAML text, and its flat form ("model.learning_rate" -> "3e-05").
+  /// The resolved config in flat form ("model.learning_rate" -> "3e-05").
   void log_hyperparameters(const std::vector<std::pair<std::string, std::string>>& parameters);
   /// Rows written so far have left the program's buffers.
   void flush();
+  /// For a checkpoint: the place after the last row. Rows so far are on the disk when it returns.
+  /// Empty on ranks that don't write.
+  StateDict state_dict();
   /// Closes. `status` is "success", "interrupted" or "failed".
   void finalize(std::string_view status);
 
@@ -49,7 +58,11 @@ class LIGHTNING_API Logger {
   virtual void do_log_metrics(const MetricRow& row) = 0;
   virtual void do_log_hyperparameters(const std::vector<std::pair<std::string, std::string>>&) {}
   virtual void do_flush() = 0;
+  virtual StateDict do_state_dict();
   virtual void do_finalize(std::string_view status) = 0;
+
+  template <typename Body>
+  void if_open(const Body& body);
 
   bool open_ = false;  // this rank writes
 };

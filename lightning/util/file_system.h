@@ -25,6 +25,7 @@ class LIGHTNING_API WritableFile {
   virtual void close() = 0;
 };
 
+/// Every call throws CheckpointError (path, reason, HINT) on failure.
 class LIGHTNING_API FileSystem {
  public:
   virtual ~FileSystem();
@@ -32,13 +33,17 @@ class LIGHTNING_API FileSystem {
   /// The real disk, unless a ScopedFileSystem is in force.
   static FileSystem& current();
 
+  /// Cuts a file that is there to nothing.
   virtual std::unique_ptr<WritableFile> open_for_writing(const std::filesystem::path& path) = 0;
   virtual std::unique_ptr<WritableFile> open_for_appending(const std::filesystem::path& path) = 0;
+  /// The folders made have reached the disk when it returns.
   virtual void create_directories(const std::filesystem::path& path) = 0;
   virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
-  /// Makes `link` point to `target` in one step, whether it was there or not.
+  /// Makes `link` point to `target` in one step, whether it was there or not. Refuses to replace
+  /// anything that isn't a link.
   virtual void replace_link(const std::filesystem::path& target,
                             const std::filesystem::path& link) = 0;
+  /// Nothing happens when there is nothing of that name. A link is removed, not followed.
   virtual void remove_all(const std::filesystem::path& path) = 0;
   virtual void resize_file(const std::filesystem::path& path, size_t size_bytes) = 0;
   /// Directory entries made or renamed have reached the disk when it returns.
@@ -60,6 +65,11 @@ class LIGHTNING_API ScopedFileSystem {
 /// The whole file as text; throws DataError (path, reason) when it can't be read.
 LIGHTNING_API std::string read_file(const std::filesystem::path& path);
 /// Writes, syncs and renames a temporary file over `path`, so that it is never half written.
+/// Something that is no regular file (/dev/stdout) is written to directly.
 LIGHTNING_API void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// "can't <action> <path>: <reason>. HINT: <action>" for an error number of the system.
+LIGHTNING_API std::string io_error_text(std::string_view action, const std::filesystem::path& path,
+                                        int error);
 
 }  // namespace lightning

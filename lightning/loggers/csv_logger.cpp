@@ -1,0 +1,191 @@
+#include <lightning/loggers/csv_logger.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <system_error>
+#include <utility>
+
+#include <lightning/loggers/detail/csv_text.h>
+#include <lightning/loggers/detail/log_file.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <typename Number>
+void append_number(std::string& text, Number value) {
+  char digits[32];
+  const auto result = std::to_chars(digits, digits + sizeof digits, value);
+  text.append(digits, result.ptr);
+}
+
+/// "metrics.csv" becomes "metrics.previous-1.csv", or with the next free number.
+void keep_under_other_name(const fs::path& path) {
+  fs::path kept;
+  std::error_code ignored;
+  for (int number = 1; kept.empty() || fs::exists(kept, ignored); ++number) {
+    kept = path.parent_path() / (path.stem().string() + ".previous-" + std::to_string(number) +
+                                 path.extension().string());
+  }
+  FileSystem::current().rename(path, kept);
+  log_info(detail::concat("CSVLogger: ", path, " of an earlier run was renamed to ",
+                          kept.filename(), "."));
+}
+
+}  // namespace
+
+CSVLogger::CSVLogger(CSVLoggerOptions options)
+    : options_(std::move(options)), file_(std::make_unique<detail::LogFile>()) {
+  LIGHTNING_CHECK(!options_.file.empty(), ConfigError, "CSVLogger: file is empty, a file name was ",
+                  "expected. HINT: leave it out for \"metrics.csv\".");
+}
+
+CSVLogger::~CSVLogger() = default;
+
+void CSVLogger::do_setup(const LoggerSetup& setup) {
+  const fs::path path = setup.run_dir / options_.dir / options_.file;
+  file_->close();
+  FileSystem::current().create_directories(path.parent_path());
+  std::error_code ignored;
+  if (setup.resume != nullptr && setup.resume->contains("rows")) {
+    cut_back(path, *setup.resume);
+  } else if (path == file_->path() && fs::exists(path, ignored)) {
+    seconds_before_ = elapsed_seconds();  // the same run goes on, with its test for instance
+  } else {
+    start_table(path);
+  }
+  start_ = std::chrono::steady_clock::now();
+  file_->open(path);
+}
+
+void CSVLogger::start_table(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored) && fs::file_size(path, ignored) > 0) {
+    keep_under_other_name(path);
+  }
+  columns_.clear();
+  rows_ = 0;
+  seconds_before_ = 0;
+}
+
+void CSVLogger::cut_back(const fs::path& path, const StateDict& state) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) {
+    start_table(path);
+    seconds_before_ = state.get<double>("time_seconds");
+    return;
+  }
+  const auto& columns = state.get<std::vector<std::string>>("columns");
+  const auto table = detail::CsvTable::parse(read_file(path));
+  if (!table || !table->starts_with(columns)) {
+    log_warning(detail::concat("CSVLogger: ", path,
+                               " is not the table of the run that goes on; a new one is begun."));
+    start_table(path);
+    return;
+  }
+  seconds_before_ = state.get<double>("time_seconds");
+  columns_ = columns;
+  rows_ = std::min(state.get<int64_t>("rows"), table->num_rows());
+  if (rows_ < state.get<int64_t>("rows")) {
+    log_warning(detail::concat("CSVLogger: \"", path.string(), "\" has ", rows_, " rows, but ",
+                               state.get<int64_t>("rows"),
+                               " were there at the checkpoint; the rest is lost."));
+  }
+  write_file_atomically(path, table->cut(rows_, columns_.size()));
+}
+
+void CSVLogger::find_columns(const MetricRow& row) {
+  row_columns_.clear();
+  new_names_.clear();
+  size_t next = 0;  // rows of one kind have the same names in the same order
+  for (const auto& [name, value] : row.values) {
+    if (next >= columns_.size() || columns_[next] != name) {
+      next =
+          static_cast<size_t>(std::find(columns_.begin(), columns_.end(), name) - columns_.begin());
+    }
+    if (next == columns_.size()) {
+      LIGHTNING_CHECK(!detail::CsvTable::is_reserved(name), ConfigError, "CSVLogger: a metric is ",
+                      "named \"", name, "\", as a column of the table's own. HINT: rename it.");
+      const auto known = std::find(new_names_.begin(), new_names_.end(), name);
+      row_columns_.push_back(columns_.size() + static_cast<size_t>(known - new_names_.begin()));
+      if (known == new_names_.end()) new_names_.push_back(name);
+    } else {
+      row_columns_.push_back(next++);
+    }
+  }
+}
+
+void CSVLogger::add_columns(const std::vector<std::string>& names) {
+  columns_.insert(columns_.end(), names.begin(), names.end());
+  if (rows_ == 0) {
+    if (file_->position() > 0) {  // the header of an earlier part of the run
+      const fs::path path = file_->path();
+      file_->close();
+      FileSystem::current().resize_file(path, 0);
+      file_->open(path);
+    }
+    detail::CsvTable::append_header(file_->buffer(), columns_);
+    return;
+  }
+  const fs::path path = file_->path();
+  file_->close();
+  const auto table = detail::CsvTable::parse(read_file(path));
+  LIGHTNING_CHECK(table, Error, "CSVLogger: \"", path.string(), "\" was changed while the run ",
+                  "wrote to it. HINT: copy it before editing.");
+  write_file_atomically(path, table->widen(columns_));
+  file_->open(path);
+}
+
+void CSVLogger::do_log_metrics(const MetricRow& row) {
+  find_columns(row);
+  if (!new_names_.empty() || (rows_ == 0 && file_->position() + file_->buffer().size() == 0)) {
+    add_columns(new_names_);
+  }
+  cells_.assign(columns_.size(), nullptr);
+  for (size_t i = 0; i < row.values.size(); ++i) {
+    cells_[row_columns_[i]] = &row.values[i].second;
+  }
+  std::string& text = file_->buffer();
+  append_number(text, row.step);
+  text += ',';
+  append_number(text, row.epoch);
+  for (const double* cell : cells_) {
+    text += ',';
+    if (cell == nullptr) continue;
+    // to_chars shows the sign of NaN, which means nothing.
+    if (std::isnan(*cell)) {
+      text += "nan";
+    } else {
+      append_number(text, *cell);
+    }
+  }
+  text += ',';
+  append_number(text, std::round(elapsed_seconds() * 1e6) / 1e6);
+  text += '\n';
+  ++rows_;
+  file_->row_done();
+}
+
+StateDict CSVLogger::do_state_dict() {
+  file_->sync();
+  StateDict state;
+  state.set("rows", StateDict::Value(rows_));
+  state.set("columns", StateDict::Value(columns_));
+  state.set("time_seconds", StateDict::Value(elapsed_seconds()));
+  return state;
+}
+
+void CSVLogger::do_flush() { file_->flush(); }
+
+void CSVLogger::do_finalize(std::string_view /*status*/) { file_->close(); }
+
+double CSVLogger::elapsed_seconds() const {
+  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - start_;
+  return seconds_before_ + since.count();
+}
+
+}  // namespace lightning

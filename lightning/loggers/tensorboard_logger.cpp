@@ -1,0 +1,141 @@
+#include <lightning/loggers/tensorboard_logger.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <system_error>
+
+#include <lightning/loggers/detail/event_encoding.h>
+#include <lightning/loggers/detail/log_file.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kFilePrefix = "events.out.tfevents.";
+
+/// Names of the event files in a folder.
+std::vector<std::string> event_files(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    std::string name = it->path().filename().string();
+    if (name.starts_with(kFilePrefix)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+/// A name that sorts behind those of the folder: TensorBoard reads files in the order of names.
+std::string new_file_name(const fs::path& folder) {
+  int64_t seconds = std::time(nullptr);
+  for (const std::string& name : event_files(folder)) {
+    int64_t taken = 0;
+    std::from_chars(name.data() + kFilePrefix.size(), name.data() + name.size(), taken);
+    seconds = std::max(seconds, taken + 1);
+  }
+  char host[256] = "localhost";
+  ::gethostname(host, sizeof host - 1);
+  char number[24];
+  std::snprintf(number, sizeof number, "%010lld", static_cast<long long>(seconds));
+  return detail::concat(kFilePrefix, number, ".", host, ".", ::getpid(), ".0");
+}
+
+/// Takes away what was written after the checkpoint.
+void cut_back(const fs::path& folder, const StateDict& state) {
+  const auto& last = state.get<std::string>("file");
+  const auto position = static_cast<uint64_t>(state.get<int64_t>("position"));
+  std::error_code error;
+  const uint64_t size = fs::file_size(folder / last, error);
+  if (error) return;  // the run goes on in another folder
+  if (size > position) FileSystem::current().resize_file(folder / last, position);
+  if (size < position) {
+    log_warning(detail::concat("TensorBoardLogger: \"", (folder / last).string(), "\" has ", size,
+                               " bytes, but ", position,
+                               " were there at the checkpoint; the rest is lost."));
+  }
+  for (const std::string& name : event_files(folder)) {
+    if (name > last) FileSystem::current().remove_all(folder / name);
+  }
+}
+
+double wall_time() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+/// A Markdown cell: what would end it is written another way.
+std::string cell(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '|') result += '\\';
+    result += c == '\n' ? ' ' : c;
+  }
+  return result;
+}
+
+}  // namespace
+
+TensorBoardLogger::TensorBoardLogger(TensorBoardLoggerOptions options)
+    : options_(std::move(options)), file_(std::make_unique<detail::LogFile>()) {}
+
+TensorBoardLogger::~TensorBoardLogger() = default;
+
+void TensorBoardLogger::do_setup(const LoggerSetup& setup) {
+  const fs::path folder = setup.run_dir / options_.dir;
+  file_->close();
+  FileSystem::current().create_directories(folder);
+  const bool resumed = setup.resume != nullptr;
+  if (resumed && setup.resume->contains("file")) cut_back(folder, *setup.resume);
+  first_step_ = std::max<int64_t>(setup.resume_step, 0);
+  file_->open(folder / new_file_name(folder));
+  detail::append_file_version(file_->buffer(), wall_time());
+  if (resumed) {
+    detail::append_session_start(file_->buffer(), wall_time(), setup.resume_step + 1);
+  }
+  file_->flush();
+}
+
+void TensorBoardLogger::do_log_metrics(const MetricRow& row) {
+  summary_.clear();
+  bool has_epoch = false;
+  for (const auto& [name, value] : row.values) {
+    has_epoch = has_epoch || name == "epoch";
+    detail::append_scalar(summary_, name, static_cast<float>(value));
+  }
+  if (!has_epoch) detail::append_scalar(summary_, "epoch", static_cast<float>(row.epoch));
+  detail::append_summary_event(file_->buffer(), wall_time(), row.step, summary_);
+  file_->row_done();
+}
+
+void TensorBoardLogger::do_log_hyperparameters(
+    const std::vector<std::pair<std::string, std::string>>& parameters) {
+  std::string table = "| name | value |\n| --- | --- |\n";
+  for (const auto& [name, value] : parameters) {
+    table += detail::concat("| ", cell(name), " | ", cell(value), " |\n");
+  }
+  summary_.clear();
+  detail::append_text(summary_, "hyperparameters/text_summary", table);
+  detail::append_summary_event(file_->buffer(), wall_time(), first_step_, summary_);
+  file_->flush();
+}
+
+StateDict TensorBoardLogger::do_state_dict() {
+  file_->sync();
+  StateDict state;
+  state.set("file", file_->path().filename().string());
+  state.set("position", static_cast<int64_t>(file_->position()));
+  return state;
+}
+
+void TensorBoardLogger::do_flush() { file_->flush(); }
+
+void TensorBoardLogger::do_finalize(std::string_view /*status*/) { file_->close(); }
+
+}  // namespace lightning

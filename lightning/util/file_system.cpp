@@ -1,0 +1,278 @@
+#include <lightning/util/file_system.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <lightning/util/error.h>
+
+namespace lightning {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void throw_io_error(std::string_view action, const fs::path& path, int error) {
+  throw CheckpointError(io_error_text(action, path, error));
+}
+
+fs::path parent_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  return parent.empty() ? fs::path(".") : parent;
+}
+
+fs::path temporary_beside(const fs::path& path) {
+  return parent_of(path) / detail::concat(".", path.filename().string(), ".tmp-", ::getpid());
+}
+
+/// The first part of the path that is there and is no folder; empty when there is none.
+fs::path file_in_the_way(const fs::path& path) {
+  fs::path prefix;
+  for (const fs::path& part : path) {
+    prefix /= part;
+    std::error_code ignored;
+    const fs::file_status status = fs::status(prefix, ignored);
+    if (!fs::exists(status)) return {};
+    if (!fs::is_directory(status)) return prefix;
+  }
+  return {};
+}
+
+void remove_quietly(FileSystem& disk, const fs::path& path) {
+  try {
+    disk.remove_all(path);
+  } catch (const Error&) {
+    // The error that led here is the one to report.
+  }
+}
+
+std::string hint_for(const fs::path& path, int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space on that disk, or write to a folder on another one";
+    case EFBIG:
+      return "raise the limit on file sizes (`ulimit -f`)";
+    case EROFS:
+      return "that disk is mounted read-only: write to a folder on another one";
+    case EACCES:
+    case EPERM:
+      return "check the owner and the permissions (`ls -ld`) of the file and of its folder";
+    case ENOTDIR:
+    case EEXIST: {
+      const fs::path file = file_in_the_way(path);
+      if (file.empty() || file == path) return "remove what is there, or choose another name";
+      return detail::concat(file, " is a file where a folder is needed: move it away");
+    }
+    case ENOENT:
+      return "check that the path is right and its folder exists";
+    case EISDIR:
+      return "a folder of that name is there: choose another name";
+    case EMFILE:
+    case ENFILE:
+      return "too many files are open: raise the limit (`ulimit -n`)";
+    case ENAMETOOLONG:
+      return "choose a shorter name";
+    case EIO:
+    case ESTALE:
+      return "the disk or the network file system reports a failure: look at the system's log";
+    default:
+      return "check the disk, or write to another folder";
+  }
+}
+
+class PosixFile final : public WritableFile {
+ public:
+  PosixFile(fs::path path, int flags) : path_(std::move(path)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+    if (descriptor_ < 0) throw_io_error("open", path_, errno);
+  }
+  ~PosixFile() override {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  void write(const void* data, size_t size_bytes) override {
+    const char* next = static_cast<const char*>(data);
+    while (size_bytes > 0) {
+      const ssize_t written = ::write(descriptor_, next, size_bytes);
+      if (written < 0) {
+        if (errno == EINTR) continue;
+        throw_io_error("write to", path_, errno);
+      }
+      next += written;
+      size_bytes -= static_cast<size_t>(written);
+    }
+  }
+
+  void sync() override {
+    // Devices and pipes answer EINVAL; they have nothing to sync.
+    if (::fsync(descriptor_) != 0 && errno != EINVAL && errno != ENOTSUP) {
+      throw_io_error("write to", path_, errno);
+    }
+  }
+
+  void close() override {
+    const int descriptor = std::exchange(descriptor_, -1);
+    if (descriptor >= 0 && ::close(descriptor) != 0 && errno != EINTR) {
+      throw_io_error("write to", path_, errno);
+    }
+  }
+
+ private:
+  fs::path path_;
+  int descriptor_ = -1;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  std::unique_ptr<WritableFile> open_for_writing(const fs::path& path) override {
+    return std::make_unique<PosixFile>(path, O_TRUNC);
+  }
+
+  std::unique_ptr<WritableFile> open_for_appending(const fs::path& path) override {
+    return std::make_unique<PosixFile>(path, O_APPEND);
+  }
+
+  void create_directories(const fs::path& path) override {
+    fs::path prefix;
+    for (const fs::path& part : path) {
+      prefix /= part;
+      if (part.empty() || ::mkdir(prefix.c_str(), 0777) == 0) {
+        if (!part.empty()) sync_folder(parent_of(prefix));
+        continue;
+      }
+      const int error = errno;
+      std::error_code ignored;
+      // mkdir answers EROFS or EACCES too for a folder that is there.
+      if (!fs::is_directory(prefix, ignored)) throw_io_error("create folder", path, error);
+    }
+  }
+
+  void rename(const fs::path& from, const fs::path& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) {
+      throw_io_error(detail::concat("rename ", from, " to"), to, errno);
+    }
+  }
+
+  void replace_link(const fs::path& target, const fs::path& link) override {
+    std::error_code ignored;
+    const fs::file_status status = fs::symlink_status(link, ignored);
+    if (fs::exists(status) && !fs::is_symlink(status)) {
+      throw_io_error("replace (it is no link)", link, EEXIST);
+    }
+    const fs::path temporary = temporary_beside(link);
+    ::unlink(temporary.c_str());
+    if (::symlink(target.c_str(), temporary.c_str()) != 0) {
+      throw_io_error("make link", link, errno);
+    }
+    if (::rename(temporary.c_str(), link.c_str()) != 0) {
+      const int error = errno;
+      ::unlink(temporary.c_str());
+      throw_io_error("make link", link, error);
+    }
+  }
+
+  void remove_all(const fs::path& path) override {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) throw_io_error("remove", path, error.value());
+  }
+
+  void resize_file(const fs::path& path, size_t size_bytes) override {
+    if (::truncate(path.c_str(), static_cast<off_t>(size_bytes)) != 0) {
+      throw_io_error("shorten", path, errno);
+    }
+  }
+
+  void sync_directory(const fs::path& path) override {
+    if (const int error = sync_folder(path); error != 0) throw_io_error("sync folder", path, error);
+  }
+
+ private:
+  /// The error number, 0 for success.
+  static int sync_folder(const fs::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return errno;
+    const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+    ::close(descriptor);
+    // Some network file systems know no fsync on folders.
+    return error == EINVAL || error == ENOTSUP ? 0 : error;
+  }
+};
+
+std::atomic<FileSystem*> override_in_force{nullptr};
+
+}  // namespace
+
+WritableFile::~WritableFile() = default;
+FileSystem::~FileSystem() = default;
+
+FileSystem& FileSystem::current() {
+  // Never destroyed: a writer thread may outlive static objects.
+  static auto* real = new PosixFileSystem;
+  FileSystem* scoped = override_in_force.load(std::memory_order_acquire);
+  return scoped != nullptr ? *scoped : *real;
+}
+
+ScopedFileSystem::ScopedFileSystem(FileSystem& file_system)
+    : previous_(override_in_force.exchange(&file_system)) {}
+ScopedFileSystem::~ScopedFileSystem() { override_in_force = previous_; }
+
+std::string read_file(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw DataError(io_error_text("read", path, errno));
+  std::string text;
+  struct stat status;
+  if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode)) {
+    text.reserve(static_cast<size_t>(status.st_size) + 1);
+  }
+  size_t used = 0;
+  for (;;) {
+    // Devices and /proc tell no size, so the end is where read() says it is.
+    text.resize(used < text.capacity() ? text.capacity() : used + 65536);
+    const ssize_t got = ::read(descriptor, text.data() + used, text.size() - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      const int error = errno;
+      ::close(descriptor);
+      throw DataError(io_error_text("read", path, error));
+    }
+    if (got == 0) break;
+    used += static_cast<size_t>(got);
+  }
+  ::close(descriptor);
+  text.resize(used);
+  return text;
+}
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  FileSystem& disk = FileSystem::current();
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  const bool special = fs::exists(status) && !fs::is_regular_file(status);
+  const fs::path temporary = special ? path : temporary_beside(path);
+  try {
+    const auto file = disk.open_for_writing(temporary);
+    file->write(text);
+    file->sync();
+    file->close();
+    if (special) return;
+    disk.rename(temporary, path);
+  } catch (...) {
+    if (!special) remove_quietly(disk, temporary);
+    throw;
+  }
+  disk.sync_directory(parent_of(path));
+}
+
+std::string io_error_text(std::string_view action, const fs::path& path, int error) {
+  return detail::concat("can't ", action, " \"", path.string(),
+                        "\": ", std::generic_category().message(error),
+                        ". HINT: ", hint_for(path, error), ".");
+}
+
+}  // namespace lightning
