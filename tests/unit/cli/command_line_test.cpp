@@ -1,0 +1,63 @@
+#include <lightning/cli/command_line.h>
+
+#include "cli_support.h"
+
+namespace {
+
+lightning::CommandLine parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "build/bin/liner");
+  return lightning::parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+std::string parse_error(std::vector<const char*> arguments) {
+  return cli_test::config_error([&] { parse(arguments); });
+}
+
+}  // namespace
+
+TEST_CASE("parse_command_line takes the command, files and keys apart") {
+  const auto line = parse({"fit", "--config", "a.yaml", "--trainer.max_epochs", "2", "-c=b.yaml",
+                           "--model.learning_rate=3e-5", "--model.bias", "-1", "--print_config"});
+  CHECK(line.program == "build/bin/liner");
+  CHECK(line.program_name() == "liner");
+  CHECK(line.command == "fit");
+  CHECK(line.config_files == std::vector<std::string>{"a.yaml", "b.yaml"});
+  REQUIRE(line.overrides.size() == 3);
+  CHECK(line.overrides[0].key == "trainer.max_epochs");
+  CHECK(line.overrides[0].text == "2");
+  CHECK(line.overrides[1].option == "--model.learning_rate");
+  CHECK(line.overrides[1].text == "3e-5");
+  CHECK(line.overrides[2].text == "-1");
+  CHECK(line.print_config);
+  CHECK_FALSE(line.help);
+}
+
+TEST_CASE("parse_command_line takes values that look like options or are empty after =") {
+  const auto line = parse({"ask", "--context-file=--odd", "--question=a=b", "--note="});
+  CHECK(line.overrides[0].key == "context_file");
+  CHECK(line.overrides[0].text == "--odd");
+  CHECK(line.overrides[1].text == "a=b");
+  CHECK(line.overrides[2].text.empty());
+}
+
+TEST_CASE("parse_command_line knows help without and with a command") {
+  CHECK(parse({"--help"}).help);
+  CHECK(parse({"-h"}).command.empty());
+  CHECK(parse({"fit", "--help"}).help);
+  CHECK(parse({}).command.empty());
+}
+
+TEST_CASE("parse_command_line refuses what it can't place") {
+  CHECK(parse_error({"fit", "more"}) ==
+        "command line: unexpected argument \"more\", expected an option (--KEY VALUE). HINT: quote "
+        "values that have spaces.");
+  CHECK(parse_error({"fit", "--trainer.fast_dev_run"}) ==
+        "command line: --trainer.fast_dev_run has no value, expected --trainer.fast_dev_run VALUE. "
+        "HINT: write --trainer.fast_dev_run=VALUE when the value begins with --.");
+  CHECK(parse_error({"fit", "--config", "--help"}).find("--config has no value") !=
+        std::string::npos);
+  CHECK(parse_error({"fit", "--print_config=yes"}) ==
+        "command line: --print_config takes no value, got \"yes\"");
+  CHECK(parse_error({"fit", "--"}).find("unexpected argument \"--\"") != std::string::npos);
+  CHECK(parse_error({"fit", "-x"}).find("unexpected argument \"-x\"") != std::string::npos);
+}
