@@ -60,10 +60,35 @@ ConfigNode resolve_trainer(ConfigNode section, const CliRegistries& registries) 
 ConfigNode checkpoint_layer(const CliProgram& program, const std::filesystem::path& checkpoint) {
   ConfigNode saved = config::parse_yaml(Checkpoint::read_config(checkpoint),
                                         (checkpoint / "config.yaml").string());
+  // Sections that aren't there become null, which checked() leaves out.
   ConfigNode layer = ConfigNode::map();
   layer.set("model", saved.take("model"));
   if (program.data.create) layer.set("data", saved.take("data"));
   return layer;
+}
+
+/// Everything laid over `base`, the program's defaults.
+ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const CommandLine& line,
+                        ConfigNode base) {
+  ConfigNode given = ConfigNode::map();
+  for (const std::string& file : line.config_files) {
+    given.merge(keys.checked(config::load_yaml_file(file)));
+  }
+  // Overrides may lead into lists of the layers below, so they are applied to everything.
+  const auto lay_over = [&](ConfigNode under) {
+    under.merge(given);
+    keys.apply_overrides(line.overrides, under);
+    return under;
+  };
+  ConfigNode merged = lay_over(base);
+  const ConfigNode* ckpt_path = merged.find("ckpt_path");
+  if (line.command == "fit" || ckpt_path == nullptr ||
+      ckpt_path->kind() != ConfigNode::Kind::kScalar) {
+    return merged;
+  }
+  const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
+  base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
+  return lay_over(std::move(base));
 }
 
 }  // namespace
@@ -91,7 +116,7 @@ void SeedOption::seed() {
 }
 
 CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries,
-                      const CliCommandOptions& own) {
+                      const CliCommandOptions& own, const ConfigNode& defaults) {
   std::vector<KeyInfo> keys = own.keys;
   append(keys, config::describe<GeneralOptions>());
   append(keys, program.model.keys);
@@ -105,6 +130,10 @@ CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries
                   .type = "true|false|loggers",
                   .default_value = "true",
                   .help = "true: CSV and TensorBoard; or a list of loggers; see below"});
+  for (KeyInfo& info : keys) {
+    const ConfigNode* value = defaults.find_path(info.key);
+    if (value != nullptr) info.default_value = config::to_flow_yaml(*value);
+  }
   return CliKeys(std::move(keys), {{"trainer.callbacks", &registries.callbacks},
                                    {"trainer.logger", &registries.loggers}});
 }
@@ -119,29 +148,8 @@ std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::s
 
 ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
                               const CliCommandOptions& own, const CliKeys& keys,
-                              const CommandLine& line, std::string_view defaults) {
-  ConfigNode base =
-      keys.checked(config::parse_yaml(defaults, "defaults of " + line.program_name()));
-  ConfigNode given = ConfigNode::map();
-  for (const std::string& file : line.config_files) {
-    given.merge(keys.checked(config::load_yaml_file(file)));
-  }
-  // Overrides may lead into lists of the defaults, so they are applied to everything.
-  const auto lay_over = [&](ConfigNode under) {
-    under.merge(given);
-    keys.apply_overrides(line.overrides, under);
-    return under;
-  };
-  ConfigNode merged = lay_over(base);
-  const ConfigNode* ckpt_path = merged.find("ckpt_path");
-  if (line.command != "fit" && ckpt_path != nullptr &&
-      ckpt_path->kind() == ConfigNode::Kind::kScalar) {
-    const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
-    base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
-    merged = lay_over(base);
-  }
-
-  ConfigNode resolved = ConfigNode::map();
+                              const CommandLine& line, const ConfigNode& defaults) {
+  ConfigNode merged = merge_layers(program, keys, line, keys.checked(defaults));
   ConfigNode own_section = ConfigNode::map();
   for (const KeyInfo& info : own.keys) {
     const std::string top = info.key.substr(0, info.key.find('.'));
@@ -154,6 +162,8 @@ ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& re
   config::apply(merged, general);
   general.seed_everything.seed();
   const ConfigNode general_node = config::to_node(general);
+
+  ConfigNode resolved = ConfigNode::map();
   resolved.set("seed_everything", *general_node.find("seed_everything"));
   resolved.set("trainer", resolve_trainer(trainer, registries));
   resolved.set("model", program.model.resolve(model));

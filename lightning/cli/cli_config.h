@@ -54,9 +54,9 @@ struct CliRegistries {
   config::Registry<Logger> loggers{"logger"};
 };
 
-/// Every key that a command takes.
+/// Every key that a command takes; `defaults` are the program's, shown as such.
 CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries,
-                      const CliCommandOptions& own);
+                      const CliCommandOptions& own, const config::ConfigNode& defaults);
 
 /// Lays the layers over each other (the program's defaults, for commands other than fit the model
 /// and data options in the checkpoint, the config files, the command line), then reads them into
@@ -64,7 +64,7 @@ CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries
 /// generators. Throws ConfigError and, for the checkpoint, CheckpointError.
 config::ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
                                       const CliCommandOptions& own, const CliKeys& keys,
-                                      const CommandLine& line, std::string_view defaults);
+                                      const CommandLine& line, const config::ConfigNode& defaults);
 
 /// The checkpoint directory that `ckpt_path` (a folder, "last" or "best") stands for.
 std::filesystem::path find_cli_checkpoint(const config::ConfigNode& config,

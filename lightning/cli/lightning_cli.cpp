@@ -117,6 +117,23 @@ void check_own_keys(const CliCommand& command, const CliKeys& common) {
   }
 }
 
+void fill(CliRegistries& registries, const CliSettings& settings) {
+  register_builtin_callbacks(registries.callbacks);
+  register_builtin_loggers(registries.loggers);
+  if (settings.callbacks) settings.callbacks(registries.callbacks);
+  if (settings.loggers) settings.loggers(registries.loggers);
+}
+
+/// The command's own options: they are no part of the config that is saved with a run.
+ConfigNode take_own_options(const CliCommand& command, ConfigNode& config) {
+  ConfigNode own = ConfigNode::map();
+  for (const config::KeyInfo& info : command.options.keys) {
+    const std::string top = info.key.substr(0, info.key.find('.'));
+    if (config.find(top) != nullptr) own.set(top, config.take(top));
+  }
+  return own;
+}
+
 void print_to_stdout(const std::string& text) {
   const bool written =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
@@ -128,41 +145,32 @@ void print_to_stdout(const std::string& text) {
 int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
   const CommandLine line = parse_command_line(argc, argv);
   CliRegistries registries;
-  register_builtin_callbacks(registries.callbacks);
-  register_builtin_loggers(registries.loggers);
-  if (settings.callbacks) settings.callbacks(registries.callbacks);
-  if (settings.loggers) settings.loggers(registries.loggers);
-
+  fill(registries, settings);
+  const ConfigNode defaults =
+      config::parse_yaml(settings.defaults, "defaults of " + line.program_name());
   const std::vector<CliCommand> commands = all_commands(settings);
+  const CliKeys common = make_cli_keys(program, registries, {}, defaults);
+  HelpText help{line.program_name(), settings.description, line.command, {}};
+  for (const CliCommand& command : commands) help.commands.emplace_back(command.name, command.help);
   if (line.help && line.command.empty()) {
-    HelpText text{line.program_name(), settings.description, "", {}};
-    for (const CliCommand& command : commands) {
-      text.commands.emplace_back(command.name, command.help);
-    }
-    print_to_stdout(format_help(text, make_cli_keys(program, registries, {}), registries));
-    return 0;
-  }
-  const CliCommand& command = find_command(commands, line.command);
-  check_own_keys(command, make_cli_keys(program, registries, {}));
-  const CliKeys keys = make_cli_keys(program, registries, command.options);
-  if (line.help) {
-    const HelpText text{
-        line.program_name(), settings.description, command.name, {{command.name, command.help}}};
-    print_to_stdout(format_help(text, keys, registries));
+    print_to_stdout(format_help(help, common, registries));
     return 0;
   }
 
+  const CliCommand& command = find_command(commands, line.command);
+  check_own_keys(command, common);
+  const CliKeys keys = make_cli_keys(program, registries, command.options, defaults);
+  if (line.help) {
+    print_to_stdout(format_help(help, keys, registries));
+    return 0;
+  }
   ConfigNode config =
-      resolve_cli_config(program, registries, command.options, keys, line, settings.defaults);
+      resolve_cli_config(program, registries, command.options, keys, line, defaults);
   if (line.print_config) {
     print_to_stdout(config::to_yaml(config));
     return 0;
   }
-  ConfigNode own = ConfigNode::map();
-  for (const config::KeyInfo& info : command.options.keys) {
-    const std::string top = info.key.substr(0, info.key.find('.'));
-    if (config.find(top) != nullptr) own.set(top, config.take(top));
-  }
+  const ConfigNode own = take_own_options(command, config);
   CliContext context(program, registries.callbacks, registries.loggers, std::move(config),
                      line.program);
   return command.run(context, own);

@@ -1,5 +1,5 @@
-/// What the config room knows of a C++ type at run time: how its values are read from and written
-/// to config nodes. One record per type, made on first use; the work is done in value_type.cpp.
+/// From C++ types to TypeInfo records: one per type, made on first use. The work is done in
+/// value_io.cpp.
 #pragma once
 
 #include <chrono>
@@ -16,38 +16,11 @@
 
 #include <lightning/config/fields.h>
 #include <lightning/config/node.h>
+#include <lightning/config/type_info.h>
+#include <lightning/config/value_io.h>
 #include <lightning/util/error.h>
-#include <lightning/util/export.h>
 
 namespace lightning::config {
-
-struct StructInfo;
-
-struct TypeInfo {
-  /// For tables ("integer", "norm|value") and for errors ("an integer", `"norm" or "value"`).
-  std::string name;
-  std::string expected;
-  ConfigNode (*write)(const void* value) = nullptr;
-  /// Throws ConfigError that names the node's source, `path`, its value and what was expected.
-  void (*read)(const ConfigNode& node, void* value, std::string_view path) = nullptr;
-  /// Fields, for a struct and for an optional struct.
-  const StructInfo* structure = nullptr;
-  /// Any text is a value, whatever it looks like.
-  bool is_text = false;
-  /// null is a value.
-  bool is_optional = false;
-};
-
-struct FieldInfo {
-  std::string name;
-  std::string help;
-  size_t offset;  // of the member in the struct, in bytes
-  const TypeInfo* type;
-};
-
-struct StructInfo {
-  std::vector<FieldInfo> fields;
-};
 
 /// A type that says itself how it is written: `static T from_text(std::string_view)`, which throws
 /// ConfigError("expected ..."), and `std::string to_text() const`. Lists and maps come as
@@ -79,42 +52,6 @@ template <typename T>
 constexpr bool is_integer = std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> &&
                             !std::same_as<T, wchar_t> && !std::same_as<T, char8_t> &&
                             !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
-
-LIGHTNING_API bool read_bool(const ConfigNode& node, std::string_view path);
-LIGHTNING_API int64_t read_signed(const ConfigNode& node, std::string_view path, int64_t smallest,
-                                  int64_t largest);
-LIGHTNING_API uint64_t read_unsigned(const ConfigNode& node, std::string_view path,
-                                     uint64_t largest);
-LIGHTNING_API double read_double(const ConfigNode& node, std::string_view path);
-LIGHTNING_API float read_float(const ConfigNode& node, std::string_view path);
-LIGHTNING_API std::string read_string(const ConfigNode& node, std::string_view path,
-                                      std::string_view expected);
-LIGHTNING_API size_t read_choice(const ConfigNode& node, std::string_view path,
-                                 const std::vector<std::string>& choices,
-                                 std::string_view expected);
-LIGHTNING_API std::chrono::milliseconds read_duration(const ConfigNode& node, std::string_view path,
-                                                      std::chrono::milliseconds unit);
-/// The text for a type's from_text().
-LIGHTNING_API std::string read_text(const ConfigNode& node, std::string_view path,
-                                    std::string_view expected);
-LIGHTNING_API const std::vector<ConfigNode>& read_list(const ConfigNode& node,
-                                                       std::string_view path,
-                                                       std::string_view expected);
-LIGHTNING_API void read_struct(const ConfigNode& node, void* object, std::string_view path,
-                               const StructInfo& info);
-
-LIGHTNING_API ConfigNode write_double(double value);
-LIGHTNING_API ConfigNode write_float(float value);
-LIGHTNING_API ConfigNode write_string(std::string value);
-LIGHTNING_API ConfigNode write_duration(std::chrono::milliseconds value);
-LIGHTNING_API ConfigNode write_text(std::string text);
-LIGHTNING_API ConfigNode write_struct(const void* object, const StructInfo& info);
-
-/// `"norm" or "value"`; `one of "a", "b", "c"`.
-LIGHTNING_API std::string expected_choice(const std::vector<std::string>& choices);
-/// Throws ConfigError: source, path, text and the error of a type's own from_text().
-[[noreturn]] LIGHTNING_API void throw_located(const ConfigNode& node, std::string_view path,
-                                              std::string_view text, const ConfigError& error);
 
 /// Reading and writing values of T; type_info<T>() is made of it.
 template <typename T>

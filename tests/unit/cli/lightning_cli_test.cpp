@@ -92,6 +92,14 @@ TEST_CASE("--help of a command shows its keys in aligned columns") {
   CHECK(help.find(" \n") == std::string::npos);
 }
 
+TEST_CASE("--help shows the program's defaults") {
+  const std::string help = captured(STDOUT_FILENO, [] {
+    CHECK(run({"fit", "--help"}, {.defaults = "model: {learning_rate: 0.25}"}) == 0);
+  });
+  const size_t line = help.find("--model.learning_rate ");
+  CHECK(help.substr(line, help.find('\n', line) - line).find(" 0.25 ") != std::string::npos);
+}
+
 TEST_CASE("--help of a command of the program's own shows its options too") {
   const CliSettings settings{
       .commands = {make_command<AskOptions>("ask", "answers a question",

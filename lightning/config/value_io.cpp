@@ -1,4 +1,4 @@
-#include <lightning/config/value_type.h>
+#include <lightning/config/value_io.h>
 
 #include <algorithm>
 #include <array>
