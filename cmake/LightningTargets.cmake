@@ -40,10 +40,7 @@ function(lightning_common_options target)
 endfunction()
 
 # The one precompiled header. Its compilation takes half a minute and 700 MB: all targets share it.
-# A second build with the very same flags can take it from the first.
-set(LIGHTNING_PCH_DIR "" CACHE PATH
-    "Folder with the cmake_pch.hxx of another build with the same flags, instead of an own one")
-if(NOT LIGHTNING_PCH_DIR)
+if(NOT LIGHTNING_TWIN_BUILD)
   add_library(lightning_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
   # Not lightning_third_party: a macro defined here would have to be defined for every target.
   target_link_libraries(lightning_pch PRIVATE torch)
@@ -55,15 +52,32 @@ if(NOT LIGHTNING_PCH_DIR)
     <torch/torch.h>)
 endif()
 
-# Common flags and the shared precompiled header. To be called for every library and program
-# that is built here.
+# Common flags and the shared precompiled header. To be called for every library and program that
+# is built here, after its sources are known.
 function(lightning_target target)
   lightning_common_options(${target})
-  if(LIGHTNING_PCH_DIR)
-    target_compile_options(${target} PRIVATE "SHELL:-include ${LIGHTNING_PCH_DIR}/cmake_pch.hxx")
-  else()
+  if(NOT LIGHTNING_TWIN_BUILD)
     target_precompile_headers(${target} REUSE_FROM lightning_pch)
+    return()
   endif()
+  get_target_property(sources ${target} SOURCES)
+  foreach(source ${sources})
+    get_source_file_property(is_light ${source} TARGET_DIRECTORY ${target}
+                             SKIP_PRECOMPILE_HEADERS)
+    if(NOT is_light)
+      set_property(SOURCE ${source} TARGET_DIRECTORY ${target} PROPERTY COMPILE_OPTIONS
+        -include ${LIGHTNING_TWIN_BUILD}/CMakeFiles/lightning_pch.dir/cmake_pch.hxx)
+    endif()
+  endforeach()
+endfunction()
+
+# lightning_light_sources(TARGET sources...): sources of a target that include no torch header
+# heavier than ATen/core/Tensor.h. At the end of each file that takes the precompiled header the
+# compiler spends four seconds on torch's templates; without it these files are done in one.
+# To be called before lightning_target().
+function(lightning_light_sources target)
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target}
+    PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
 # lightning_program(NAME sources... [LINK libraries...]): a program in bin/.
