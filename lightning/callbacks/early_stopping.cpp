@@ -20,9 +20,9 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
   LIGHTNING_CHECK(!options_.monitor.empty(), ConfigError,
                   "EarlyStopping: monitor is empty, expected the name of a metric. HINT: set it to "
                   "one that the module logs, such as val_loss.");
-  LIGHTNING_CHECK(options_.patience >= 0, ConfigError, "EarlyStopping: patience is ",
-                  options_.patience,
-                  ", expected 0 or more. HINT: use 0 to end at the first look without improvement.");
+  LIGHTNING_CHECK(
+      options_.patience >= 0, ConfigError, "EarlyStopping: patience is ", options_.patience,
+      ", expected 0 or more. HINT: use 0 to end at the first look without improvement.");
   LIGHTNING_CHECK(options_.min_delta >= 0.0, ConfigError, "EarlyStopping: min_delta is ",
                   options_.min_delta, ", expected 0 or more.");
 }
@@ -37,8 +37,7 @@ void EarlyStopping::on_train_epoch_end(TrainerContext& trainer, LightningModule&
 }
 
 void EarlyStopping::look(TrainerContext& trainer) {
-  const std::string reason =
-      judge(monitored_value(trainer, "EarlyStopping", options_.monitor));
+  const std::string reason = judge(monitored_value(trainer, "EarlyStopping", options_.monitor));
   if (!reason.empty()) trainer.request_stop("EarlyStopping: " + reason);
 }
 
@@ -54,7 +53,8 @@ std::string EarlyStopping::judge(double value) {
     return detail::concat(options_.monitor, " is ", value, " and passed ",
                           *options_.divergence_threshold);
   }
-  const double delta = options_.mode == MonitorMode::kMin ? -options_.min_delta : options_.min_delta;
+  const double delta =
+      options_.mode == MonitorMode::kMin ? -options_.min_delta : options_.min_delta;
   if (is_better(value, best_score_ + delta)) {
     best_score_ = value;
     wait_count_ = 0;

@@ -64,7 +64,8 @@ void check_filename_template(std::string_view text) {
   LIGHTNING_CHECK(!text.empty(), ConfigError,
                   "ModelCheckpoint: filename is empty, expected a template. HINT: leave it out for "
                   "\"{epoch}-{step}\".");
-  for_each_part(text, [](std::string_view) {}, [](std::string_view, std::string_view) {});
+  for_each_part(
+      text, [](std::string_view) {}, [](std::string_view, std::string_view) {});
 }
 
 std::string format_filename(std::string_view text, const MetricMap& values) {

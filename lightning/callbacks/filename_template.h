@@ -11,8 +11,8 @@ namespace lightning {
 
 /// Throws ConfigError for a brace without its partner or an unknown format.
 LIGHTNING_API void check_filename_template(std::string_view text);
-/// Throws ConfigError that lists the names there are when the template asks for another one. Formats
-/// are printf's for one number: "{epoch:03d}", "{val_loss:.2f}".
+/// Throws ConfigError that lists the names there are when the template asks for another one.
+/// Formats are printf's for one number: "{epoch:03d}", "{val_loss:.2f}".
 LIGHTNING_API std::string format_filename(std::string_view text, const MetricMap& values);
 
 }  // namespace lightning

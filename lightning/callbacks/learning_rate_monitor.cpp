@@ -10,8 +10,7 @@ void LearningRateMonitor::on_train_start(TrainerContext& trainer, LightningModul
   names_.clear();
   const OptimizerConfig& config = trainer.optimizers().front();
   const std::string& given = config.lr_scheduler.name;
-  const std::string name =
-      given.empty() ? "lr-" + optim::optimizer_name(*config.optimizer) : given;
+  const std::string name = given.empty() ? "lr-" + optim::optimizer_name(*config.optimizer) : given;
   const size_t groups = config.optimizer->param_groups().size();
   for (size_t i = 0; i < groups; ++i) {
     names_.push_back(groups == 1 ? name : name + "/pg" + std::to_string(i + 1));

@@ -1,4 +1,5 @@
-/// LearningRateMonitor: logs the learning rate of every parameter group beside the module's metrics.
+/// LearningRateMonitor: logs the learning rate of every parameter group beside the module's
+/// metrics.
 #pragma once
 
 #include <string>
@@ -18,8 +19,7 @@ struct LearningRateMonitorOptions {
   Interval logging_interval = Interval::kStep;
 };
 
-LIGHTNING_FIELDS(LearningRateMonitorOptions,
-                 LIGHTNING_FIELD(logging_interval, "step or epoch"))
+LIGHTNING_FIELDS(LearningRateMonitorOptions, LIGHTNING_FIELD(logging_interval, "step or epoch"))
 
 /// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on.
 class LIGHTNING_API LearningRateMonitor final : public Callback {

@@ -20,10 +20,11 @@ ModelCheckpoint::ModelCheckpoint(ModelCheckpointOptions options) : options_(std:
                   "ModelCheckpoint: every_n_train_steps is ", options_.every_n_train_steps,
                   " and every_n_epochs is ", options_.every_n_epochs,
                   ", expected 0 or more. HINT: set one of them.");
-  LIGHTNING_CHECK(!options_.monitor.empty() || options_.save_top_k <= 1, ConfigError,
-                  "ModelCheckpoint: save_top_k is ", options_.save_top_k,
-                  " and there is no monitor to say which are best. HINT: set monitor, or save_top_k "
-                  "to -1, 0 or 1.");
+  LIGHTNING_CHECK(
+      !options_.monitor.empty() || options_.save_top_k <= 1, ConfigError,
+      "ModelCheckpoint: save_top_k is ", options_.save_top_k,
+      " and there is no monitor to say which are best. HINT: set monitor, or save_top_k "
+      "to -1, 0 or 1.");
   check_filename_template(options_.filename);
 }
 
@@ -58,8 +59,8 @@ void ModelCheckpoint::save(TrainerContext& trainer) {
   if (options_.save_top_k == 0 && !options_.save_last) return;
   if (trainer.global_step() == last_saved_step_) return;
   const Kept fresh{{}, score(trainer)};
-  const bool room = options_.save_top_k == -1 ||
-                    static_cast<int64_t>(kept_.size()) < options_.save_top_k;
+  const bool room =
+      options_.save_top_k == -1 || static_cast<int64_t>(kept_.size()) < options_.save_top_k;
   const bool among_best =
       room || (options_.save_top_k > 0 && is_better(fresh.score, kept_.back().score));
   if (!among_best && !options_.save_last) return;
@@ -88,9 +89,8 @@ std::vector<fs::path> ModelCheckpoint::keep(const Kept& fresh, bool among_best) 
   };
   if (!last_model_path_.empty() && !is_kept(last_model_path_)) obsolete.push_back(last_model_path_);
   if (among_best) {
-    const auto place =
-        std::find_if(kept_.begin(), kept_.end(),
-                     [&](const Kept& k) { return is_better(fresh.score, k.score); });
+    const auto place = std::find_if(kept_.begin(), kept_.end(),
+                                    [&](const Kept& k) { return is_better(fresh.score, k.score); });
     kept_.insert(place, fresh);
     if (options_.save_top_k > 0 && static_cast<int64_t>(kept_.size()) > options_.save_top_k) {
       obsolete.push_back(kept_.back().path);
@@ -130,9 +130,9 @@ bool ModelCheckpoint::is_better(double a, double b) const {
 }
 
 std::string ModelCheckpoint::state_key() const {
-  return detail::concat("ModelCheckpoint(monitor=", options_.monitor, ",every_n_train_steps=",
-                        options_.every_n_train_steps, ",every_n_epochs=", options_.every_n_epochs,
-                        ")");
+  return detail::concat("ModelCheckpoint(monitor=", options_.monitor,
+                        ",every_n_train_steps=", options_.every_n_train_steps,
+                        ",every_n_epochs=", options_.every_n_epochs, ")");
 }
 
 StateDict ModelCheckpoint::state_dict() const {
@@ -161,7 +161,8 @@ void ModelCheckpoint::load_state_dict(const StateDict& state) {
     if (fs::exists(folder_ / names[i], error)) kept_.push_back({folder_ / names[i], scores[i]});
   }
   const auto& last = state.get<std::string>("last_name");
-  last_model_path_ = !last.empty() && fs::exists(folder_ / last, error) ? folder_ / last : fs::path();
+  last_model_path_ =
+      !last.empty() && fs::exists(folder_ / last, error) ? folder_ / last : fs::path();
   last_saved_step_ = state.get<int64_t>("last_saved_step");
   best_model_path_ = kept_.empty() ? fs::path() : kept_.front().path;
   if (!kept_.empty() && !options_.monitor.empty()) best_model_score_ = kept_.front().score;

@@ -38,20 +38,21 @@ struct ModelCheckpointOptions {
   int64_t every_n_epochs = 1;
 };
 
-LIGHTNING_FIELDS(
-    ModelCheckpointOptions,
-    LIGHTNING_FIELD(dirpath, "folder; empty: checkpoints/ in the run's folder"),
-    LIGHTNING_FIELD(filename, "template, such as \"{epoch}-{val_loss:.2f}\""),
-    LIGHTNING_FIELD(monitor, "metric that decides which ones are kept; empty: the newest"),
-    LIGHTNING_FIELD(mode, "min or max: which values of the metric are better"),
-    LIGHTNING_FIELD(save_top_k, "how many to keep; -1: all, 0: none"),
-    LIGHTNING_FIELD(save_last, "also keep the newest one when it isn't among the best"),
-    LIGHTNING_FIELD(save_weights_only, "leave out what only a resume needs"),
-    LIGHTNING_FIELD(every_n_train_steps, "save every n optimizer steps; 0: by epochs"),
-    LIGHTNING_FIELD(every_n_epochs, "save every n epochs; 0: never"))
+LIGHTNING_FIELDS(ModelCheckpointOptions,
+                 LIGHTNING_FIELD(dirpath, "folder; empty: checkpoints/ in the run's folder"),
+                 LIGHTNING_FIELD(filename, "template, such as \"{epoch}-{val_loss:.2f}\""),
+                 LIGHTNING_FIELD(monitor,
+                                 "metric that decides which ones are kept; empty: the newest"),
+                 LIGHTNING_FIELD(mode, "min or max: which values of the metric are better"),
+                 LIGHTNING_FIELD(save_top_k, "how many to keep; -1: all, 0: none"),
+                 LIGHTNING_FIELD(save_last,
+                                 "also keep the newest one when it isn't among the best"),
+                 LIGHTNING_FIELD(save_weights_only, "leave out what only a resume needs"),
+                 LIGHTNING_FIELD(every_n_train_steps, "save every n optimizer steps; 0: by epochs"),
+                 LIGHTNING_FIELD(every_n_epochs, "save every n epochs; 0: never"))
 
-/// In the folder, `last.ckpt` links to the newest checkpoint and, with a monitor, `best.ckpt` to the
-/// best. An old checkpoint is removed only after the new one is whole on the disk.
+/// In the folder, `last.ckpt` links to the newest checkpoint and, with a monitor, `best.ckpt` to
+/// the best. An old checkpoint is removed only after the new one is whole on the disk.
 class LIGHTNING_API ModelCheckpoint final : public Callback {
  public:
   using Options = ModelCheckpointOptions;
@@ -64,8 +65,7 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
 
   void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
   void on_train_batch_end(TrainerContext& trainer, LightningModule& module,
-                          const StepOutput& output, const Batch& batch,
-                          int64_t batch_idx) override;
+                          const StepOutput& output, const Batch& batch, int64_t batch_idx) override;
   void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
   void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
   std::string state_key() const override;

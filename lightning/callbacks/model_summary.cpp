@@ -66,7 +66,8 @@ std::string summarize(const torch::nn::Module& module, int64_t max_depth) {
   add_rows(table, module, "", max_depth);
   const Count total = count_parameters(module);
   char size[64];
-  std::snprintf(size, sizeof(size), "%.3f MB of parameters", static_cast<double>(total.bytes) / 1e6);
+  std::snprintf(size, sizeof(size), "%.3f MB of parameters",
+                static_cast<double>(total.bytes) / 1e6);
   const std::string rows = max_depth == 0 ? std::string() : table.to_text() + "\n\n";
   return rows + detail::concat(short_count(total.trainable), " trainable, ",
                                short_count(total.frozen), " frozen, ",

@@ -11,10 +11,10 @@ double monitored_value(TrainerContext& trainer, std::string_view callback,
   if (found != metrics.end()) return found->second;
   std::string available;
   for (const auto& [name, value] : metrics) available += (available.empty() ? "" : ", ") + name;
-  throw ConfigError(detail::concat(callback, ": monitor is \"", monitor,
-                                   "\" and no such metric was logged, expected one of: ",
-                                   available.empty() ? "(nothing was logged)" : available,
-                                   ". HINT: log it in a step of the module, or monitor another one."));
+  throw ConfigError(detail::concat(
+      callback, ": monitor is \"", monitor, "\" and no such metric was logged, expected one of: ",
+      available.empty() ? "(nothing was logged)" : available,
+      ". HINT: log it in a step of the module, or monitor another one."));
 }
 
 }  // namespace lightning

@@ -52,12 +52,11 @@ class LIGHTNING_API ProgressBar final : public Callback {
   void on_train_batch_start(TrainerContext& trainer, LightningModule& module, const Batch& batch,
                             int64_t batch_idx) override;
   void on_train_batch_end(TrainerContext& trainer, LightningModule& module,
-                          const StepOutput& output, const Batch& batch,
-                          int64_t batch_idx) override;
+                          const StepOutput& output, const Batch& batch, int64_t batch_idx) override;
   void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
   void on_validation_start(TrainerContext& trainer, LightningModule& module) override;
-  void on_validation_batch_end(TrainerContext& trainer, LightningModule& module,
-                               const Batch& batch, int64_t batch_idx) override;
+  void on_validation_batch_end(TrainerContext& trainer, LightningModule& module, const Batch& batch,
+                               int64_t batch_idx) override;
   void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
   void on_test_start(TrainerContext& trainer, LightningModule& module) override;
   void on_test_batch_end(TrainerContext& trainer, LightningModule& module, const Batch& batch,
@@ -85,7 +84,7 @@ class LIGHTNING_API ProgressBar final : public Callback {
   void clear_line();
 
   ProgressBarOptions options_;
-  bool enabled_ = false;      // rank 0
+  bool enabled_ = false;  // rank 0
   bool on_terminal_ = false;
   Pass training_;
   bool training_active_ = false;

@@ -43,8 +43,7 @@ void MetricLog::record(std::string_view name, double value, const LogOptions& op
   record_value(name, Value{value, {}}, options);
 }
 
-void MetricLog::record_value(std::string_view name, const Value& value,
-                             const LogOptions& options) {
+void MetricLog::record_value(std::string_view name, const Value& value, const LogOptions& options) {
   LIGHTNING_CHECK(scope_.allowed, ConfigError, "log: \"", name, "\" was logged in ", scope_.hook,
                   ", where nothing can be logged. HINT: log in a step, a batch or an epoch hook "
                   "(docs/hooks.md lists them).");
@@ -58,7 +57,8 @@ void MetricLog::record_value(std::string_view name, const Value& value,
 MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options) {
   const bool suffixed = scope_.dataloader_idx >= 0 && options.add_dataloader_idx;
   const std::string full_name =
-      suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx) : std::string(name);
+      suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx)
+               : std::string(name);
   const bool on_step = options.on_step.value_or(scope_.on_step);
   const bool on_epoch = options.on_epoch.value_or(scope_.on_epoch);
 
@@ -99,8 +99,8 @@ void MetricLog::accumulate(Entry& entry, const Value& value, double weight) {
     const auto as_tensor = [&](const Value& v) {
       return v.device.defined()
                  ? v.device
-                 : at::full({}, v.host, (value.device.defined() ? value : entry.accumulated)
-                                            .device.options());
+                 : at::full({}, v.host,
+                            (value.device.defined() ? value : entry.accumulated).device.options());
     };
     const at::Tensor x = as_tensor(value);
     at::Tensor& sum = entry.accumulated.device;

@@ -50,11 +50,11 @@ class LIGHTNING_API MetricLog {
  public:
   /// Which hook is running: it decides the defaults and whether log() is allowed at all.
   struct Scope {
-    std::string_view hook;      // for error messages
+    std::string_view hook;  // for error messages
     bool allowed = false;
-    bool on_step = false;       // defaults
+    bool on_step = false;  // defaults
     bool on_epoch = false;
-    double batch_size = 1.0;    // weight of the batch under way
+    double batch_size = 1.0;      // weight of the batch under way
     int64_t dataloader_idx = -1;  // -1: one loader, names stay as they are
   };
   /// Set by the loops around each hook; costs a few stores.

@@ -1,4 +1,5 @@
-/// What configure_optimizers() returns: one optimizer, an optimizer with its LR schedule, or several.
+/// What configure_optimizers() returns: one optimizer, an optimizer with its LR schedule, or
+/// several.
 #pragma once
 
 #include <concepts>
@@ -39,10 +40,10 @@ class LIGHTNING_API OptimizerList {
   /// No optimizer: fit() refuses it.
   OptimizerList() = default;
   template <typename T>
-    requires std::derived_from<T, torch::optim::Optimizer>
-  OptimizerList(std::shared_ptr<T> optimizer)  // NOLINT: implicit on purpose
+  requires std::derived_from<T, torch::optim::Optimizer> OptimizerList(
+      std::shared_ptr<T> optimizer)  // NOLINT: implicit on purpose
       : configs_{OptimizerConfig{std::move(optimizer)}} {}
-  OptimizerList(OptimizerConfig config) : configs_{std::move(config)} {}  // NOLINT
+  OptimizerList(OptimizerConfig config) : configs_{std::move(config)} {}                 // NOLINT
   OptimizerList(std::vector<OptimizerConfig> configs) : configs_(std::move(configs)) {}  // NOLINT
 
   std::vector<OptimizerConfig>& configs() { return configs_; }

@@ -85,8 +85,8 @@ class LIGHTNING_API TrainerContext {
   virtual const std::filesystem::path& run_dir() const = 0;
   virtual const std::filesystem::path& default_root_dir() const = 0;
   /// Writes a checkpoint directory. Inside fit it is written at the next safe point: after the
-  /// hooks and the log row of the batch, validation or epoch under way, so that what resumes from it
-  /// goes on exactly there; else at once. `committed` runs when it is whole on the disk (in the
+  /// hooks and the log row of the batch, validation or epoch under way, so that what resumes from
+  /// it goes on exactly there; else at once. `committed` runs when it is whole on the disk (in the
   /// writer's thread with async_checkpointing). Every rank must call it. Errors (CheckpointError;
   /// DataError for a non-finite state, which is never committed) are thrown from the safe point.
   virtual void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,

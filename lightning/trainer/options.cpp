@@ -23,7 +23,8 @@ std::optional<double> parse_decimal(std::string_view text) {
   return value;
 }
 
-void require_at_least(int64_t value, int64_t least, std::string_view option, std::string_view hint) {
+void require_at_least(int64_t value, int64_t least, std::string_view option,
+                      std::string_view hint) {
   LIGHTNING_CHECK(value >= least, ConfigError, "Trainer: ", option, " is ", value,
                   ", expected at least ", least, ". HINT: ", hint);
 }
@@ -31,7 +32,8 @@ void require_at_least(int64_t value, int64_t least, std::string_view option, std
 void validate(const TrainerOptions& o) {
   require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
   if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
-  if (o.min_epochs) require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
+  if (o.min_epochs)
+    require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
   require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");
   if (o.min_steps) require_at_least(*o.min_steps, 0, "min_steps", "leave it out for no minimum.");
   if (o.check_val_every_n_epoch) {
@@ -47,17 +49,17 @@ void validate(const TrainerOptions& o) {
                   "Trainer: gradient_clip_val is ", *o.gradient_clip_val,
                   ", expected a positive number. HINT: use null for no clipping.");
   LIGHTNING_CHECK(!o.max_time || o.max_time->count() > 0, ConfigError, "Trainer: max_time is ",
-                  o.max_time->count(), " s, expected a positive time. HINT: use null for no limit.");
+                  o.max_time->count(),
+                  " s, expected a positive time. HINT: use null for no limit.");
   o.limit_train_batches.validate("limit_train_batches");
   o.limit_val_batches.validate("limit_val_batches");
   o.limit_test_batches.validate("limit_test_batches");
   o.limit_predict_batches.validate("limit_predict_batches");
   o.val_check_interval.validate("val_check_interval");
-  LIGHTNING_CHECK(
-      o.check_val_every_n_epoch || o.val_check_interval.is_count(), ConfigError,
-      "Trainer: check_val_every_n_epoch is null and val_check_interval is ",
-      o.val_check_interval.to_text(),
-      ", expected a number of batches. HINT: set val_check_interval to an integer.");
+  LIGHTNING_CHECK(o.check_val_every_n_epoch || o.val_check_interval.is_count(), ConfigError,
+                  "Trainer: check_val_every_n_epoch is null and val_check_interval is ",
+                  o.val_check_interval.to_text(),
+                  ", expected a number of batches. HINT: set val_check_interval to an integer.");
 }
 
 /// Lightning's meaning of fast_dev_run: n batches of everything once, and nothing is written.
@@ -85,14 +87,16 @@ std::optional<int64_t> BatchLimit::resolve(std::optional<int64_t> available,
   if (fraction_ == 0.0) return 0;
   LIGHTNING_CHECK(fraction_ == 1.0, ConfigError, "Trainer: ", option, " is ", to_text(),
                   " and the data is a stream of unknown length, expected a number of batches. "
-                  "HINT: set ", option, " to an integer.");
+                  "HINT: set ",
+                  option, " to an integer.");
   return std::nullopt;
 }
 
 void BatchLimit::validate(std::string_view option) const {
   const bool sound = is_count_ ? count_ >= 0 : fraction_ >= 0.0 && fraction_ <= 1.0;
-  LIGHTNING_CHECK(sound, ConfigError, "Trainer: ", option, " is ", to_text(),
-                  ", expected a share from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
+  LIGHTNING_CHECK(
+      sound, ConfigError, "Trainer: ", option, " is ", to_text(),
+      ", expected a share from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
 }
 
 BatchLimit BatchLimit::from_text(std::string_view text) {
@@ -136,7 +140,8 @@ ResolvedOptions resolve(const TrainerOptions& options) {
   resolved.device_name = accelerator.name();
   resolved.precision = Precision::effective_mode(user.precision, resolved.device);
   resolved.max_steps = user.max_steps;
-  // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no epochs.
+  // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no
+  // epochs.
   const bool unlimited = user.max_steps == -1 && !user.max_time;
   resolved.max_epochs = user.max_epochs.value_or(unlimited ? 1000 : -1);
   return resolved;

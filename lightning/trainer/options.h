@@ -20,15 +20,16 @@ namespace lightning {
 /// by the decimal point in YAML: 1.0 is all of them, 1 is one batch.
 class LIGHTNING_API BatchLimit {
  public:
-  BatchLimit(double fraction) : fraction_(fraction), is_count_(false) {}           // NOLINT
-  BatchLimit(int count) : count_(count), is_count_(true) {}                        // NOLINT
-  BatchLimit(int64_t count) : count_(count), is_count_(true) {}                    // NOLINT
+  BatchLimit(double fraction) : fraction_(fraction), is_count_(false) {}  // NOLINT
+  BatchLimit(int count) : count_(count), is_count_(true) {}               // NOLINT
+  BatchLimit(int64_t count) : count_(count), is_count_(true) {}           // NOLINT
 
   bool is_count() const { return is_count_; }
   int64_t count() const { return count_; }
   double fraction() const { return fraction_; }
   /// The number of batches out of `available`; a fraction is rounded down. Without `available` (a
-  /// stream) a fraction other than 0.0 and 1.0 throws ConfigError naming `option`; nothing means all.
+  /// stream) a fraction other than 0.0 and 1.0 throws ConfigError naming `option`; nothing means
+  /// all.
   std::optional<int64_t> resolve(std::optional<int64_t> available, std::string_view option) const;
   /// Throws ConfigError naming `option` when out of range.
   void validate(std::string_view option) const;
@@ -46,8 +47,8 @@ class LIGHTNING_API BatchLimit {
 /// false, true (one batch of everything) or a number of batches.
 class LIGHTNING_API FastDevRun {
  public:
-  FastDevRun(bool on) : batches_(on ? 1 : 0) {}                 // NOLINT: implicit on purpose
-  FastDevRun(int batches) : batches_(batches) {}                // NOLINT
+  FastDevRun(bool on) : batches_(on ? 1 : 0) {}   // NOLINT: implicit on purpose
+  FastDevRun(int batches) : batches_(batches) {}  // NOLINT
   int64_t batches() const { return batches_; }
   static FastDevRun from_text(std::string_view text);
   std::string to_text() const;
@@ -101,24 +102,31 @@ LIGHTNING_ENUM(OnNonfinite, LIGHTNING_ENUMERATOR(kError, "error"),
                LIGHTNING_ENUMERATOR(kWarn, "warn"), LIGHTNING_ENUMERATOR(kIgnore, "ignore"))
 
 LIGHTNING_FIELDS(
-    TrainerOptions,
-    LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
+    TrainerOptions, LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
     LIGHTNING_FIELD(devices, "auto, a number of devices, or a list of indices such as \"0,\""),
     LIGHTNING_FIELD(num_nodes, "number of machines"),
     LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
-    LIGHTNING_FIELD(max_epochs, "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
-    LIGHTNING_FIELD(min_epochs, "a stop asked for earlier (not by a signal) waits for this many epochs"),
+    LIGHTNING_FIELD(max_epochs,
+                    "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
+    LIGHTNING_FIELD(min_epochs,
+                    "a stop asked for earlier (not by a signal) waits for this many epochs"),
     LIGHTNING_FIELD(max_steps, "stop after this many optimizer steps; -1: no limit"),
-    LIGHTNING_FIELD(min_steps, "a stop asked for earlier (not by a signal) waits for this many steps"),
+    LIGHTNING_FIELD(min_steps,
+                    "a stop asked for earlier (not by a signal) waits for this many steps"),
     LIGHTNING_FIELD(max_time, "stop after this time, DD:HH:MM:SS"),
-    LIGHTNING_FIELD(limit_train_batches, "share (0.5) or number (10) of training batches per epoch"),
+    LIGHTNING_FIELD(limit_train_batches,
+                    "share (0.5) or number (10) of training batches per epoch"),
     LIGHTNING_FIELD(limit_val_batches, "share or number of validation batches"),
     LIGHTNING_FIELD(limit_test_batches, "share or number of test batches"),
     LIGHTNING_FIELD(limit_predict_batches, "share or number of prediction batches"),
     LIGHTNING_FIELD(fast_dev_run, "true or n: n batches of everything, no checkpoints, no logs"),
-    LIGHTNING_FIELD(val_check_interval, "validate every share (0.25) of an epoch or number (1000) of batches"),
-    LIGHTNING_FIELD(check_val_every_n_epoch, "validate in every n-th epoch; null: val_check_interval counts batches across epochs"),
-    LIGHTNING_FIELD(num_sanity_val_steps, "validation batches run before training; -1: all, 0: none"),
+    LIGHTNING_FIELD(val_check_interval,
+                    "validate every share (0.25) of an epoch or number (1000) of batches"),
+    LIGHTNING_FIELD(
+        check_val_every_n_epoch,
+        "validate in every n-th epoch; null: val_check_interval counts batches across epochs"),
+    LIGHTNING_FIELD(num_sanity_val_steps,
+                    "validation batches run before training; -1: all, 0: none"),
     LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
     LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
     LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
@@ -126,7 +134,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
     LIGHTNING_FIELD(log_every_n_steps, "optimizer steps between rows of step metrics"),
     LIGHTNING_FIELD(enable_progress_bar, "show progress on the terminal"),
-    LIGHTNING_FIELD(enable_checkpointing, "save a checkpoint each epoch when no ModelCheckpoint is given"),
+    LIGHTNING_FIELD(enable_checkpointing,
+                    "save a checkpoint each epoch when no ModelCheckpoint is given"),
     LIGHTNING_FIELD(enable_model_summary, "print the table of layers"),
     LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a thread while training goes on"),
     LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"))

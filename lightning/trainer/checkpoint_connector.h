@@ -1,0 +1,53 @@
+/// CheckpointConnector: what of a run goes into a checkpoint, and how it comes back.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <lightning/checkpoint/checkpoint.h>
+#include <lightning/trainer/run_state.h>
+
+namespace lightning {
+
+class CheckpointConnector {
+ public:
+  explicit CheckpointConnector(RunState& run) : run_(run) {}
+
+  /// Writes the checkpoints that were asked for; to be called at safe points and outside of loops.
+  /// Throws CheckpointError, and DataError when the weights are not finite and on_nonfinite is
+  /// error. Sync: waits for the device when there is anything to write.
+  void write_requested();
+
+  /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, and the
+  /// state of callbacks and data module.
+  void load(const std::filesystem::path& path);
+  /// Restores the rest for a fit to go on: optimizers, schedulers, precision, progress, metrics.
+  /// After that the training loader and the generators, when the loops begin.
+  void restore_fit();
+  void restore_data_and_generators();
+  bool loaded() const { return loaded_; }
+  /// The checkpoint's state; empty when none was loaded.
+  const StateDict& state() const { return checkpoint_.state; }
+  const std::filesystem::path& path() const { return path_; }
+  void release() { checkpoint_ = {}; }
+
+ private:
+  Checkpoint dump(bool weights_only);
+  void dump_fit_state(StateDict& state);
+  void warn_about_environment();
+  bool weights_are_finite();
+
+  RunState& run_;
+  Checkpoint checkpoint_;
+  std::filesystem::path path_;
+  bool loaded_ = false;
+};
+
+/// The run's progress in a form for checkpoints.
+StateDict to_state_dict(const Progress& progress);
+Progress progress_from(const StateDict& state);
+
+/// The positions of all loggers after their last rows.
+StateDict logger_positions(const RunState& run);
+
+}  // namespace lightning

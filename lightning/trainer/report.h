@@ -1,0 +1,25 @@
+/// What the Trainer prints: the options at start, the metrics of a pass, the end of a run.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <lightning/trainer/run_state.h>
+
+namespace lightning {
+
+/// The resolved options that differ from their defaults, the device and the run's folder.
+void print_run_header(const RunState& run, const std::optional<std::filesystem::path>& checkpoint);
+/// Why the run ended, its time, the run's folder and the best checkpoint's.
+void print_run_end(const RunState& run);
+/// One table with a column for each loader.
+void print_metrics(Stage stage, const std::vector<MetricMap>& metrics);
+/// Sends the flat form of the run's config to the loggers.
+void log_hyperparameters(RunState& run);
+/// The command line that goes on from a checkpoint.
+std::string resume_command(const std::string& program, const std::filesystem::path& run_dir,
+                           const std::filesystem::path& checkpoint);
+
+}  // namespace lightning

@@ -1,0 +1,127 @@
+/// RunState: what the loops of one run share. The Trainer owns it; each part is changed by one
+/// loop.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <lightning/callbacks/callback.h>
+#include <lightning/checkpoint/checkpoint_writer.h>
+#include <lightning/core/lightning_data_module.h>
+#include <lightning/core/lightning_module.h>
+#include <lightning/loggers/logger.h>
+#include <lightning/precision/nonfinite_guard.h>
+#include <lightning/precision/precision.h>
+#include <lightning/strategies/strategy.h>
+#include <lightning/trainer/host_metrics.h>
+#include <lightning/trainer/logger_connector.h>
+#include <lightning/trainer/options.h>
+#include <lightning/trainer/signals.h>
+
+namespace lightning {
+
+/// A point between two hooks at which a checkpoint may be written, and from which a run goes on.
+enum class SafePoint : int64_t {
+  kBatchEnd,       // hooks and log row of the batch are done; a validation may be due
+  kValidationEnd,  // that validation is done
+  kEpochEnd,       // the epoch is counted; the next one begins
+};
+
+/// Counters of completed units. Saved and restored.
+struct Progress {
+  int64_t epoch = 0;
+  int64_t batch_idx = 0;  // completed batches of the epoch under way
+  int64_t total_batches = 0;
+  int64_t global_step = 0;  // optimizer steps
+  int64_t samples_seen = 0;
+  double elapsed_seconds = 0.0;  // of earlier sessions of this run
+  SafePoint position = SafePoint::kEpochEnd;
+};
+
+struct SaveRequest {
+  std::filesystem::path path;
+  bool weights_only = false;
+  std::function<void()> committed;
+};
+
+struct RunState {
+  TrainerContext& context;
+  ResolvedOptions options;
+  Stage stage = Stage::kFit;
+  bool sanity_checking = false;
+  bool validating = false;
+
+  std::shared_ptr<LightningModule> module;
+  std::shared_ptr<LightningDataModule> data_module;  // may be null
+  std::unique_ptr<Strategy> strategy;
+  std::unique_ptr<Precision> precision;
+  std::vector<std::shared_ptr<Callback>> callbacks;
+  std::vector<std::shared_ptr<Logger>> loggers;
+  std::vector<OptimizerConfig> optimizers;
+
+  DataLoaders train_loaders;
+  DataLoaders val_loaders;
+  DataLoaders eval_loaders;  // of validate(), test() and predict()
+  bool val_loaders_ready = false;
+  bool train_loaders_ready = false;
+
+  MetricLog train_metrics;
+  MetricLog eval_metrics;
+  HostMetrics host_metrics;
+  LoggerConnector logger_connector;
+  NonFiniteGuard nonfinite;
+
+  Progress progress;
+  bool restored = false;  // from a checkpoint, before the first batch of this session
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  // For the speed at the end: the first steps of a session warm up and don't count.
+  int64_t first_step = 0;
+  int64_t timed_steps = 0;
+  double training_seconds = 0.0;
+  int64_t eval_batch_idx = 0;
+  std::optional<int64_t> num_eval_batches;
+
+  bool should_stop = false;
+  std::string stop_reason;
+  const SignalWatch* signals = nullptr;  // only in fit
+
+  std::vector<SaveRequest> save_requests;
+  std::unique_ptr<CheckpointWriter> writer;
+  std::filesystem::path run_dir;
+  std::string config;  // resolved config as YAML
+  /// Loggers' positions to be saved instead of the present ones (see FitLoop::end_epoch).
+  std::optional<StateDict> logger_positions;
+
+  explicit RunState(TrainerContext& trainer_context) : context(trainer_context) {}
+
+  int pending_signal() const { return signals == nullptr ? 0 : signals->pending(); }
+  double elapsed_seconds() const {
+    const std::chrono::duration<double> session = std::chrono::steady_clock::now() - started;
+    return progress.elapsed_seconds + session.count();
+  }
+  /// The training loader; fit() has exactly one.
+  DataLoader& train_loader() const { return train_loaders[0]; }
+  /// Training batches per epoch after limit_train_batches; nothing when unknown.
+  std::optional<int64_t> num_training_batches() const {
+    return options.user.limit_train_batches.resolve(train_loaders[0].num_batches(),
+                                                    "limit_train_batches");
+  }
+};
+
+/// Calls one hook of every callback, in order.
+template <typename... Params, typename... Args>
+void call_callbacks(RunState& run,
+                    void (Callback::*hook)(TrainerContext&, LightningModule&, Params...),
+                    Args&&... args) {
+  for (const auto& callback : run.callbacks) {
+    ((*callback).*hook)(run.context, *run.module, args...);
+  }
+}
+
+}  // namespace lightning

@@ -1,0 +1,117 @@
+/// Trainer: runs a LightningModule. Options are Lightning's; what a run writes lies in one folder;
+/// a run that was stopped goes on exactly where it was.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <lightning/callbacks/callback.h>
+#include <lightning/core/lightning_data_module.h>
+#include <lightning/core/lightning_module.h>
+#include <lightning/core/trainer_context.h>
+#include <lightning/loggers/logger.h>
+#include <lightning/trainer/options.h>
+#include <lightning/trainer/prediction_sink.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+using Callbacks = std::vector<std::shared_ptr<Callback>>;
+using Loggers = std::vector<std::shared_ptr<Logger>>;
+
+/// Arguments of fit(), validate(), test() and predict().
+struct RunArguments {
+  /// A checkpoint directory, "last" or "best"; empty: none. fit() goes on from it exactly; the
+  /// others take the weights.
+  std::string ckpt_path = "";
+};
+
+/// Every rank makes the same calls. A run ends by returning, or with:
+///   ConfigError, DataError, CheckpointError  what is wrong and what to do about it
+///   Interrupted                              SIGINT or SIGTERM in fit(); a checkpoint was written
+///   whatever a hook of yours threw           unchanged, after on_exception of the callbacks
+class LIGHTNING_API Trainer final : public TrainerContext {
+ public:
+  /// Checks and resolves the options; throws ConfigError. Without `loggers` rows go to a CSVLogger
+  /// and a TensorBoardLogger in the run's folder; an empty list logs nothing. Unless switched off
+  /// by options, a ModelCheckpoint, a progress bar and a model summary are added.
+  explicit Trainer(TrainerOptions options = {}, Callbacks callbacks = {},
+                   std::optional<Loggers> loggers = std::nullopt);
+  ~Trainer() override;
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  void fit(std::shared_ptr<LightningModule> module,
+           std::shared_ptr<LightningDataModule> data_module, RunArguments arguments = {});
+  /// Loaders that are left out are asked of the module.
+  void fit(std::shared_ptr<LightningModule> module, DataLoaders train = {}, DataLoaders val = {},
+           RunArguments arguments = {});
+
+  /// Returns the metrics of each loader, and prints them.
+  std::vector<MetricMap> validate(std::shared_ptr<LightningModule> module,
+                                  std::shared_ptr<LightningDataModule> data_module,
+                                  RunArguments arguments = {});
+  std::vector<MetricMap> validate(std::shared_ptr<LightningModule> module, DataLoaders loaders = {},
+                                  RunArguments arguments = {});
+  std::vector<MetricMap> test(std::shared_ptr<LightningModule> module,
+                              std::shared_ptr<LightningDataModule> data_module,
+                              RunArguments arguments = {});
+  std::vector<MetricMap> test(std::shared_ptr<LightningModule> module, DataLoaders loaders = {},
+                              RunArguments arguments = {});
+
+  /// Streams the outputs of predict_step() to `sink`, in order of the data.
+  void predict(std::shared_ptr<LightningModule> module,
+               std::shared_ptr<LightningDataModule> data_module, const PredictionSink& sink,
+               RunArguments arguments = {});
+  void predict(std::shared_ptr<LightningModule> module, DataLoaders loaders,
+               const PredictionSink& sink, RunArguments arguments = {});
+
+  /// The configuration to be saved with the run and in checkpoints, as YAML; the command that runs
+  /// this program ("build/bin/sample_li"), for the line that says how to resume. Without it, the
+  /// options and the hyperparameters of module and data module are saved.
+  void set_config(std::string yaml, std::string program);
+
+  const ResolvedOptions& options() const;
+
+  // ---- TrainerContext
+  Stage stage() const override;
+  bool sanity_checking() const override;
+  bool validating() const override;
+  int64_t global_step() const override;
+  int64_t current_epoch() const override;
+  int64_t batch_idx() const override;
+  int64_t samples_seen() const override;
+  std::optional<int64_t> num_training_batches() const override;
+  std::optional<int64_t> num_evaluation_batches() const override;
+  bool validates_once_per_epoch() const override;
+  std::optional<int64_t> max_epochs() const override;
+  std::optional<int64_t> max_steps() const override;
+  int64_t estimated_stepping_batches() override;
+  int64_t global_rank() const override;
+  int64_t local_rank() const override;
+  int64_t node_rank() const override;
+  int64_t world_size() const override;
+  at::Device device() const override;
+  LightningModule& lightning_module() override;
+  std::vector<OptimizerConfig>& optimizers() override;
+  const Callbacks& callbacks() const override;
+  const Loggers& loggers() const override;
+  const MetricMap& callback_metrics() override;
+  const MetricMap& progress_bar_metrics() override;
+  const std::filesystem::path& run_dir() const override;
+  const std::filesystem::path& default_root_dir() const override;
+  void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,
+                       std::function<void()> committed = {}) override;
+  void request_stop(std::string reason) override;
+  bool should_stop() const override;
+  void print(std::string_view line) override;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lightning
