@@ -1,0 +1,111 @@
+"""Records the order in which Lightning calls hooks, for tests/unit/trainer/hooks_test.cpp.
+
+  .venv/bin/python tests/golden/hooks/record_hooks.py
+
+Writes fit.txt, fit_accumulate.txt, validate.txt, test.txt and predict.txt beside this script, one
+hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
+"""
+
+import pathlib
+import warnings
+
+import lightning.pytorch as pl
+import torch
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+
+STAGE_HOOKS = [
+    f"on_{stage}_{moment}"
+    for stage in ("train", "validation", "test", "predict")
+    for moment in ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
+]
+SHARED = STAGE_HOOKS + [
+    "setup", "teardown", "on_fit_start", "on_fit_end", "on_before_zero_grad", "on_before_backward",
+    "on_after_backward", "on_before_optimizer_step",
+]
+MODULE_HOOKS = SHARED + [
+    "prepare_data", "configure_callbacks", "configure_model", "configure_optimizers",
+    "training_step", "validation_step", "test_step", "predict_step", "backward",
+    "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "lr_scheduler_step",
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+    "on_validation_model_zero_grad", "on_validation_model_eval", "on_validation_model_train",
+    "on_test_model_eval", "on_predict_model_eval",
+]
+CALLBACK_HOOKS = SHARED + ["on_sanity_check_start", "on_sanity_check_end"]
+DATA_HOOKS = [
+    "prepare_data", "setup", "teardown", "train_dataloader", "val_dataloader", "test_dataloader",
+    "predict_dataloader",
+]
+
+calls = []
+
+
+def recording(base, prefix, names):
+    """A subclass of `base` whose hooks note that they were called."""
+
+    def make(name):
+        inherited = getattr(base, name)
+
+        def hook(self, *args, **kwargs):
+            calls.append(f"{prefix}.{name}")
+            return inherited(self, *args, **kwargs)
+
+        return hook
+
+    return type("Recording" + base.__name__, (base,), {name: make(name) for name in names})
+
+
+class Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.layer(batch)
+
+    def test_step(self, batch, batch_idx):
+        self.layer(batch)
+
+    def predict_step(self, batch, batch_idx):
+        return self.layer(batch)
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class Data(pl.LightningDataModule):
+    def loader(self):
+        return torch.utils.data.DataLoader(torch.ones(6, 2), batch_size=2)
+
+    train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
+
+
+def record(file_name, action, **options):
+    calls.clear()
+    module = recording(Module, "LM", MODULE_HOOKS)()
+    data = recording(Data, "DM", DATA_HOOKS)()
+    callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
+        limit_val_batches=2, limit_test_batches=2, limit_predict_batches=2, **options)
+    getattr(trainer, action)(module, datamodule=data)
+    (FOLDER / file_name).write_text("\n".join(calls) + "\n")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    record("fit.txt", "fit", max_epochs=2, num_sanity_val_steps=1)
+    record("fit_accumulate.txt", "fit", max_epochs=1, num_sanity_val_steps=0,
+           accumulate_grad_batches=2, val_check_interval=2)
+    record("validate.txt", "validate")
+    record("test.txt", "test")
+    record("predict.txt", "predict")

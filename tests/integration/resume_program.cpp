@@ -1,0 +1,108 @@
+// A program with everything that a resume must get right: dropout, random augmentation in workers,
+// accumulation, a schedule per step, validation inside epochs, metrics over epochs, bf16.
+#include <lightning/lightning.h>
+
+struct ResumeModelOptions {
+  double learning_rate = 0.01;
+  /// lightning's AdamW, or LibTorch's: adamw, torch_adam, torch_sgd, torch_rmsprop, torch_adagrad.
+  std::string optimizer = "adamw";
+  /// Sends SIGINT or SIGTERM to itself in this step; 0: never.
+  int64_t signal_step = 0;
+  int64_t signal = 2;
+};
+LIGHTNING_FIELDS(ResumeModelOptions, LIGHTNING_FIELD(learning_rate, "learning rate"),
+                 LIGHTNING_FIELD(optimizer, "which optimizer"),
+                 LIGHTNING_FIELD(signal_step, "step in which a signal comes"),
+                 LIGHTNING_FIELD(signal, "number of that signal"))
+
+class ResumeModel : public lightning::LightningModule {
+ public:
+  using Options = ResumeModelOptions;
+  explicit ResumeModel(Options options) : options_(std::move(options)) {
+    using namespace torch::nn;
+    net_ = register_module("net", Sequential(Linear(8, 16), GELU(), Dropout(0.3), Linear(16, 1)));
+    save_hyperparameters(options_);
+  }
+
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    if (options_.signal_step > 0 && global_step() + 1 == options_.signal_step) {
+      ::raise(static_cast<int>(options_.signal));
+    }
+    const auto loss = torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]);
+    log("train_loss", loss, {.on_step = true, .on_epoch = true, .prog_bar = true});
+    return loss;
+  }
+  void validation_step(const lightning::Batch& batch, int64_t) override {
+    log("val_loss", torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]));
+  }
+  lightning::OptimizerList configure_optimizers() override {
+    const std::shared_ptr<torch::optim::Optimizer> optimizer = make_optimizer();
+    return lightning::OptimizerConfig{
+        .optimizer = optimizer,
+        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(
+                             optimizer, 2, trainer().estimated_stepping_batches()),
+                         .interval = lightning::Interval::kStep}};
+  }
+
+ private:
+  std::shared_ptr<torch::optim::Optimizer> make_optimizer() {
+    using namespace torch::optim;
+    const double lr = options_.learning_rate;
+    if (options_.optimizer == "torch_adam") {
+      return std::make_shared<Adam>(parameters(), AdamOptions(lr));
+    }
+    if (options_.optimizer == "torch_sgd") {
+      return std::make_shared<SGD>(parameters(), SGDOptions(lr).momentum(0.9));
+    }
+    if (options_.optimizer == "torch_rmsprop") {
+      return std::make_shared<RMSprop>(parameters(), RMSpropOptions(lr));
+    }
+    if (options_.optimizer == "torch_adagrad") {
+      return std::make_shared<Adagrad>(parameters(), AdagradOptions(lr));
+    }
+    return std::make_shared<lightning::optim::AdamW>(parameters(), AdamWOptions(lr));
+  }
+
+  Options options_;
+  torch::nn::Sequential net_{nullptr};
+};
+
+/// Samples are made from their index and random noise of their own in each epoch.
+class NoisyLine : public lightning::Dataset {
+ public:
+  explicit NoisyLine(int64_t size) : size_(size) {}
+  int64_t size() const override { return size_; }
+  lightning::Batch get(int64_t index, lightning::SampleContext& context) override {
+    const auto x = torch::linspace(-1, 1, 8) * (static_cast<double>(index) / 10.0) +
+                   0.1 * torch::randn({8}, context.generator());
+    return lightning::Batch({{"x", x}, {"y", x.sum().sin().reshape({1})}});
+  }
+
+ private:
+  int64_t size_;
+};
+
+struct ResumeDataOptions {
+  int64_t num_workers = 2;
+};
+LIGHTNING_FIELDS(ResumeDataOptions, LIGHTNING_FIELD(num_workers, "threads"))
+
+class ResumeData : public lightning::LightningDataModule {
+ public:
+  using Options = ResumeDataOptions;
+  explicit ResumeData(Options options) : options_(options) { save_hyperparameters(options); }
+  lightning::DataLoaders train_dataloader() override { return loader(22, true); }
+  lightning::DataLoaders val_dataloader() override { return loader(6, false); }
+
+ private:
+  lightning::DataLoaders loader(int64_t size, bool shuffle) const {
+    return std::make_shared<lightning::DataLoader>(
+        std::make_shared<NoisyLine>(size),
+        lightning::DataLoaderOptions{
+            .batch_size = 2, .shuffle = shuffle, .num_workers = options_.num_workers});
+  }
+
+  Options options_;
+};
+
+int main(int argc, char** argv) { return lightning::cli_main<ResumeModel, ResumeData>(argc, argv); }

@@ -1,0 +1,145 @@
+"""A run that stops and resumes, at any step, equals the run that never stopped, bit by bit.
+
+Each session is a fresh process. Compared are the final weights (read by the safetensors package),
+the CSV rows without the time column, and the scalars that TensorBoard's own reader sees.
+"""
+
+import csv
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import support
+from safetensors.numpy import load_file
+
+PROGRAM = support.bin_dir() / "resume_program"
+
+CONFIG = """
+seed_everything: 5
+trainer:
+  accelerator: cpu
+  max_epochs: 2
+  precision: {precision}
+  accumulate_grad_batches: {accumulate}
+  val_check_interval: {interval}
+  log_every_n_steps: 1
+  enable_progress_bar: false
+  gradient_clip_val: 1.0
+  callbacks:
+    - class_path: ModelCheckpoint
+      init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
+    - class_path: LearningRateMonitor
+model:
+  optimizer: {optimizer}
+data:
+  num_workers: {workers}
+"""
+
+
+def run(root, *arguments, expect=0):
+    result = subprocess.run(
+        [PROGRAM, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
+         *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    if result.returncode != expect:
+        sys.exit(f"expected exit code {expect}, got {result.returncode}:\n{result.stderr[-3000:]}")
+    return result.stderr
+
+
+def run_dir(root):
+    return root / "lightning_logs" / "version_0"
+
+
+def rows(root):
+    with open(run_dir(root) / "metrics.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    times = [name for name in table[0] if "time" in name]
+    assert times, "the CSV has a time column"
+    return [{k: v for k, v in row.items() if k not in times} for row in table]
+
+
+def scalars(root):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(run_dir(root)), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]}
+
+
+def final_weights(root):
+    return load_file(run_dir(root) / "checkpoints" / "last.ckpt" / "model.safetensors")
+
+
+def compare(name, whole, resumed):
+    a, b = final_weights(whole), final_weights(resumed)
+    assert a.keys() == b.keys(), name
+    for key in a:
+        assert numpy.array_equal(a[key].view(numpy.uint32), b[key].view(numpy.uint32)), (
+            f"{name}: {key} differs")
+    assert rows(whole) == rows(resumed), f"{name}: CSV rows differ"
+    assert scalars(whole) == scalars(resumed), f"{name}: TensorBoard scalars differ"
+
+
+def write_config(root, **values):
+    root.mkdir()
+    (root / "in.yaml").write_text(CONFIG.format(**values))
+
+
+def check_every_step(folder, steps, **values):
+    """Resumes from the checkpoint of each step in `steps` (all of them when None)."""
+    name = "-".join(str(v) for v in values.values())
+    whole = folder / name
+    write_config(whole, **values)
+    run(whole)
+    checkpoints = sorted((run_dir(whole) / "checkpoints").glob("step=*.ckpt"))
+    assert len(checkpoints) >= 8, checkpoints
+    for checkpoint in checkpoints:
+        step = int(checkpoint.stem.split("=")[1])
+        if steps is not None and step not in steps:
+            continue
+        resumed = folder / f"{name}-from-{step}"
+        shutil.copytree(whole, resumed, symlinks=True)
+        here = run_dir(resumed) / "checkpoints"
+        for other in here.glob("step=*.ckpt"):
+            if int(other.stem.split("=")[1]) > step:
+                shutil.rmtree(other)
+        run(resumed, "--ckpt_path", here / checkpoint.name)
+        compare(f"{name}, from step {step}", whole, resumed)
+    print(f"{name}: ok")
+
+
+def check_signal(folder, number, code, **values):
+    """A signal in the middle of a window: a checkpoint, the exit code, and a command that resumes."""
+    whole, stopped = folder / f"whole-{code}", folder / f"stopped-{code}"
+    for root in (whole, stopped):
+        write_config(root, **values)
+    run(whole)
+    text = run(stopped, "--model.signal_step", 5, "--model.signal", number, expect=code)
+    assert "HINT: resume with" in text and "--ckpt_path" in text, text
+    command = text.split("resume with ")[1].splitlines()[0].split()
+    checkpoint = pathlib.Path(command[command.index("--ckpt_path") + 1])
+    assert checkpoint.is_dir(), checkpoint
+    run(stopped, "--ckpt_path", checkpoint)
+    compare(f"signal {number}", whole, stopped)
+    print(f"signal {number}: ok")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        check_every_step(folder, None, precision="bf16-mixed", accumulate=2, interval=0.5,
+                         optimizer="adamw", workers=2)
+        check_every_step(folder, {3, 11, 12}, precision="32-true", accumulate=1, interval=1.0,
+                         optimizer="adamw", workers=0)
+        for optimizer in ("torch_adam", "torch_sgd", "torch_rmsprop", "torch_adagrad"):
+            check_every_step(folder, {7}, precision="32-true", accumulate=1, interval=4,
+                             optimizer=optimizer, workers=1)
+        values = dict(precision="32-true", accumulate=2, interval=1.0, optimizer="adamw", workers=1)
+        check_signal(folder, 2, 130, **values)
+        check_signal(folder, 15, 143, **values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+#include <catch2/catch.hpp>
+
+#include <lightning/config/options.h>
+#include <lightning/config/yaml.h>
+#include <lightning/trainer/options.h>
+#include <lightning/util/error.h>
+
+using lightning::BatchLimit;
+using lightning::ConfigError;
+using lightning::TrainerOptions;
+
+TEST_CASE("BatchLimit tells a share from a number by the decimal point", "[trainer]") {
+  CHECK(BatchLimit::from_text("1") == BatchLimit(1));
+  CHECK(BatchLimit::from_text("1.0") == BatchLimit(1.0));
+  CHECK(BatchLimit::from_text("0.25") == BatchLimit(0.25));
+  CHECK(BatchLimit(1.0).to_text() == "1.0");
+  CHECK(BatchLimit(1).to_text() == "1");
+  CHECK_THROWS_AS(BatchLimit::from_text("half"), ConfigError);
+}
+
+TEST_CASE("BatchLimit resolves to a number of batches", "[trainer]") {
+  CHECK(BatchLimit(0.5).resolve(7, "x") == 3);
+  CHECK(BatchLimit(1.0).resolve(7, "x") == 7);
+  CHECK(BatchLimit(10).resolve(7, "x") == 7);
+  CHECK(BatchLimit(3).resolve(7, "x") == 3);
+  CHECK(BatchLimit(3).resolve(std::nullopt, "x") == 3);
+  CHECK(BatchLimit(1.0).resolve(std::nullopt, "x") == std::nullopt);
+  CHECK_THROWS_WITH(BatchLimit(0.5).resolve(std::nullopt, "limit_train_batches"),
+                    Catch::Contains("limit_train_batches") && Catch::Contains("HINT"));
+}
+
+TEST_CASE("Trainer options out of range are errors that name them", "[trainer]") {
+  struct Case {
+    const char* yaml;
+    const char* name;
+  };
+  const Case cases[] = {
+      {"max_epochs: -2", "max_epochs"},
+      {"max_steps: -5", "max_steps"},
+      {"accumulate_grad_batches: 0", "accumulate_grad_batches"},
+      {"gradient_clip_val: -1.0", "gradient_clip_val"},
+      {"log_every_n_steps: -1", "log_every_n_steps"},
+      {"limit_train_batches: 1.5", "limit_train_batches"},
+      {"limit_val_batches: -1", "limit_val_batches"},
+      {"val_check_interval: 1.5", "val_check_interval"},
+      {"check_val_every_n_epoch: 0", "check_val_every_n_epoch"},
+      {"check_val_every_n_epoch: null", "val_check_interval"},
+      {"num_sanity_val_steps: -2", "num_sanity_val_steps"},
+      {"num_nodes: 0", "num_nodes"},
+      {"num_nodes: 2", "num_nodes"},
+      {"devices: 2", "devices"},
+      {"accelerator: tpu", "tpu"},
+  };
+  for (const Case& c : cases) {
+    TrainerOptions options;
+    options.accelerator = "cpu";
+    lightning::config::apply(lightning::config::parse_yaml(c.yaml, "test"), options, "trainer");
+    INFO(c.yaml);
+    CHECK_THROWS_WITH(lightning::resolve(options), Catch::Contains(c.name));
+  }
+}
+
+TEST_CASE("max_epochs has Lightning's defaults", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  CHECK(lightning::resolve(options).max_epochs == 1000);
+  options.max_steps = 10;
+  CHECK(lightning::resolve(options).max_epochs == -1);
+  options.max_epochs = 3;
+  CHECK(lightning::resolve(options).max_epochs == 3);
+}
+
+TEST_CASE("fast_dev_run limits everything and writes nothing", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  options.fast_dev_run = 3;
+  options.max_epochs = 100;
+  const TrainerOptions resolved = lightning::resolve(options).user;
+  CHECK(resolved.limit_train_batches == BatchLimit(3));
+  CHECK(resolved.limit_val_batches == BatchLimit(3));
+  CHECK(resolved.num_sanity_val_steps == 0);
+  CHECK_FALSE(resolved.enable_checkpointing);
+  CHECK(lightning::resolve(options).max_epochs == 1);
+}
