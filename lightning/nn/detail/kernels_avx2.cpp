@@ -1,0 +1,16 @@
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#pragma GCC target("arch=x86-64-v3")
+#endif
+
+namespace lightning::nn::detail {
+namespace avx2 {
+
+#include "kernels-inl.h"
+
+}  // namespace avx2
+
+const Kernels kAvx2Kernels = {"avx2", avx2::typed_kernels<float>(), avx2::typed_kernels<Bf16>()};
+
+}  // namespace lightning::nn::detail

@@ -1,0 +1,17 @@
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+#endif
+
+namespace lightning::nn::detail {
+namespace avx512 {
+
+#include "kernels-inl.h"
+
+}  // namespace avx512
+
+const Kernels kAvx512Kernels = {"avx512", avx512::typed_kernels<float>(),
+                                avx512::typed_kernels<Bf16>()};
+
+}  // namespace lightning::nn::detail

@@ -1,0 +1,13 @@
+#include "kernels.h"
+
+namespace lightning::nn::detail {
+namespace baseline {
+
+#include "kernels-inl.h"
+
+}  // namespace baseline
+
+const Kernels kBaselineKernels = {"baseline", baseline::typed_kernels<float>(),
+                                  baseline::typed_kernels<Bf16>()};
+
+}  // namespace lightning::nn::detail
