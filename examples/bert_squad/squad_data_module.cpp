@@ -1,0 +1,98 @@
+#include "squad_data_module.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include <lightning/data/data_loader.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+#include <lightning/util/random.h>
+
+#include "squad_module.h"
+
+namespace bert_squad {
+
+SquadDataModule::SquadDataModule(Options options) : options_(std::move(options)) {
+  save_hyperparameters(options_);
+}
+
+void SquadDataModule::setup(lightning::Stage stage) {
+  using lightning::Stage;
+  if (stage == Stage::kFit && train_ == nullptr) {
+    train_ = make_dataset(options_.train_file, "train_file", /*has_answers=*/true);
+  }
+  const bool validates = stage == Stage::kFit || stage == Stage::kValidate;
+  if (validates && val_ == nullptr && (stage == Stage::kValidate || !options_.val_file.empty())) {
+    val_ = make_dataset(options_.val_file, "val_file", /*has_answers=*/true);
+  }
+  if (stage == Stage::kPredict && predict_ == nullptr) {
+    predict_ = make_dataset(options_.predict_file, "predict_file", /*has_answers=*/false);
+  }
+}
+
+FeatureOptions SquadDataModule::feature_options() const {
+  return {.layout = options_.layout,
+          .max_seq_length = options_.max_seq_length,
+          .doc_stride = options_.doc_stride,
+          .num_threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))};
+}
+
+std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesystem::path& file,
+                                                            const char* key,
+                                                            bool has_answers) const {
+  LIGHTNING_CHECK(!file.empty(), ConfigError, "data.", key,
+                  " is empty, expected a SQuAD file. HINT: "
+                  "pass --data.",
+                  key, " FILE.");
+  auto* module = dynamic_cast<SquadModule*>(&trainer().lightning_module());
+  LIGHTNING_CHECK(module != nullptr, ConfigError,
+                  "SquadDataModule: the module is no SquadModule, whose tokenizer is needed.");
+  const int64_t positions = module->model()->config().max_position_embeddings;
+  LIGHTNING_CHECK(options_.max_seq_length <= positions, ConfigError, "data.max_seq_length is ",
+                  options_.max_seq_length, ", expected at most the model's ", positions,
+                  " positions.");
+  SquadData data = read_squad(file, {.check_answers = has_answers});
+  if (has_answers && options_.unanswerable == Unanswerable::kDrop) {
+    std::erase_if(data.questions, [](const SquadQuestion& q) { return q.is_impossible(); });
+  }
+  FeatureOptions feature_options = this->feature_options();
+  feature_options.labels = has_answers;
+  const auto features = make_features(std::move(data), module->tokenizer(), feature_options);
+  LIGHTNING_CHECK(
+      !features->features.empty(), DataError, "SQuAD file ", file.string(),
+      ": no question is left to use, expected at least one. HINT: data.unanswerable: drop "
+      "drops those without an answer.");
+  int64_t longest = 0;
+  for (const Feature& feature : features->features) longest = std::max(longest, feature.length());
+  lightning::log_info(lightning::detail::concat(
+      file.string(), ": ", features->data.questions.size(), " questions, ",
+      features->features.size(), " windows of at most ", longest, " tokens"));
+  return std::make_shared<SquadDataset>(features, module->tokenizer().pad_id(),
+                                        options_.padding == Padding::kLongest ? longest : 0);
+}
+
+lightning::DataLoaders SquadDataModule::train_dataloader() {
+  const lightning::DataLoaderOptions loader = {.batch_size = options_.batch_size,
+                                               .shuffle = !options_.length_grouped,
+                                               .num_workers = options_.num_workers};
+  if (!options_.length_grouped) return std::make_shared<lightning::DataLoader>(train_, loader);
+  const auto sampler = std::make_shared<lightning::LengthGroupedSampler>(
+      train_->lengths(), lightning::LengthGroupedSamplerOptions{.seed = lightning::global_seed()});
+  return std::make_shared<lightning::DataLoader>(train_, sampler, loader);
+}
+
+lightning::DataLoaders SquadDataModule::val_dataloader() {
+  if (val_ == nullptr) return {};
+  return std::make_shared<lightning::DataLoader>(
+      val_, lightning::DataLoaderOptions{.batch_size = options_.batch_size,
+                                         .num_workers = options_.num_workers});
+}
+
+lightning::DataLoaders SquadDataModule::predict_dataloader() {
+  return std::make_shared<lightning::DataLoader>(
+      predict_, lightning::DataLoaderOptions{.batch_size = options_.batch_size,
+                                             .num_workers = options_.num_workers});
+}
+
+}  // namespace bert_squad

@@ -1,0 +1,64 @@
+/// Features: questions and contexts as the model sees them: token ids, windows over long contexts,
+/// and where the answer is.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <lightning/config/fields.h>
+
+#include "squad_reader.h"
+#include "wordpiece.h"
+
+namespace bert_squad {
+
+/// How a question and its context become one input.
+enum class FeatureLayout {
+  /// [CLS] question [SEP] context [SEP], a long context in overlapping windows.
+  kWindows,
+  /// The course's baseline: [CLS] context [SEP] question [SEP], cut at max_seq_length, one example
+  /// per answer. A position that was cut away is max_seq_length.
+  kContextFirst,
+};
+LIGHTNING_ENUM(FeatureLayout, LIGHTNING_ENUMERATOR(kWindows, "windows"),
+               LIGHTNING_ENUMERATOR(kContextFirst, "context_first"))
+
+struct FeatureOptions {
+  FeatureLayout layout = FeatureLayout::kWindows;
+  int64_t max_seq_length = 384;
+  /// Tokens that neighbouring windows share.
+  int64_t doc_stride = 128;
+  int num_threads = 1;
+  /// false: no answers are looked for, each question is there once with any layout.
+  bool labels = true;
+};
+
+/// One input.
+struct Feature {
+  int64_t question = 0;  // index into SquadData::questions
+  std::vector<int32_t> ids;
+  int32_t second_begin = 0;   // first token of the second sequence (token type 1)
+  int32_t context_begin = 0;  // tokens [context_begin, context_end) are the context's
+  int32_t context_end = 0;
+  std::vector<Offset> offsets;  // of those tokens: code points into the context
+  int64_t start_position = 0;   // first and last token of the answer; 0 (of [CLS]): not in here
+  int64_t end_position = 0;
+
+  int64_t length() const { return static_cast<int64_t>(ids.size()); }
+};
+
+/// Texts and their features, which batches point to.
+struct SquadFeatures {
+  SquadData data;
+  std::vector<Feature> features;  // those of a question stand together, in order
+};
+
+/// Labels come from each question's first answer (from every answer with kContextFirst, where
+/// unanswerable questions give no feature). A question that takes more than half of max_seq_length
+/// is cut, with a warning. Throws lightning::ConfigError for sizes that leave no room.
+std::shared_ptr<const SquadFeatures> make_features(SquadData data,
+                                                   const WordPieceTokenizer& tokenizer,
+                                                   const FeatureOptions& options);
+
+}  // namespace bert_squad

@@ -1,0 +1,262 @@
+#include "squad_module.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <ATen/core/grad_mode.h>
+#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/optimizers.h>
+#include <lightning/optim/parameter_groups.h>
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+#include <lightning/util/log.h>
+
+#include "predictions_file.h"
+
+namespace bert_squad {
+namespace {
+
+namespace fs = std::filesystem;
+using lightning::detail::concat;
+
+const fs::path& required_folder(const SquadModuleOptions& options) {
+  LIGHTNING_CHECK(!options.pretrained.empty(), ConfigError,
+                  "model.pretrained is empty, expected the folder of a BERT model. HINT: use "
+                  "data/minilm (scripts/bootstrap.sh makes it) or scripts/get_bert.sh's "
+                  "data/bert-base-uncased.");
+  return options.pretrained;
+}
+
+/// As in "723.45 s (12 min 3.45 s)".
+std::string format_duration(std::chrono::steady_clock::duration duration) {
+  const double seconds = std::chrono::duration<double>(duration).count();
+  const int minutes = static_cast<int>(seconds / 60);
+  char text[96];
+  std::snprintf(text, sizeof(text), "%.2f s (%d min %.2f s)", seconds, minutes,
+                seconds - 60 * minutes);
+  return text;
+}
+
+std::string format_loss(double loss) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.4f", loss);
+  return text;
+}
+
+/// The scores of a batch become answers on the host: waits for the device.
+void decode(const SpanLogits& logits, const lightning::Batch& batch, AnswerDecoder& decoder) {
+  const at::Tensor start = logits.start.to(at::kCPU, at::kFloat).contiguous();
+  const at::Tensor end = logits.end.to(at::kCPU, at::kFloat).contiguous();
+  const auto length = static_cast<size_t>(start.size(1));
+  const auto& payload = batch.payload<SquadRows>();
+  for (size_t i = 0; i < payload.rows.size(); ++i) {
+    decoder.add(payload.features, payload.rows[i],
+                {start.const_data_ptr<float>() + i * length, length},
+                {end.const_data_ptr<float>() + i * length, length});
+  }
+}
+
+void check_options(const SquadModuleOptions& options) {
+  LIGHTNING_CHECK(options.learning_rate > 0.0, ConfigError, "model.learning_rate is ",
+                  options.learning_rate, ", expected a positive number. HINT: 5e-5 is usual.");
+  LIGHTNING_CHECK(options.warmup_fraction >= 0.0 && options.warmup_fraction <= 1.0, ConfigError,
+                  "model.warmup_fraction is ", options.warmup_fraction, ", expected 0 to 1.");
+  LIGHTNING_CHECK(options.weight_decay >= 0.0, ConfigError, "model.weight_decay is ",
+                  options.weight_decay, ", expected 0 or more.");
+  LIGHTNING_CHECK(options.n_best >= 1 && options.max_answer_length >= 1, ConfigError,
+                  "model.n_best is ", options.n_best, " and model.max_answer_length is ",
+                  options.max_answer_length, ", expected at least 1.");
+}
+
+}  // namespace
+
+SquadModule::SquadModule(Options options)
+    : SquadModule(options, required_folder(options), /*load_weights=*/true) {}
+
+std::shared_ptr<SquadModule> SquadModule::from_checkpoint(const Options& options,
+                                                          const fs::path& assets) {
+  return std::shared_ptr<SquadModule>(new SquadModule(options, assets, /*load_weights=*/false));
+}
+
+SquadModule::SquadModule(Options options, const fs::path& folder, bool load_weights)
+    : options_(std::move(options)),
+      tokenizer_(WordPieceTokenizer::from_folder(folder)),
+      decoder_({.n_best = options_.n_best, .max_answer_length = options_.max_answer_length}) {
+  check_options(options_);
+  BertConfig config = read_bert_config(folder / "config.json");
+  if (options_.dropout) {
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options_.dropout;
+  }
+  LIGHTNING_CHECK(tokenizer_.vocab_size() <= config.vocab_size, ConfigError, "model folder ",
+                  folder.string(), ": vocab.txt has ", tokenizer_.vocab_size(),
+                  " tokens and config.json says ", config.vocab_size,
+                  ", expected no more than that. HINT: the files are of different models.");
+  model_ = BertForQuestionAnswering(config, BertInit::kNone);
+  if (load_weights) load_report_ = load_pretrained(*model_, folder);
+  for (const auto& child : model_->named_children()) register_module(child.key(), child.value());
+
+  assets_.emplace_back("config.json", to_json(config));
+  for (const char* name : {"vocab.txt", "tokenizer_config.json"}) {
+    if (fs::exists(folder / name)) assets_.emplace_back(name, lightning::read_file(folder / name));
+  }
+  save_hyperparameters(options_);
+}
+
+std::vector<std::pair<std::string, std::string>> SquadModule::checkpoint_assets() {
+  return assets_;
+}
+
+SpanLogits SquadModule::forward(const lightning::Batch& batch) {
+  return model_->forward(batch["input_ids"], batch["token_type_ids"], batch["attention_mask"]);
+}
+
+lightning::StepOutput SquadModule::training_step(const lightning::Batch& batch, int64_t batch_idx) {
+  const SpanLogits logits = forward(batch);
+  const at::Tensor loss = span_loss(logits, batch["start_positions"], batch["end_positions"]);
+  log("train_loss", loss, {.prog_bar = true});
+  log("avg_train_loss", loss, {.on_step = false, .on_epoch = true});
+  // Waits for the device, once in 100 batches.
+  if (batch_idx % 100 == 0 && batch_idx > 0) {
+    print(concat("Epoch ", current_epoch() + 1, ", batch ", batch_idx, ", train_loss ",
+                 format_loss(loss.item<double>())));
+  }
+  return loss;
+}
+
+void SquadModule::validation_step(const lightning::Batch& batch, int64_t) {
+  const SpanLogits logits = forward(batch);
+  log("val_loss", span_loss(logits, batch["start_positions"], batch["end_positions"]));
+  decode(logits, batch, decoder_);
+}
+
+lightning::Batch SquadModule::predict_step(const lightning::Batch& batch, int64_t) {
+  const SpanLogits logits = forward(batch);
+  decode(logits, batch, decoder_);
+  return lightning::Batch({{"start_logits", logits.start}, {"end_logits", logits.end}});
+}
+
+lightning::OptimizerList SquadModule::configure_optimizers() {
+  const auto defaults =
+      torch::optim::AdamWOptions(options_.learning_rate).weight_decay(options_.weight_decay);
+  const auto optimizer =
+      options_.decay_all ? std::make_shared<lightning::optim::AdamW>(parameters(), defaults)
+                         : std::make_shared<lightning::optim::AdamW>(
+                               lightning::optim::weight_decay_groups(*this, defaults), defaults);
+  if (options_.schedule == Schedule::kConstant) return optimizer;
+  const int64_t steps = trainer().estimated_stepping_batches();
+  const auto warmup = static_cast<int64_t>(options_.warmup_fraction * static_cast<double>(steps));
+  return lightning::OptimizerConfig{
+      .optimizer = optimizer,
+      .lr_scheduler = {
+          .scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(optimizer, warmup, steps),
+          .interval = lightning::Interval::kStep}};
+}
+
+void SquadModule::on_fit_start() {
+  fit_began_ = Clock::now();
+  for (const std::string& name : load_report_.initialised) {
+    print(concat("Newly initialised, not in the pretrained weights: ", name));
+  }
+}
+
+void SquadModule::on_fit_end() {
+  print("Total training time: " + format_duration(Clock::now() - fit_began_));
+}
+
+// Training that goes on in the middle of an epoch has no on_train_epoch_start().
+void SquadModule::on_train_start() { training_since_ = Clock::now(); }
+
+void SquadModule::on_train_epoch_start() {
+  training_since_ = Clock::now();
+  training_time_ = {};
+  epoch_is_whole_ = true;
+}
+
+void SquadModule::on_train_batch_end(const lightning::StepOutput&, const lightning::Batch&,
+                                     int64_t) {
+  const Clock::time_point now = Clock::now();
+  training_time_ += now - training_since_;
+  training_since_ = now;
+}
+
+void SquadModule::on_validation_end() { training_since_ = Clock::now(); }
+
+void SquadModule::on_train_epoch_end() {
+  const lightning::MetricMap& metrics = trainer().callback_metrics();
+  std::string text = concat("Epoch ", current_epoch() + 1);
+  for (const char* name : {"avg_train_loss", "val_loss"}) {
+    const auto loss = metrics.find(name);
+    if (loss != metrics.end()) text += concat(", ", name, " ", format_loss(loss->second));
+  }
+  if (epoch_is_whole_) text += ", epoch time " + format_duration(training_time_);
+  print(text);
+}
+
+void SquadModule::on_validation_epoch_start() { decoder_.clear(); }
+
+void SquadModule::on_validation_epoch_end() {
+  if (decoder_.empty()) return;
+  const Predictions best = decoder_.best_spans();
+  const double always = std::numeric_limits<double>::infinity();
+  const SquadScores spans = evaluate_squad(decoder_.data(), best, always);
+  const SquadScores scores =
+      evaluate_squad(decoder_.data(), best, options_.null_threshold.value_or(always));
+  log("exact", scores.exact, {.prog_bar = true});
+  log("f1", scores.f1, {.prog_bar = true});
+  if (scores.has_ans_total > 0) {
+    log("HasAns_exact", scores.has_ans_exact);
+    log("HasAns_f1", scores.has_ans_f1);
+    log("HasAns_best_span_exact", spans.has_ans_exact);
+    log("HasAns_best_span_f1", spans.has_ans_f1);
+  }
+  if (scores.no_ans_total > 0) {
+    log("NoAns_exact", scores.no_ans_exact);
+    log("NoAns_f1", scores.no_ans_f1);
+    log("best_exact", scores.best_exact);
+    log("best_exact_thresh", scores.best_exact_threshold);
+    log("best_f1", scores.best_f1);
+    log("best_f1_thresh", scores.best_f1_threshold);
+  }
+  decoder_.clear();
+}
+
+void SquadModule::on_predict_epoch_start() { decoder_.clear(); }
+
+void SquadModule::on_predict_epoch_end() {
+  const fs::path path = trainer().run_dir() / "predictions.json";
+  write_predictions(path, decoder_.data(), with_null_threshold(decoder_.best_spans()));
+  print("Predictions: " + path.string());
+  decoder_.clear();
+}
+
+Predictions SquadModule::with_null_threshold(Predictions predictions) const {
+  if (!options_.null_threshold) return predictions;
+  for (auto& [id, prediction] : predictions) {
+    if (prediction.no_answer_score > *options_.null_threshold) prediction.text.clear();
+  }
+  return predictions;
+}
+
+SquadModule::Answer SquadModule::answer(const std::string& question, const std::string& context,
+                                        const FeatureOptions& feature_options) {
+  SquadData data;
+  data.contexts = {context};
+  data.questions = {{"question", question, 0, {}}};
+  FeatureOptions unlabelled = feature_options;
+  unlabelled.labels = false;
+  const auto features = make_features(std::move(data), tokenizer_, unlabelled);
+  SquadDataset dataset(features, tokenizer_.pad_id());
+  AnswerDecoder decoder(
+      {.n_best = options_.n_best, .max_answer_length = options_.max_answer_length});
+  const at::NoGradGuard no_grad;
+  for (int64_t row = 0; row < dataset.size(); ++row) {
+    const lightning::Batch batch = dataset.get_batch({&row, 1}, {});
+    decode(forward(batch.to(device())), batch, decoder);
+  }
+  const Predictions predictions = decoder.best_spans();
+  const Prediction& best = predictions.at("question");
+  const auto& spans = decoder.spans(0);
+  return {best.text, spans.empty() ? 0.0 : spans.front().score, best.no_answer_score};
+}
+
+}  // namespace bert_squad

@@ -1,0 +1,123 @@
+/// SquadModule: BERT fine-tuned to answer questions about a passage.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <lightning/config/fields.h>
+#include <lightning/core/lightning_module.h>
+
+#include "answer_decoder.h"
+#include "bert_model.h"
+#include "pretrained.h"
+#include "squad_dataset.h"
+#include "wordpiece.h"
+
+namespace bert_squad {
+
+enum class Schedule { kLinear, kConstant };
+LIGHTNING_ENUM(Schedule, LIGHTNING_ENUMERATOR(kLinear, "linear"),
+               LIGHTNING_ENUMERATOR(kConstant, "constant"))
+
+struct SquadModuleOptions {
+  /// Hugging Face folder of a BERT: config.json, vocab.txt, model.safetensors. Required for a model
+  /// that doesn't come from a checkpoint.
+  std::filesystem::path pretrained = "";
+  // ---- optimization (AdamW)
+  double learning_rate = 5e-5;
+  Schedule schedule = Schedule::kLinear;
+  /// Share of the steps over which the rate rises to learning_rate (linear schedule).
+  double warmup_fraction = 0.1;
+  double weight_decay = 0.01;
+  /// Also decay biases and LayerNorms, as torch.optim.AdamW does when it is given all parameters.
+  bool decay_all = false;
+  /// Dropout of the whole model; null: as in config.json.
+  std::optional<double> dropout = std::nullopt;
+  // ---- answers
+  int64_t n_best = 20;
+  int64_t max_answer_length = 30;
+  /// "No answer" is given when its score is better by more than this; null: always answer.
+  std::optional<double> null_threshold = 0.0;
+};
+
+LIGHTNING_FIELDS(SquadModuleOptions,
+                 LIGHTNING_FIELD(pretrained,
+                                 "folder with a BERT's config.json, vocab.txt, model.safetensors"),
+                 LIGHTNING_FIELD(learning_rate, "learning rate of AdamW"),
+                 LIGHTNING_FIELD(schedule, "linear (warmup, then down to 0) or constant"),
+                 LIGHTNING_FIELD(warmup_fraction, "share of the steps over which the rate rises"),
+                 LIGHTNING_FIELD(weight_decay, "weight decay of AdamW"),
+                 LIGHTNING_FIELD(decay_all, "also decay biases and LayerNorms"),
+                 LIGHTNING_FIELD(dropout, "dropout of the whole model; null: as in config.json"),
+                 LIGHTNING_FIELD(n_best, "first and last tokens that are combined to answers"),
+                 LIGHTNING_FIELD(max_answer_length, "longest answer, in tokens"),
+                 LIGHTNING_FIELD(null_threshold,
+                                 "advantage that \"no answer\" needs; null: always answer"))
+
+class SquadModule : public lightning::LightningModule {
+ public:
+  using Options = SquadModuleOptions;
+  /// Reads configuration, vocabulary and weights of options.pretrained.
+  explicit SquadModule(Options options);
+  /// From what a checkpoint carries; the weights are loaded afterwards.
+  static std::shared_ptr<SquadModule> from_checkpoint(const Options& options,
+                                                      const std::filesystem::path& assets);
+
+  const WordPieceTokenizer& tokenizer() const { return tokenizer_; }
+  const Options& options() const { return options_; }
+  BertForQuestionAnswering& model() { return model_; }
+  struct Answer {
+    std::string text;
+    double score;            // of the span
+    double no_answer_score;  // of "no answer", minus the best span's
+  };
+  /// The best span for one question, whatever no_answer_score says; the model must be in eval mode.
+  /// Throws lightning::DataError for texts that aren't UTF-8.
+  Answer answer(const std::string& question, const std::string& context,
+                const FeatureOptions& features);
+  /// `predictions` with the texts emptied whose no-answer score is above null_threshold.
+  Predictions with_null_threshold(Predictions predictions) const;
+
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t batch_idx) override;
+  void validation_step(const lightning::Batch& batch, int64_t batch_idx) override;
+  lightning::Batch predict_step(const lightning::Batch& batch, int64_t batch_idx) override;
+  lightning::OptimizerList configure_optimizers() override;
+  void on_fit_start() override;
+  void on_fit_end() override;
+  void on_train_start() override;
+  void on_train_epoch_start() override;
+  void on_train_batch_end(const lightning::StepOutput& output, const lightning::Batch& batch,
+                          int64_t batch_idx) override;
+  void on_train_epoch_end() override;
+  void on_validation_epoch_start() override;
+  void on_validation_epoch_end() override;
+  void on_validation_end() override;
+  void on_predict_epoch_start() override;
+  void on_predict_epoch_end() override;
+  std::vector<std::pair<std::string, std::string>> checkpoint_assets() override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  /// `folder` holds config.json and the tokenizer's files.
+  SquadModule(Options options, const std::filesystem::path& folder, bool load_weights);
+  SpanLogits forward(const lightning::Batch& batch);
+
+  Options options_;
+  WordPieceTokenizer tokenizer_;
+  // Its parts are registered as this module's own, so that parameters have Hugging Face's names.
+  BertForQuestionAnswering model_{nullptr};
+  std::vector<std::pair<std::string, std::string>> assets_;
+  LoadReport load_report_;
+  AnswerDecoder decoder_;
+  Clock::time_point fit_began_;
+  Clock::time_point training_since_;  // what is not in training_time_ yet
+  Clock::duration training_time_{};   // of the epoch, without validation
+  bool epoch_is_whole_ = false;       // it began in this process
+};
+
+}  // namespace bert_squad
