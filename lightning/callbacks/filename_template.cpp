@@ -26,10 +26,13 @@ std::string format_number(double value, std::string_view format) {
     const bool whole = std::floor(value) == value && std::abs(value) < 1e15;
     std::snprintf(text, sizeof(text), whole ? "%.0f" : "%.6g", value);
   } else if (format.back() == 'd') {
-    const std::string spec = "%" + std::string(format.substr(0, format.size() - 1)) + "lld";
+    std::string spec = "%";
+    spec.append(format.substr(0, format.size() - 1)).append("lld");
     std::snprintf(text, sizeof(text), spec.c_str(), static_cast<long long>(std::llround(value)));
   } else {
-    std::snprintf(text, sizeof(text), ("%" + std::string(format)).c_str(), value);
+    std::string spec = "%";
+    spec.append(format);
+    std::snprintf(text, sizeof(text), spec.c_str(), value);
   }
   return text;
 }

@@ -40,11 +40,13 @@ std::string TextTable::to_text() const {
       line += right_[i] ? padding + rows_[r][i] : rows_[r][i] + padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    text += (r == 0 ? "" : "\n") + line;
+    if (r > 0) text += '\n';
+    text += line;
     if (r > 0) continue;
     size_t total = 2 * (widths.size() - 1);
     for (const size_t width : widths) total += width;
-    text += "\n" + std::string(total, '-');
+    text += '\n';
+    text.append(total, '-');
   }
   return text;
 }
