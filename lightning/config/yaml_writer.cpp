@@ -26,7 +26,8 @@ bool is_plain_safe(std::string_view text) {
     const auto byte = static_cast<unsigned char>(text[i]);
     // Text beyond ASCII may hold line breaks and marks that a reader drops; quotes keep it.
     if (byte < 0x20 || byte >= 0x7F) return false;
-    if (std::string_view(",[]{}").find(text[i]) != std::string_view::npos) return false;
+    // yaml-cpp ends a scalar in a flow list at a question mark, too.
+    if (std::string_view(",[]{}?").find(text[i]) != std::string_view::npos) return false;
     if (text[i] == '#' && i > 0 && text[i - 1] == ' ') return false;
     if (text[i] == ':' && i + 1 < text.size() && text[i + 1] == ' ') return false;
   }
@@ -41,6 +42,7 @@ std::pair<size_t, uint32_t> next_code_point(std::string_view text) {
   if (length == 1 || text.size() < length) return {1, lead};
   uint32_t value = lead & (0xFFu >> (length + 1));
   for (size_t i = 1; i < length; ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u) return {1, lead};
     value = value << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
   }
   return {length, value};

@@ -193,7 +193,9 @@ TEST_CASE("to_yaml gives every string back as it was") {
                                "a]",
                                "東京",
                                "\x7F",
-                               "12:30:45"};
+                               "12:30:45",
+                               "a?",
+                               "a?b"};
   for (const std::string& text : texts) {
     INFO("text: " << text);
     ConfigNode scalar = ConfigNode::scalar(text);
