@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <ostream>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,6 +14,22 @@
 
 #include "examples/bert_squad/vocab_trie.h"
 #include "support/temporary_folder.h"
+
+namespace bert_squad {
+
+// How failed checks show these.
+std::ostream& operator<<(std::ostream& out, const Offset& offset) {
+  return out << "[" << offset.begin << ", " << offset.end << ")";
+}
+
+std::ostream& operator<<(std::ostream& out, const Encoding& encoding) {
+  for (size_t i = 0; i < encoding.ids.size(); ++i) {
+    out << encoding.ids[i] << encoding.offsets[i] << " ";
+  }
+  return out;
+}
+
+}  // namespace bert_squad
 
 namespace {
 
