@@ -8,7 +8,7 @@
 
 namespace lightning {
 
-struct CommandLine {
+struct LIGHTNING_API CommandLine {
   struct Override {
     std::string key;     // "trainer.max_epochs"
     std::string text;    // as it was typed
