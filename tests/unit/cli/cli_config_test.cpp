@@ -23,9 +23,16 @@ struct GreeterOptions {
 LIGHTNING_FIELDS(GreeterOptions, LIGHTNING_FIELD(greeting, "text"),
                  LIGHTNING_FIELD(times, "how often"));
 
+/// What the Greeter found when the last fit started.
+std::string greeted;
+
 class Greeter : public lightning::Callback {
  public:
   explicit Greeter(const GreeterOptions& given) : options(given) {}
+  void on_fit_start(lightning::TrainerContext& trainer, lightning::LightningModule&) override {
+    greeted = std::to_string(options.times) + " times, loggers:";
+    for (const auto& logger : trainer.loggers()) greeted.append(" ").append(logger->name());
+  }
   GreeterOptions options;
 };
 
@@ -199,21 +206,24 @@ TEST_CASE("seed_everything resolves to the seed that was taken") {
 }
 
 TEST_CASE("callbacks and loggers of the config become objects of the Trainer") {
-  cli_test::inspect(
-      {"--trainer.callbacks", "[{class_path: Greeter, init_args: {times: 3}}]", "--trainer.logger",
-       "{class_path: CSVLogger}", "--trainer.enable_progress_bar=false"},
-      [](lightning::CliContext& context) {
-        std::shared_ptr<Greeter> greeter;
-        for (const auto& callback : context.trainer().callbacks()) {
-          if (auto found = std::dynamic_pointer_cast<Greeter>(callback)) greeter = found;
-        }
-        REQUIRE(greeter != nullptr);
-        CHECK(greeter->options.times == 3);
-        REQUIRE(context.trainer().loggers().size() == 1);
-        CHECK(context.trainer().loggers()[0]->name() == "CSVLogger");
-      },
-      with_greeter());
-  cli_test::inspect({"--trainer.logger=false"}, [](lightning::CliContext& context) {
-    CHECK(context.trainer().loggers().empty());
-  });
+  const TemporaryFolder folder;
+  const std::vector<std::string> arguments = {"fit",
+                                              "--trainer.default_root_dir",
+                                              folder.path().string(),
+                                              "--trainer.max_epochs=1",
+                                              "--trainer.enable_progress_bar=false",
+                                              "--trainer.callbacks",
+                                              "[{class_path: Greeter, init_args: {times: 3}}]"};
+  const auto loggers_of = [&](const std::string& spec) {
+    greeted.clear();
+    std::vector<std::string> all = arguments;
+    all.push_back("--trainer.logger=" + spec);
+    REQUIRE(run(all, with_greeter()) == 0);
+    return greeted;
+  };
+  CHECK(loggers_of("{class_path: CSVLogger}") == "3 times, loggers: CSVLogger");
+  CHECK(loggers_of("[TensorBoardLogger, CSVLogger]") ==
+        "3 times, loggers: TensorBoardLogger CSVLogger");
+  CHECK(loggers_of("false") == "3 times, loggers:");
+  CHECK(loggers_of("true") == "3 times, loggers: CSVLogger TensorBoardLogger");
 }
