@@ -14,6 +14,19 @@ namespace {
 
 constexpr size_t kNoBucket = static_cast<size_t>(-1);
 
+/// The groups, unless they hold undefined tensors, whose refusal by torch is hard to understand.
+const std::vector<torch::optim::OptimizerParamGroup>& defined(
+    const std::vector<torch::optim::OptimizerParamGroup>& groups) {
+  for (const auto& group : groups) {
+    for (const at::Tensor& parameter : group.params()) {
+      LIGHTNING_CHECK(parameter.defined(), ConfigError,
+                      "FusedOptimizer: a parameter is undefined, expected a tensor. HINT: make the "
+                      "optimizer after the layers.");
+    }
+  }
+  return groups;
+}
+
 void check_parameter(const at::Tensor& parameter) {
   LIGHTNING_CHECK(
       !parameter.is_complex(), ConfigError,
@@ -55,7 +68,7 @@ struct FusedOptimizer::Slot {
 
 FusedOptimizer::FusedOptimizer(const std::vector<torch::optim::OptimizerParamGroup>& groups,
                                std::unique_ptr<torch::optim::OptimizerOptions> defaults)
-    : torch::optim::Optimizer(groups, std::move(defaults)) {}
+    : torch::optim::Optimizer(defined(groups), std::move(defaults)) {}
 
 FusedOptimizer::~FusedOptimizer() = default;
 
@@ -181,7 +194,8 @@ void FusedOptimizer::run(Bucket& bucket) {
   if (grad_scale_.defined()) {
     if (bucket.params.front().scalar_type() == at::kDouble) {
       // The kernels read the scale as float32, which would cost the gradients half their digits.
-      at::_foreach_div_(bucket.grads, grad_scale_.to(device, at::kDouble, /*non_blocking=*/true));
+      at::_foreach_div_(bucket.grads,
+                        grad_scale_.reshape({}).to(device, at::kDouble, /*non_blocking=*/true));
     } else {
       grad_scale = float32_on(grad_scale_, device);
     }
@@ -191,11 +205,13 @@ void FusedOptimizer::run(Bucket& bucket) {
   if (device.is_cpu()) {
     for (const at::Tensor& step : bucket.steps) *step.data_ptr<float>() += 1.0F;
   } else if (found_inf && !bucket.steps.empty()) {
-    at::_foreach_add_(bucket.steps, 1.0 - *found_inf);
+    at::_foreach_add_(bucket.steps, 1.0 - found_inf->reshape({}));
   } else if (!bucket.steps.empty()) {
     at::_foreach_add_(bucket.steps, 1.0);
   }
   run_kernel(bucket, param_groups_[bucket.group].options(), grad_scale, found_inf);
+  // The kernels don't: a backward through the old values must be noticed.
+  for (const at::Tensor& param : bucket.params) param.unsafeGetTensorImpl()->bump_version();
 }
 
 bool FusedOptimizer::is_first_step(const at::Tensor& /*parameter*/,

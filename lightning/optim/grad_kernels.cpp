@@ -4,6 +4,8 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -19,34 +21,44 @@ constexpr int64_t kChunk = 1 << 15;
 constexpr int64_t kMinParallel = 1 << 18;
 constexpr size_t kLanes = 16;
 
-/// Bits other than 0 when a value isn't finite: x - x is +0 for finite x, else nan. The compiler
-/// turns this into two vector instructions per register of values.
-uint32_t non_finite_bits(const float* x, int64_t n) {
-  uint32_t bits = 0;
-  for (int64_t i = 0; i < n; ++i) bits |= std::bit_cast<uint32_t>(x[i] - x[i]);
+/// Something other than 0 when a value isn't finite: x - x is +0 for finite x, else nan.
+template <typename T>
+uint64_t non_finite_bits(const T* x, int64_t n) {
+  using Bits = std::conditional_t<std::is_same_v<T, double>, uint64_t, uint32_t>;
+  std::array<Bits, kLanes> lanes{};
+  int64_t i = 0;
+  for (; i + static_cast<int64_t>(kLanes) <= n; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const T value = x[i + static_cast<int64_t>(lane)];
+      lanes[lane] |= std::bit_cast<Bits>(value - value);
+    }
+  }
+  Bits bits = 0;
+  for (; i < n; ++i) bits |= std::bit_cast<Bits>(x[i] - x[i]);
+  for (const Bits lane : lanes) bits |= lane;
   return bits;
 }
 
-uint32_t non_finite_bits(const double* x, int64_t n) {
-  uint64_t bits = 0;
-  for (int64_t i = 0; i < n; ++i) bits |= std::bit_cast<uint64_t>(x[i] - x[i]);
-  return bits != 0 ? 1U : 0U;
-}
-
-uint32_t all_ones_exponent(const uint16_t* x, int64_t n, uint16_t exponent) {
+/// 1 when a value has all bits of the exponent set.
+uint64_t has_full_exponent(const void* data, int64_t n, uint16_t exponent) {
+  const auto* x = static_cast<const char*>(data);
   uint16_t found = 0;
   for (int64_t i = 0; i < n; ++i) {
-    found |= static_cast<uint16_t>((x[i] & exponent) == exponent ? 1 : 0);
+    uint16_t bits = 0;
+    std::memcpy(&bits, x + 2 * i, 2);
+    found |= static_cast<uint16_t>((bits & exponent) == exponent ? 1 : 0);
   }
   return found;
 }
 
-uint32_t non_finite_bits(const c10::BFloat16* x, int64_t n) {
-  return all_ones_exponent(reinterpret_cast<const uint16_t*>(x), n, 0x7f80);
+template <>
+uint64_t non_finite_bits(const c10::BFloat16* x, int64_t n) {
+  return has_full_exponent(x, n, 0x7f80);
 }
 
-uint32_t non_finite_bits(const c10::Half* x, int64_t n) {
-  return all_ones_exponent(reinterpret_cast<const uint16_t*>(x), n, 0x7c00);
+template <>
+uint64_t non_finite_bits(const c10::Half* x, int64_t n) {
+  return has_full_exponent(x, n, 0x7c00);
 }
 
 template <typename T>
@@ -154,13 +166,12 @@ bool can_run(std::span<const at::Tensor> tensors) {
 }
 
 bool all_finite(std::span<const at::Tensor> tensors) {
-  std::atomic<uint32_t> found = 0;
+  std::atomic<bool> found = false;
+  const auto bits = [](const auto* x, int64_t n) { return non_finite_bits(x, n); };
   run_chunks(tensors, [&](size_t, const Chunk& chunk) {
-    const uint32_t bits =
-        with_type(chunk, [](auto* x, int64_t n) { return non_finite_bits(x, n); });
-    if (bits != 0) found.store(1, std::memory_order_relaxed);
+    if (with_type(chunk, bits) != 0) found.store(true, std::memory_order_relaxed);
   });
-  return found.load() == 0;
+  return !found.load();
 }
 
 double sum_of_squares(std::span<const at::Tensor> tensors) {

@@ -146,7 +146,8 @@ void divide_(std::span<const at::Tensor> tensors, const at::Tensor& divisor) {
   for_each_kind(tensors, [&](at::TensorList same) {
     const at::ScalarType dtype =
         same.front().scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    at::_foreach_div_(same, divisor.to(same.front().device(), dtype, /*non_blocking=*/true));
+    at::_foreach_div_(same,
+                      divisor.reshape({}).to(same.front().device(), dtype, /*non_blocking=*/true));
   });
 }
 

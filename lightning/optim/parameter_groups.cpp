@@ -32,21 +32,11 @@ std::string describe(const ParameterNames& names, const at::Tensor& parameter, s
   return detail::concat("a parameter of group ", group, " that isn't the module's");
 }
 
-void check_parameter(const at::Tensor& parameter, const ParameterNames& names, size_t group) {
-  LIGHTNING_CHECK(parameter.defined(), ConfigError, "optimizer: group ", group,
-                  " holds an undefined tensor, expected parameters. HINT: make the optimizer after "
-                  "the layers.");
-  LIGHTNING_CHECK(
-      parameter.is_leaf(), ConfigError, "optimizer: ", describe(names, parameter, group),
-      " is the result of an operation, expected a leaf. HINT: pass module.parameters().");
-}
-
 /// Keeps the first of each tensor in the group; `seen` holds the groups of those before.
 void keep_first(std::vector<at::Tensor>& parameters, size_t group, const ParameterNames& names,
                 std::unordered_map<const c10::TensorImpl*, size_t>& seen) {
   std::vector<at::Tensor> kept;
   for (const at::Tensor& parameter : parameters) {
-    check_parameter(parameter, names, group);
     const auto [place, is_new] = seen.emplace(parameter.unsafeGetTensorImpl(), group);
     LIGHTNING_CHECK(is_new || place->second == group, ConfigError,
                     "optimizer: ", describe(names, parameter, group), " stands in the groups ",

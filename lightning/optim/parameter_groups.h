@@ -65,8 +65,7 @@ requires std::derived_from<Options, torch::optim::OptimizerOptions>
 
 /// Makes an optimizer's groups sound before training: a tensor that stands in one group twice (tied
 /// weights from parameters()) is kept once. Warns about parameters that aren't the module's. Throws
-/// ConfigError when there is no trainable parameter, a parameter stands in two groups, or one is
-/// undefined or no leaf.
+/// ConfigError when no parameter is trainable or one stands in two groups.
 LIGHTNING_API void validate_parameters(torch::optim::Optimizer& optimizer,
                                        const torch::nn::Module& module);
 

@@ -1,6 +1,7 @@
 #include <lightning/optim/grad_utils.h>
 
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <limits>
 
@@ -34,6 +35,14 @@ std::vector<at::Tensor> clones(const std::vector<at::Tensor>& params) {
     if (param.grad().defined()) result.back().mutable_grad() = param.grad().clone();
   }
   return result;
+}
+
+double true_norm(const std::vector<at::Tensor>& params) {
+  double sum = 0.0;
+  for (const at::Tensor& param : params) {
+    sum += param.grad().to(torch::kDouble).square().sum().item<double>();
+  }
+  return std::sqrt(sum);
 }
 
 }  // namespace
@@ -117,10 +126,14 @@ TEST_CASE("clip_grad_norm_ equals torch's", "[optim]") {
         auto params = parameters_of(shapes, dtype, scale);
         auto reference = clones(params);
         CAPTURE(shapes.size(), dtype, scale);
+        const double truth = true_norm(params);
         const at::Tensor norm = lo::clip_grad_norm_(params, 1.0);
-        const double expected = torch::nn::utils::clip_grad_norm_(reference, 1.0);
-        const double tolerance = dtype == torch::kDouble ? 1e-12 : 2e-6;
-        CHECK(norm.item<double>() == Approx(expected).epsilon(tolerance));
+        const double theirs = torch::nn::utils::clip_grad_norm_(reference, 1.0);
+        const bool is_double = dtype == torch::kDouble;
+        CHECK(norm.item<double>() == Approx(truth).epsilon(is_double ? 1e-14 : 2e-7));
+        // torch sums half a million squares in float32, which costs it a digit.
+        const double tolerance = is_double ? 1e-12 : 1e-5;
+        CHECK(norm.item<double>() == Approx(theirs).epsilon(tolerance));
         CHECK(norm.scalar_type() == dtype);
         for (size_t i = 0; i < params.size(); ++i) {
           CHECK(torch::allclose(params[i].grad(), reference[i].grad(), tolerance, 0.0));

@@ -359,6 +359,9 @@ TEST_CASE("fused optimizers refuse what they can't step", "[optim]") {
     expanded.mutable_grad() = torch::ones({4});
     CHECK_THROWS_AS(optimizer.step(), ConfigError);
   }
+  SECTION("undefined parameters") {
+    CHECK_THROWS_AS(lo::Adam({weight, at::Tensor()}), ConfigError);
+  }
   SECTION("options out of range") {
     using torch::optim::AdamOptions;
     using torch::optim::AdamWOptions;
