@@ -37,7 +37,9 @@ void EarlyStopping::on_train_epoch_end(TrainerContext& trainer, LightningModule&
 }
 
 void EarlyStopping::look(TrainerContext& trainer) {
-  const std::string reason = judge(monitored_value(trainer, "EarlyStopping", options_.monitor));
+  const auto value = monitored_value(trainer, "EarlyStopping", options_.monitor);
+  if (!value) return;
+  const std::string reason = judge(*value);
   if (!reason.empty()) trainer.request_stop("EarlyStopping: " + reason);
 }
 

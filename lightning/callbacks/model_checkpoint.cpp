@@ -58,16 +58,17 @@ void ModelCheckpoint::on_train_epoch_end(TrainerContext& trainer, LightningModul
 void ModelCheckpoint::save(TrainerContext& trainer) {
   if (options_.save_top_k == 0 && !options_.save_last) return;
   if (trainer.global_step() == last_saved_step_) return;
-  const Kept fresh{{}, score(trainer)};
+  const std::optional<double> fresh_score = score(trainer);
+  if (!fresh_score) return;
   const bool room =
       options_.save_top_k == -1 || static_cast<int64_t>(kept_.size()) < options_.save_top_k;
   const bool among_best =
-      room || (options_.save_top_k > 0 && is_better(fresh.score, kept_.back().score));
+      room || (options_.save_top_k > 0 && is_better(*fresh_score, kept_.back().score));
   if (!among_best && !options_.save_last) return;
 
   // The state that is saved already knows of this checkpoint.
   const fs::path path = make_path(trainer);
-  const std::vector<fs::path> obsolete = keep({path, fresh.score}, among_best);
+  const std::vector<fs::path> obsolete = keep({path, *fresh_score}, among_best);
   last_saved_step_ = trainer.global_step();
   last_model_path_ = path;
   const fs::path best = options_.monitor.empty() ? fs::path() : best_model_path_;
@@ -116,11 +117,11 @@ fs::path ModelCheckpoint::make_path(TrainerContext& trainer) const {
   return path;
 }
 
-double ModelCheckpoint::score(TrainerContext& trainer) const {
+std::optional<double> ModelCheckpoint::score(TrainerContext& trainer) const {
   // Without a monitor the newest is the best.
   if (options_.monitor.empty()) return static_cast<double>(trainer.global_step());
-  const double value = monitored_value(trainer, "ModelCheckpoint", options_.monitor);
-  if (!std::isnan(value)) return value;
+  const auto value = monitored_value(trainer, "ModelCheckpoint", options_.monitor);
+  if (!value || !std::isnan(*value)) return value;
   const double worst = std::numeric_limits<double>::infinity();
   return options_.mode == MonitorMode::kMin ? worst : -worst;
 }

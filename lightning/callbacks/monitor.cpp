@@ -1,14 +1,20 @@
 #include <lightning/callbacks/monitor.h>
 
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 
-double monitored_value(TrainerContext& trainer, std::string_view callback,
-                       const std::string& monitor) {
+std::optional<double> monitored_value(TrainerContext& trainer, std::string_view callback,
+                                      const std::string& monitor) {
   const MetricMap& metrics = trainer.callback_metrics();
   const auto found = metrics.find(monitor);
   if (found != metrics.end()) return found->second;
+  if (trainer.awaits_validation()) {
+    log_warning(detail::concat(callback, ": ", monitor,
+                               " was not logged yet and no validation has run; nothing is done."));
+    return std::nullopt;
+  }
   std::string available;
   for (const auto& [name, value] : metrics) available += (available.empty() ? "" : ", ") + name;
   throw ConfigError(detail::concat(

@@ -1,6 +1,7 @@
 /// What callbacks that watch a metric have in common.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,9 +16,11 @@ enum class MonitorMode { kMin, kMax };
 
 LIGHTNING_ENUM(MonitorMode, LIGHTNING_ENUMERATOR(kMin, "min"), LIGHTNING_ENUMERATOR(kMax, "max"))
 
-/// The latest value of a metric. Throws ConfigError that names the callback and lists what was
-/// logged when there is none. Sync: as TrainerContext::callback_metrics().
-LIGHTNING_API double monitored_value(TrainerContext& trainer, std::string_view callback,
-                                     const std::string& monitor);
+/// The latest value of a metric. Without one: nothing (and a warning) as long as the first
+/// validation is still to come, else a ConfigError that names the callback and lists what was
+/// logged. Sync: as TrainerContext::callback_metrics().
+LIGHTNING_API std::optional<double> monitored_value(TrainerContext& trainer,
+                                                    std::string_view callback,
+                                                    const std::string& monitor);
 
 }  // namespace lightning

@@ -54,6 +54,9 @@ class LIGHTNING_API TrainerContext {
   /// Whether fit validates exactly once in each epoch, after its last batch (or never): callbacks
   /// that watch a metric then act at the epoch's end, else after each validation.
   virtual bool validates_once_per_epoch() const = 0;
+  /// Whether this fit has validation data and hasn't come to its first validation yet: metrics from
+  /// there can't be known.
+  virtual bool awaits_validation() const = 0;
   virtual std::optional<int64_t> max_epochs() const = 0;
   virtual std::optional<int64_t> max_steps() const = 0;
   /// Optimizer steps of the whole fit, for schedules. Throws ConfigError when max_steps and the

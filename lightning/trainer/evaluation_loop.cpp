@@ -108,7 +108,11 @@ bool EvaluationLoop::run_validation(bool may_stop) {
   const GeneratorState generators = GeneratorState::capture();
   const bool completed = run_pass(Kind::kValidation, run_.val_loaders,
                                   run_.options.user.limit_val_batches, std::nullopt, may_stop);
-  if (!completed) generators.restore();
+  if (completed) {
+    run_.validated = true;
+  } else {
+    generators.restore();
+  }
   return completed;
 }
 

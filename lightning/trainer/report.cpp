@@ -83,7 +83,8 @@ void print_run_end(const RunState& run) {
   for (const auto& callback : run.callbacks) {
     const auto* checkpoint = dynamic_cast<const ModelCheckpoint*>(callback.get());
     if (checkpoint == nullptr || checkpoint->best_model_path().empty()) continue;
-    log_info("Best checkpoint: " + checkpoint->best_model_path().string());
+    const char* which = checkpoint->best_model_score() ? "Best checkpoint: " : "Last checkpoint: ";
+    log_info(which + checkpoint->best_model_path().string());
   }
   if (!run.run_dir.empty()) log_info("Run folder: " + run.run_dir.string());
 }

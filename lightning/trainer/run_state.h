@@ -70,6 +70,7 @@ struct RunState {
   DataLoaders eval_loaders;  // of validate(), test() and predict()
   bool val_loaders_ready = false;
   bool train_loaders_ready = false;
+  bool validated = false;  // a validation was completed
 
   MetricLog train_metrics;
   MetricLog eval_metrics;

@@ -517,6 +517,10 @@ bool Trainer::validates_once_per_epoch() const {
   const bool never = impl_->run().val_loaders_ready && impl_->run().val_loaders.empty();
   return never || (user.val_check_interval == BatchLimit(1.0) && user.check_val_every_n_epoch == 1);
 }
+bool Trainer::awaits_validation() const {
+  const RunState& run = impl_->run();
+  return run.stage == Stage::kFit && !run.val_loaders.empty() && !run.validated;
+}
 std::optional<int64_t> Trainer::max_epochs() const {
   const int64_t epochs = impl_->options().max_epochs;
   return epochs == -1 ? std::nullopt : std::optional<int64_t>(epochs);

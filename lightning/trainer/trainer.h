@@ -87,6 +87,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   std::optional<int64_t> num_training_batches() const override;
   std::optional<int64_t> num_evaluation_batches() const override;
   bool validates_once_per_epoch() const override;
+  bool awaits_validation() const override;
   std::optional<int64_t> max_epochs() const override;
   std::optional<int64_t> max_steps() const override;
   int64_t estimated_stepping_batches() override;

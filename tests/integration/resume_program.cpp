@@ -1,5 +1,7 @@
 // A program with everything that a resume must get right: dropout, random augmentation in workers,
 // accumulation, a schedule per step, validation inside epochs, metrics over epochs, bf16.
+#include <csignal>
+
 #include <lightning/lightning.h>
 
 struct ResumeModelOptions {
@@ -25,7 +27,9 @@ class ResumeModel : public lightning::LightningModule {
   }
 
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
-    if (options_.signal_step > 0 && global_step() + 1 == options_.signal_step) {
+    // In the first micro-batch of the window.
+    if (options_.signal_step > 0 && global_step() + 1 == options_.signal_step &&
+        !std::exchange(signalled_, true)) {
       ::raise(static_cast<int>(options_.signal));
     }
     const auto loss = torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]);
@@ -65,6 +69,7 @@ class ResumeModel : public lightning::LightningModule {
 
   Options options_;
   torch::nn::Sequential net_{nullptr};
+  bool signalled_ = false;
 };
 
 /// Samples are made from their index and random noise of their own in each epoch.

@@ -60,6 +60,7 @@ TEST_CASE("A weighted window equals one batch of all its rows", "[trainer]") {
 }
 
 TEST_CASE("An unweighted window divides by accumulate_grad_batches", "[trainer]") {
+  const at::Tensor actual = weights_after_step(/*weighted=*/false, /*batch_size=*/3, std::nullopt);
   // By hand: the gradient of the sum of the three batch means over 7.
   const auto module = std::make_shared<Regression>(false);
   const at::Tensor x = rows();
@@ -68,10 +69,9 @@ TEST_CASE("An unweighted window divides by accumulate_grad_batches", "[trainer]"
                            module->layer->forward(x.narrow(0, 6, 1)).square().mean()) /
                           7;
   loss.backward();
-  torch::NoGradGuard no_grad;
+  const torch::NoGradGuard no_grad;
   const at::Tensor expected =
       torch::cat({(module->layer->weight - 0.1 * module->layer->weight.grad()).flatten(),
                   module->layer->bias - 0.1 * module->layer->bias.grad()});
-  const at::Tensor actual = weights_after_step(/*weighted=*/false, /*batch_size=*/3, std::nullopt);
   CHECK(torch::allclose(actual, expected, /*rtol=*/1e-12, /*atol=*/1e-14));
 }
