@@ -1,0 +1,80 @@
+#include <examples/bert_squad/bert_config.h>
+
+#include <lightning/util/error.h>
+#include <catch2/catch.hpp>
+
+using bert_squad::BertConfig;
+using bert_squad::parse_bert_config;
+using Catch::Contains;
+
+namespace {
+
+/// A sound config.json, with one text replaced by another.
+std::string config_json(const std::string& from = "", const std::string& to = "") {
+  std::string text = R"({"model_type": "bert", "hidden_act": "gelu", "vocab_size": 100,
+    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 64, "type_vocab_size": 2, "layer_norm_eps": 1e-6,
+    "hidden_dropout_prob": 0.2, "position_embedding_type": "absolute", "use_cache": true})";
+  const size_t at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+}  // namespace
+
+TEST_CASE("parse_bert_config reads sizes and keeps defaults for the rest", "[bert]") {
+  const BertConfig config = parse_bert_config(config_json(), "config.json");
+  CHECK(config.vocab_size == 100);
+  CHECK(config.hidden_size == 24);
+  CHECK(config.num_attention_heads == 4);
+  CHECK(config.layer_norm_eps == 1e-6);
+  CHECK(config.hidden_dropout_prob == 0.2);
+  CHECK(config.attention_probs_dropout_prob == 0.1);
+  CHECK(config.initializer_range == 0.02);
+}
+
+TEST_CASE("to_json is read back as the same config", "[bert]") {
+  const BertConfig config = parse_bert_config(config_json("gelu", "gelu_new"), "config.json");
+  CHECK(to_json(parse_bert_config(to_json(config), "copy")) == to_json(config));
+  CHECK(parse_bert_config(to_json(config), "copy").hidden_act == "gelu_new");
+}
+
+TEST_CASE("parse_bert_config names what it can't use", "[bert]") {
+  struct Row {
+    const char* from;
+    const char* to;
+    const char* message;
+  };
+  const std::vector<Row> rows = {
+      {R"("model_type": "bert")", R"("model_type": "roberta")", "model_type is \"roberta\""},
+      {R"("gelu")", R"("silu")", "hidden_act is \"silu\""},
+      {R"("absolute")", R"("relative_key")", "position_embedding_type is \"relative_key\""},
+      {R"("use_cache": true)", R"("is_decoder": true)", "is_decoder is true"},
+      {R"("hidden_size": 24,)", "", "no key \"hidden_size\""},
+      {R"("num_hidden_layers": 2,)", "", "no key \"num_hidden_layers\""},
+      {R"("hidden_size": 24)", R"("hidden_size": 26)", "multiple of num_attention_heads"},
+      {R"("hidden_size": 24)", R"("hidden_size": "24")", "expected an integer"},
+      {R"("hidden_size": 24)", R"("hidden_size": 24.5)", "expected an integer"},
+      {R"("hidden_act": "gelu")", R"("hidden_act": 3)", "expected a string"},
+      {R"("hidden_dropout_prob": 0.2)", R"("hidden_dropout_prob": "no")", "expected a number"},
+      {R"("hidden_dropout_prob": 0.2)", R"("hidden_dropout_prob": 1.0)", "probability in [0, 1)"},
+      {R"("vocab_size": 100)", R"("vocab_size": 0)", "vocab_size is 0"},
+      {R"("vocab_size": 100)", R"("vocab_size": 100, "pad_token_id": 100)", "pad_token_id is 100"},
+      {R"("use_cache": true})", R"("use_cache": true)", "not valid JSON"},
+      {"{", "[{", "not valid JSON"},
+  };
+  for (const auto& [from, to, message] : rows) {
+    CAPTURE(from, to);
+    const std::string text = config_json(from, to);
+    CHECK_THROWS_AS(parse_bert_config(text, "model/config.json"), lightning::ConfigError);
+    CHECK_THROWS_WITH(parse_bert_config(text, "model/config.json"),
+                      Contains("model/config.json") && Contains(message));
+  }
+  CHECK_THROWS_WITH(parse_bert_config("[1]", "x"), Contains("not an object"));
+}
+
+TEST_CASE("read_bert_config says which file is missing", "[bert]") {
+  CHECK_THROWS_AS(bert_squad::read_bert_config("/nowhere/config.json"), lightning::ConfigError);
+  CHECK_THROWS_WITH(bert_squad::read_bert_config("/nowhere/config.json"),
+                    Contains("/nowhere/config.json") && Contains("HINT"));
+}
