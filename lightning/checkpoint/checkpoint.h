@@ -30,14 +30,14 @@ struct LIGHTNING_API Checkpoint {
   using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
   /// Parameters and buffers; several names may share one tensor (tied weights).
-  NamedTensors model;
+  NamedTensors model = {};
   /// Everything else, under top-level names: "loop", "optimizer", "lr_scheduler", "callbacks",
   /// "rng", "precision", "data_loader", "metrics", "module", "data_module".
-  StateDict state;
+  StateDict state = {};
   /// Resolved config as YAML; empty when the run has none.
-  std::string config;
+  std::string config = {};
   /// Files to be copied into assets/: name there, content.
-  std::vector<std::pair<std::string, std::string>> assets;
+  std::vector<std::pair<std::string, std::string>> assets = {};
 
   /// Copies of all tensors in host memory, for writing while training goes on.
   /// Sync: waits for the device.

@@ -1,0 +1,100 @@
+#include <lightning/checkpoint/load_from_checkpoint.h>
+
+#include <catch2/catch.hpp>
+
+#include <memory>
+#include <string>
+
+#include <torch/nn/modules/linear.h>
+
+#include <lightning/config/fields.h>
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+
+#include "support/temporary_folder.h"
+
+using Catch::Matchers::Contains;
+using lightning::Checkpoint;
+using lightning::CheckpointError;
+using lightning::ConfigError;
+using lightning_tests::TemporaryFolder;
+
+namespace {
+
+struct NetOptions {
+  int64_t width = 2;
+  std::string pretrained = "";
+};
+LIGHTNING_FIELDS(NetOptions, LIGHTNING_FIELD(width, "units"),
+                 LIGHTNING_FIELD(pretrained, "folder of the weights"))
+
+struct Net : torch::nn::Module {
+  using Options = NetOptions;
+  explicit Net(NetOptions net_options) : options(std::move(net_options)) {
+    linear = register_module("linear", torch::nn::Linear(options.width, 1));
+  }
+  NetOptions options;
+  torch::nn::Linear linear{nullptr};
+};
+
+/// Its constructor reads a folder that is gone when the checkpoint is loaded.
+struct PretrainedNet : Net {
+  explicit PretrainedNet(const NetOptions& net_options) : Net(net_options) {
+    if (!net_options.pretrained.empty()) lightning::read_file(net_options.pretrained);
+  }
+  static std::shared_ptr<PretrainedNet> from_checkpoint(const NetOptions& net_options,
+                                                        const std::filesystem::path& assets) {
+    auto net = std::make_shared<PretrainedNet>(NetOptions{.width = net_options.width});
+    net->vocabulary = lightning::read_file(assets / "vocab.txt");
+    return net;
+  }
+  std::string vocabulary;
+};
+
+Checkpoint checkpoint_of(const Net& net, const std::string& config) {
+  return {.model = lightning::model_state(net),
+          .state = {},
+          .config = config,
+          .assets = {{"vocab.txt", "[CLS]\n"}}};
+}
+
+}  // namespace
+
+TEST_CASE("A model is rebuilt from a checkpoint's options and weights", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 5});
+  checkpoint_of(net, "trainer: {max_epochs: 1}\nmodel: {width: 5}\n").write(folder / "a.ckpt");
+  checkpoint_of(net, "model: {class_path: Net, init_args: {width: 5}}\n").write(folder / "b.ckpt");
+  for (const char* name : {"a.ckpt", "b.ckpt"}) {
+    const auto loaded = lightning::load_from_checkpoint<Net>(folder / name);
+    CHECK(loaded->options.width == 5);
+    CHECK(loaded->linear->weight.equal(net.linear->weight));
+  }
+}
+
+TEST_CASE("A model rebuilds itself from a checkpoint's assets", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 3});
+  checkpoint_of(net, "model: {width: 3, pretrained: /gone}\n").write(folder / "a.ckpt");
+  std::filesystem::create_directory(folder / "moved");
+  std::filesystem::rename(folder / "a.ckpt", folder / "moved/b.ckpt");
+  const auto loaded = lightning::load_from_checkpoint<PretrainedNet>(folder / "moved/b.ckpt");
+  CHECK(loaded->vocabulary == "[CLS]\n");
+  CHECK(loaded->linear->weight.equal(net.linear->weight));
+}
+
+TEST_CASE("A checkpoint from which no such model can be rebuilt is an error", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 3});
+  checkpoint_of(net, "").write(folder / "none.ckpt");
+  checkpoint_of(net, "model: {widht: 3}\n").write(folder / "typo.ckpt");
+  checkpoint_of(net, "model: {width: 4}\n").write(folder / "other.ckpt");
+  checkpoint_of(net, "model: {width: [\n").write(folder / "yaml.ckpt");
+  const auto load = [&](const char* name) { lightning::load_from_checkpoint<Net>(folder / name); };
+  CHECK_THROWS_WITH(load("none.ckpt"), Contains("no section \"model\"") && Contains("HINT"));
+  CHECK_THROWS_AS(load("typo.ckpt"), ConfigError);
+  CHECK_THROWS_WITH(load("typo.ckpt"), Contains("widht") && Contains("typo.ckpt/config.yaml"));
+  CHECK_THROWS_WITH(load("other.ckpt"), Contains("\"linear.weight\" is [1, 3] in the checkpoint"));
+  CHECK_THROWS_AS(load("yaml.ckpt"), ConfigError);
+  CHECK_THROWS_AS(load("missing.ckpt"), CheckpointError);
+}
