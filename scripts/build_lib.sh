@@ -1,5 +1,9 @@
 # Sourced by the scripts of this folder: configuring and building.
 
+# A file that isn't in the cache needn't be preprocessed once more to find that out, and the
+# precompiled header (half a gigabyte) is hashed once, not for every file.
+export CCACHE_DEPEND="${CCACHE_DEPEND:-true}" CCACHE_INODECACHE="${CCACHE_INODECACHE:-true}"
+
 # How many compilers run at a time: one per core, and 2 GiB of memory for each.
 build_jobs() {
   local cores memory_jobs
