@@ -18,6 +18,15 @@ bool is_below(std::string_view path, std::string_view parent) {
   return path.size() > parent.size() && path.starts_with(parent) && path[parent.size()] == '.';
 }
 
+/// {class_path: NAME} for an object that is given by its name alone, so that paths may lead into
+/// it.
+void expand_names(ConfigNode& node) {
+  for (ConfigNode& item : node.items()) expand_names(item);
+  if (node.kind() != ConfigNode::Kind::kScalar) return;
+  const config::Source source = node.source();
+  node = ConfigNode::map({{"class_path", node}}, source);
+}
+
 }  // namespace
 
 CliKeys::CliKeys(std::vector<KeyInfo> keys, std::vector<ObjectKey> object_keys)
@@ -125,6 +134,14 @@ void CliKeys::apply_overrides(const std::vector<CommandLine::Override>& override
       std::string section = dot == std::string::npos ? "" : each.key.substr(0, dot);
       if (match(section) != Match::kSection) section.clear();
       throw_unknown("command line: unknown option", "--", each.key, section);
+    }
+    for (const ObjectKey& object : object_keys_) {
+      if (!is_below(each.key, object.key)) continue;
+      if (const ConfigNode* objects = config.find_path(object.key)) {
+        ConfigNode expanded = *objects;
+        expand_names(expanded);
+        config.set_path(object.key, std::move(expanded));
+      }
     }
     ConfigNode value = parse_value(each, find(each.key, config));
     const bool is_map = value.kind() == ConfigNode::Kind::kMap;

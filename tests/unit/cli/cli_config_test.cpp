@@ -101,6 +101,13 @@ TEST_CASE("lists on the command line replace, and index paths reach into lists")
   config = resolved({"--config", file, "--trainer.callbacks=[Greeter]"}, with_greeter());
   CHECK(config.find_path("trainer.callbacks")->items().size() == 1);
 
+  config =
+      resolved({"--trainer.callbacks=[Greeter]", "--trainer.callbacks.0.init_args.greeting=yes",
+                "--trainer.logger=CSVLogger", "--trainer.logger.init_args.file=m.csv"},
+               with_greeter());
+  CHECK(text_at(config, "trainer.callbacks.0.init_args.greeting") == "yes");
+  CHECK(text_at(config, "trainer.logger.init_args.file") == "m.csv");
+
   CHECK(
       config_error([&] {
         resolved({"--config", file, "--trainer.callbacks.2.init_args.times", "5"}, with_greeter());
