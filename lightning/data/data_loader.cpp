@@ -150,13 +150,14 @@ void DataLoader::Impl::prepare_stream(int64_t epoch, uint64_t seed) {
 }
 
 void DataLoader::Impl::launch() {
-  launched_ = true;
-  if (options.num_workers == 0) return;
-  if (!prefetcher_) {
-    prefetcher_ = std::make_unique<detail::Prefetcher>(
-        options.num_workers, options.num_workers * options.prefetch_factor);
+  if (options.num_workers > 0) {
+    if (!prefetcher_) {
+      prefetcher_ = std::make_unique<detail::Prefetcher>(
+          options.num_workers, options.num_workers * options.prefetch_factor);
+    }
+    prefetcher_->start(job_, next_number_, end_number_);
   }
-  prefetcher_->start(job_, next_number_, end_number_);
+  launched_ = true;
 }
 
 void DataLoader::Impl::begin_epoch(int64_t new_epoch) {

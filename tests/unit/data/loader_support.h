@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <optional>
+#include <ostream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -23,6 +24,11 @@ struct Seen {
   int64_t batch_size = 0;
   bool operator==(const Seen&) const = default;
 };
+
+inline std::ostream& operator<<(std::ostream& out, const Seen& seen) {
+  for (const int64_t index : seen.indices) out << index << ' ';
+  return out << "(" << seen.batch_size << ")";
+}
 
 inline Seen see(const lightning::Batch& batch) {
   Seen seen;
