@@ -91,8 +91,8 @@ Precision::ForwardContext::ForwardContext(at::DeviceType device,
   at::autocast::increment_nesting();
   at::autocast::set_autocast_enabled(device, true);
   at::autocast::set_autocast_dtype(device, *dtype);
-  // Kept casts of weights would be stale after a step inside the context (manual optimization), and
-  // one made without gradients would cut the weight off from a later forward with them.
+  // Kept casts of weights are silently stale when weights change inside the context, as they do in
+  // manual optimization; all they save is the cast of a weight that one forward uses twice.
   at::autocast::set_autocast_cache_enabled(false);
 }
 
