@@ -6,8 +6,6 @@ if(LIGHTNING_CCACHE)
   find_program(LIGHTNING_CCACHE_PROGRAM ccache)
   mark_as_advanced(LIGHTNING_CCACHE_PROGRAM)
 endif()
-find_program(LIGHTNING_LLD ld.lld)
-mark_as_advanced(LIGHTNING_LLD)
 
 # Flags for a target of this project. A precompiled header is only taken by a compiler run with
 # the same code generation flags, so that everything, programs too, is compiled alike.
@@ -29,8 +27,6 @@ function(lightning_common_options target)
   if(LIGHTNING_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${LIGHTNING_SANITIZE})
     target_link_options(${target} PRIVATE -fsanitize=${LIGHTNING_SANITIZE})
-  elseif(LIGHTNING_LLD)
-    target_link_options(${target} PRIVATE -fuse-ld=lld)
   endif()
   if(LIGHTNING_CCACHE_PROGRAM)
     # Without these two, ccache stores nothing that uses a precompiled header.
