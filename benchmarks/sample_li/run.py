@@ -33,7 +33,7 @@ def ours(arguments, name, steps, metrics):
                "--trainer.default_root_dir", "build/benchmarks/sample_li",
                *arguments.ours]
     if arguments.data:
-        command += ["--data.folder", arguments.data]
+        command += ["--data.data_dir", arguments.data]
     return harness.Contender(name, command, metrics, ONE_THREAD, terminal=True)
 
 

@@ -1,9 +1,10 @@
-#include "add_layer_norm.h"
+#include <lightning/nn/add_layer_norm.h>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <lightning/nn/detail/fast_path.h>
@@ -46,6 +47,7 @@ class AddLayerNormFunction : public torch::autograd::Function<AddLayerNormFuncti
                                const at::Tensor& bias, const at::Tensor& residual,
                                const at::Tensor& weight, const at::Tensor& shift, double epsilon,
                                double p) {
+    RECORD_FUNCTION("lightning::add_layer_norm", std::vector<c10::IValue>());
     const int64_t rows = num_rows(input);
     const auto statistics = residual.options();
     const variable_list tensors = {input.contiguous(),           bias.contiguous(),

@@ -1,8 +1,9 @@
-#include "bias_gelu.h"
+#include <lightning/nn/bias_gelu.h>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <lightning/nn/detail/fast_path.h>
@@ -19,6 +20,7 @@ class BiasGeluFunction : public torch::autograd::Function<BiasGeluFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& bias) {
+    RECORD_FUNCTION("lightning::bias_gelu", std::vector<c10::IValue>());
     const at::Tensor dense = input.contiguous();
     const at::Tensor dense_bias = bias.contiguous();
     at::Tensor output = at::empty_like(dense);

@@ -1,8 +1,9 @@
-#include "dropout.h"
+#include <lightning/nn/dropout.h>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <lightning/nn/detail/fast_path.h>
@@ -33,6 +34,7 @@ class DropoutFunction : public torch::autograd::Function<DropoutFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input,
                             double p) {
+    RECORD_FUNCTION("lightning::dropout", std::vector<c10::IValue>());
     const DropoutMask mask = detail::draw_dropout_mask(p);
     detail::save_mask(*context, mask);
     return apply_mask(input, mask);

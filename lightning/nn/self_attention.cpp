@@ -1,18 +1,16 @@
-#include "self_attention.h"
+#include <lightning/nn/self_attention.h>
 
 #include <cmath>
-#include <limits>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/softmax.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <lightning/nn/detail/cpu_attention.h>
 #include <lightning/nn/detail/fast_path.h>
-#include <lightning/nn/dropout.h>
 #include <lightning/util/error.h>
 
 namespace lightning::nn {
@@ -26,6 +24,7 @@ class SelfAttentionFunction : public torch::autograd::Function<SelfAttentionFunc
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& qkv,
                             const at::Tensor& attended, int64_t num_heads, double scale, double p) {
+    RECORD_FUNCTION("lightning::self_attention", std::vector<c10::IValue>());
     const detail::AttentionProblem problem = {
         .qkv = qkv.contiguous(),
         .attended = attended,
@@ -62,26 +61,20 @@ class SelfAttentionFunction : public torch::autograd::Function<SelfAttentionFunc
   }
 };
 
-at::Tensor composed_attention(const at::Tensor& qkv, const at::Tensor& attended,
-                              const SelfAttentionOptions& options, double scale) {
+/// torch's attention: fused on GPUs, where it drops probabilities with torch's own generator.
+at::Tensor torch_attention(const at::Tensor& qkv, const at::Tensor& attended,
+                           const SelfAttentionOptions& options, double scale) {
   const int64_t batch = qkv.size(0);
   const int64_t tokens = qkv.size(1);
   // [3, B, heads, T, D]
   const at::Tensor parts =
       qkv.reshape({batch, tokens, 3, options.num_heads, -1}).permute({2, 0, 3, 1, 4});
-  at::Tensor scores = at::matmul(parts[0], parts[1].transpose(-2, -1)) * scale;
-  if (attended.defined()) {
-    scores = scores.masked_fill((attended == 0).view({batch, 1, 1, tokens}),
-                                -std::numeric_limits<double>::infinity());
-  }
-  at::Tensor probabilities = at::softmax(scores, -1);
-  if (attended.defined()) {
-    const at::Tensor empty = (attended != 0).any(1).logical_not().view({batch, 1, 1, 1});
-    probabilities = probabilities.masked_fill(empty, 0.0);
-  }
-  const at::Tensor kept = nn::dropout(probabilities, options.dropout, options.training);
-  const at::Tensor output = at::matmul(kept.to(qkv.scalar_type()), parts[2]);
-  return output.transpose(1, 2).reshape({batch, tokens, -1});
+  std::optional<at::Tensor> mask;
+  if (attended.defined()) mask = (attended != 0).view({batch, 1, 1, tokens});
+  const at::Tensor output = at::scaled_dot_product_attention(
+      parts[0], parts[1], parts[2], mask, options.training ? options.dropout : 0.0,
+      /*is_causal=*/false, scale);
+  return output.transpose(1, 2).reshape({batch, tokens, qkv.size(2) / 3});
 }
 
 void check_arguments(const at::Tensor& qkv, const at::Tensor& attended,
@@ -110,7 +103,7 @@ at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& attended,
       options.scale.value_or(1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(head_size, 1))));
   if (qkv.numel() == 0 || !detail::has_kernels(qkv) ||
       !detail::cpu_attention_available(qkv.scalar_type(), head_size)) {
-    return composed_attention(qkv, attended, options, scale);
+    return torch_attention(qkv, attended, options, scale);
   }
   const at::Tensor mask =
       attended.defined() ? (attended != 0).to(at::kByte).contiguous()

@@ -26,8 +26,8 @@ struct SelfAttentionOptions {
 ///
 /// On the CPU, for float and bfloat16, scores are made in blocks that stay in the cache, keys after
 /// the last one attended to are skipped, the arithmetic outside of matrix products is float, and
-/// backward makes the probabilities anew from log-sums: memory grows with T, not T^2. Otherwise
-/// composed of torch's operations. Dropout as in dropout().
+/// backward makes the probabilities anew from log-sums: memory grows with T, not T^2. Dropout as in
+/// dropout(). Otherwise torch's scaled_dot_product_attention.
 /// Throws: ConfigError for shapes that don't fit and probabilities outside [0, 1].
 LIGHTNING_API at::Tensor self_attention(const at::Tensor& qkv, const at::Tensor& attended,
                                         const SelfAttentionOptions& options);

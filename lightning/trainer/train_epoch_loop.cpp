@@ -62,7 +62,7 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   Progress& progress = run_.progress;
   LightningModule& module = *run_.module;
   const int64_t batch_idx = progress.batch_idx;
-  const Batch batch = run_.strategy->batch_to_device(module, loaded);
+  const Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(loaded));
 
   run_.train_metrics.enter(step_scope("on_train_batch_start", batch));
   call_callbacks(run_, &Callback::on_train_batch_start, batch, batch_idx);

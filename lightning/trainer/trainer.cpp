@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <typeindex>
@@ -52,7 +53,10 @@ void move_checkpoint_writers_last(Callbacks& callbacks) {
 
 void set_deterministic(bool deterministic) {
   at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-  if (deterministic) at::globalContext().setBenchmarkCuDNN(false);
+  if (!deterministic) return;
+  at::globalContext().setBenchmarkCuDNN(false);
+  // cuBLAS is deterministic only with a workspace of its own; what the user set stays.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
 }
 
 }  // namespace

@@ -58,11 +58,11 @@ std::string concat(const Parts&... parts) {
 
 /// Throws ErrorType with the parts joined (as by operator<<) when `condition` is false. The parts
 /// are evaluated only then.
-#define LIGHTNING_CHECK(condition, ErrorType, ...)                         \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
+#define LIGHTNING_CHECK(condition, ErrorType, ...)                            \
+  do {                                                                        \
+    if (!(condition)) {                                                       \
       throw ::lightning::ErrorType(::lightning::detail::concat(__VA_ARGS__)); \
-    }                                                                      \
+    }                                                                         \
   } while (false)
 
 }  // namespace lightning

@@ -64,8 +64,9 @@ const StateDict::Value& StateDict::at(std::string_view name) const {
 }
 
 void StateDict::throw_wrong_type(std::string_view name) const {
-  static const char* const kTypes[] = {"bool",   "int64",         "double",         "string",
-                                       "tensor", "list of int64", "list of double", "list of string"};
+  static const char* const kTypes[] = {"bool",           "int64",         "double",
+                                       "string",         "tensor",        "list of int64",
+                                       "list of double", "list of string"};
   throw CheckpointError(detail::concat("StateDict: entry \"", name, "\" holds a ",
                                        kTypes[at(name).index()], ", another type was asked for."));
 }

@@ -28,6 +28,7 @@ trainer:
   log_every_n_steps: 1
   enable_progress_bar: false
   gradient_clip_val: 1.0
+  async_checkpointing: {background}
   callbacks:
     - class_path: ModelCheckpoint
       init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
@@ -130,13 +131,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         check_every_step(folder, None, precision="bf16-mixed", accumulate=2, interval=0.5,
-                         optimizer="adamw", workers=2)
+                         optimizer="adamw", workers=2, background="false")
         check_every_step(folder, {3, 11, 12}, precision="32-true", accumulate=1, interval=1.0,
-                         optimizer="adamw", workers=0)
+                         optimizer="adamw", workers=0, background="true")
         for optimizer in ("torch_adam", "torch_sgd", "torch_rmsprop", "torch_adagrad"):
             check_every_step(folder, {7}, precision="32-true", accumulate=1, interval=4,
-                             optimizer=optimizer, workers=1)
-        values = dict(precision="32-true", accumulate=2, interval=1.0, optimizer="adamw", workers=1)
+                             optimizer=optimizer, workers=1, background="false")
+        values = dict(precision="32-true", accumulate=2, interval=1.0, optimizer="adamw", workers=1,
+                      background="false")
         check_signal(folder, 2, 130, **values)
         check_signal(folder, 15, 143, **values)
 

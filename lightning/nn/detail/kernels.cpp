@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include <lightning/nn/detail/kernels.h>
 
 namespace lightning::nn::detail {
 

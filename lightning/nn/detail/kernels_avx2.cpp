@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include <lightning/nn/detail/kernels.h>
 
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v3")
@@ -7,7 +7,7 @@
 namespace lightning::nn::detail {
 namespace avx2 {
 
-#include "kernels-inl.h"
+#include <lightning/nn/detail/kernels-inl.h>
 
 }  // namespace avx2
 

@@ -1,9 +1,9 @@
-#include "kernels.h"
+#include <lightning/nn/detail/kernels.h>
 
 namespace lightning::nn::detail {
 namespace baseline {
 
-#include "kernels-inl.h"
+#include <lightning/nn/detail/kernels-inl.h>
 
 }  // namespace baseline
 

@@ -253,3 +253,20 @@ TEST_CASE("validate and test return the weighted means of each loader", "[traine
   REQUIRE(two.size() == 2);
   CHECK(two[1].at("mean_x/dataloader_idx_1") == Approx(4.0));
 }
+
+TEST_CASE("64-true trains in float64 on float32 data", "[trainer]") {
+  class Checks : public BoringModule {
+   public:
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      CHECK(batch["x"].scalar_type() == torch::kFloat64);
+      return BoringModule::training_step(batch, index);
+    }
+  };
+  TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  options.precision = lightning::PrecisionMode::k64True;
+  const auto module = std::make_shared<Checks>();
+  Trainer trainer(options, {}, lightning::Loggers{});
+  trainer.fit(module, boring_loader(), boring_loader());
+  CHECK(module->layer->weight.scalar_type() == torch::kFloat64);
+}
