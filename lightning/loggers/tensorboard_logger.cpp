@@ -88,7 +88,7 @@ TensorBoardLogger::TensorBoardLogger(TensorBoardLoggerOptions options)
 TensorBoardLogger::~TensorBoardLogger() = default;
 
 void TensorBoardLogger::do_setup(const LoggerSetup& setup) {
-  const fs::path folder = setup.run_dir / options_.dir;
+  const fs::path folder = options_.dir.empty() ? setup.run_dir : setup.run_dir / options_.dir;
   file_->close();
   FileSystem::current().create_directories(folder);
   const bool resumed = setup.resume != nullptr;

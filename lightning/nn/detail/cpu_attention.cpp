@@ -1,4 +1,4 @@
-#include "cpu_attention.h"
+#include <lightning/nn/detail/cpu_attention.h>
 
 #include <vector>
 

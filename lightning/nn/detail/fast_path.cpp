@@ -1,4 +1,4 @@
-#include "fast_path.h"
+#include <lightning/nn/detail/fast_path.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,169 @@
+#include "examples/bert_squad/answer_decoder.h"
+
+#include <limits>
+
+#include <catch2/catch.hpp>
+
+#include "examples/bert_squad/letters.h"
+
+using bert_squad::AnswerDecoder;
+using bert_squad::Predictions;
+using bert_squad::SquadFeatures;
+using lightning_tests::letter_data;
+using lightning_tests::letter_tokenizer;
+
+namespace {
+
+using Features = std::shared_ptr<const SquadFeatures>;
+
+/// Scores of a feature's tokens: 0 but where said.
+struct Scores {
+  explicit Scores(const bert_squad::Feature& feature)
+      : context_begin(feature.context_begin), start(feature.ids.size()), end(feature.ids.size()) {}
+  /// `token` counts from the context's first one.
+  Scores& at(int64_t token, float start_score, float end_score) {
+    start[static_cast<size_t>(context_begin + token)] = start_score;
+    end[static_cast<size_t>(context_begin + token)] = end_score;
+    return *this;
+  }
+  Scores& null(float start_score, float end_score) {
+    start[0] = start_score;
+    end[0] = end_score;
+    return *this;
+  }
+
+  int64_t context_begin;
+  std::vector<float> start;
+  std::vector<float> end;
+};
+
+Features one_window(int context_length) {
+  return make_features(letter_data(context_length, {{"q", "a", {}}}), letter_tokenizer(), {});
+}
+
+/// The prediction for the only question of `features` from the scores of its windows.
+bert_squad::Prediction decode(const Features& features, const std::vector<Scores>& windows,
+                              bert_squad::DecoderOptions options = {}) {
+  AnswerDecoder decoder(options);
+  for (size_t i = 0; i < windows.size(); ++i) {
+    decoder.add(features, static_cast<int64_t>(i), windows[i].start, windows[i].end);
+  }
+  return decoder.best_spans().at("q");
+}
+
+}  // namespace
+
+TEST_CASE("AnswerDecoder gives the text of the best span", "[answer_decoder]") {
+  const Features features = one_window(8);
+  const Scores scores = Scores(features->features[0]).at(2, 5, 1).at(4, 1, 6).null(1, 2);
+  const auto best = decode(features, {scores});
+  CHECK(best.text == "c d e");
+  CHECK(best.no_answer_score == 3.0 - 11.0);
+}
+
+TEST_CASE("AnswerDecoder takes no span that ends before it begins", "[answer_decoder]") {
+  const Features features = one_window(8);
+  const Scores scores = Scores(features->features[0]).at(5, 9, 0).at(1, 0, 8);
+  // 5..5 and 1..1 score 9 and 8, 5..1 would score 17.
+  CHECK(decode(features, {scores}).text == "f");
+}
+
+TEST_CASE("AnswerDecoder takes no span outside of the context", "[answer_decoder]") {
+  const Features features = one_window(4);
+  Scores scores = Scores(features->features[0]).at(1, 1, 1);
+  scores.start[1] = scores.end[1] = 50;          // the question
+  scores.start.back() = scores.end.back() = 50;  // [SEP]
+  CHECK(decode(features, {scores}).text == "b");
+}
+
+TEST_CASE("AnswerDecoder keeps to max_answer_length", "[answer_decoder]") {
+  const Features features = one_window(12);
+  const Scores scores = Scores(features->features[0]).at(1, 9, 0).at(6, 0, 9).at(3, 0, 4);
+  CHECK(decode(features, {scores}, {.max_answer_length = 6}).text == "b c d e f g");
+  CHECK(decode(features, {scores}, {.max_answer_length = 5}).text == "b c d");
+  CHECK(decode(features, {scores}, {.max_answer_length = 1}).text == "b");
+}
+
+TEST_CASE("AnswerDecoder combines only the n best first and last tokens", "[answer_decoder]") {
+  const Features features = one_window(8);
+  // The best last token stands before the best first one, so that n_best 1 finds nothing.
+  const Scores scores = Scores(features->features[0]).at(5, 9, 1).at(2, 0, 8);
+  CHECK(decode(features, {scores}, {.n_best = 1}).text.empty());
+  CHECK(decode(features, {scores}, {.n_best = 2}).text == "f");
+
+  AnswerDecoder decoder({.n_best = 3});
+  decoder.add(features, 0, scores.start, scores.end);
+  const auto& spans = decoder.spans(0);
+  REQUIRE(spans.size() == 3);
+  CHECK(spans[0].score == 10.0);
+  CHECK(spans[0].score >= spans[1].score);
+  CHECK(spans[1].score >= spans[2].score);
+}
+
+TEST_CASE("AnswerDecoder lets the earlier token win a tie", "[answer_decoder]") {
+  const Features features = one_window(8);
+  const Scores scores = Scores(features->features[0]).at(2, 3, 3).at(6, 3, 3);
+  CHECK(decode(features, {scores}, {.max_answer_length = 1}).text == "c");
+  CHECK(decode(features, {Scores(features->features[0])}).text == "a");
+}
+
+TEST_CASE("AnswerDecoder takes the best span and the lowest null score of all windows",
+          "[answer_decoder]") {
+  // Windows of 12 context tokens, 4 of them shared: tokens 0 to 11 and 8 to 19.
+  const Features features = make_features(letter_data(20, {{"q", "a", {}}}), letter_tokenizer(),
+                                          {.max_seq_length = 16, .doc_stride = 4});
+  REQUIRE(features->features.size() == 2);
+  const Scores first = Scores(features->features[0]).at(3, 2, 2).null(1, 1);
+  const Scores second = Scores(features->features[1]).at(7, 4, 4).null(3, 4);
+  const auto best = decode(features, {first, second});
+  CHECK(best.text == "p");  // the sixteenth letter
+  CHECK(best.no_answer_score == 2.0 - 8.0);
+
+  AnswerDecoder reversed({});
+  reversed.add(features, 1, second.start, second.end);
+  reversed.add(features, 0, first.start, first.end);
+  CHECK(reversed.best_spans().at("q").text == best.text);
+  CHECK(reversed.best_spans().at("q").no_answer_score == best.no_answer_score);
+}
+
+TEST_CASE("AnswerDecoder finds no answer in an empty context", "[answer_decoder]") {
+  bert_squad::SquadData data;
+  data.contexts = {""};
+  data.questions = {{"q", "a", 0, {}}};
+  const Features features = make_features(data, letter_tokenizer(), {});
+  CHECK(decode(features, {Scores(features->features[0])}).text.empty());
+}
+
+TEST_CASE("AnswerDecoder finds no answer in scores that aren't numbers", "[answer_decoder]") {
+  const Features features = one_window(4);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Scores scores(features->features[0]);
+  for (int64_t token = 0; token < 4; ++token) scores.at(token, nan, nan);
+  CHECK(decode(features, {scores}).text.empty());
+  scores.at(2, 1, 1);
+  CHECK(decode(features, {scores}).text == "c");
+}
+
+TEST_CASE("AnswerDecoder predicts only for questions that it has seen", "[answer_decoder]") {
+  const Features features =
+      make_features(letter_data(4, {{"q0", "a", {}}, {"q1", "b", {}}}), letter_tokenizer(), {});
+  AnswerDecoder decoder({});
+  CHECK(decoder.empty());
+  const Scores scores(features->features[1]);
+  decoder.add(features, 1, scores.start, scores.end);
+  CHECK_FALSE(decoder.empty());
+  const Predictions predictions = decoder.best_spans();
+  CHECK(predictions.size() == 1);
+  CHECK(predictions.contains("q1"));
+  decoder.clear();
+  CHECK(decoder.empty());
+}
+
+TEST_CASE("AnswerDecoder cuts texts at code points", "[answer_decoder]") {
+  bert_squad::SquadData data;
+  data.contexts = {"ä b ö"};  // accents are stripped: a b o
+  data.questions = {{"q", "a", 0, {}}};
+  const Features features = make_features(data, letter_tokenizer(), {});
+  const Scores scores = Scores(features->features[0]).at(1, 5, 0).at(2, 0, 5);
+  CHECK(decode(features, {scores}).text == "b ö");
+}

@@ -1,0 +1,218 @@
+// SquadModule and SquadDataModule under a Trainer, with a tiny BERT of random weights.
+#include "examples/bert_squad/squad_module.h"
+
+#include <fstream>
+
+#include <catch2/catch.hpp>
+
+#include <lightning/trainer/trainer.h>
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+#include <torch/utils.h>
+
+#include "examples/bert_squad/letters.h"
+#include "examples/bert_squad/squad_data_module.h"
+#include "support/temporary_folder.h"
+
+using bert_squad::SquadDataModule;
+using bert_squad::SquadDataModuleOptions;
+using bert_squad::SquadModule;
+using bert_squad::SquadModuleOptions;
+using bert_squad::Unanswerable;
+using Catch::Matchers::Contains;
+using lightning::ConfigError;
+using lightning::DataError;
+
+namespace {
+
+constexpr const char* kQuestions = R"({"data": [{"title": "Letters", "paragraphs": [
+  {"context": "a b c d e f", "qas": [
+    {"id": "has0", "question": "a b", "answers": [{"text": "c d", "answer_start": 4}]},
+    {"id": "none", "question": "x", "is_impossible": true, "answers": []},
+    {"id": "has1", "question": "c", "answers": [{"text": "e", "answer_start": 8}]}]}]}]})";
+
+/// A model folder, a SQuAD file and a place for runs.
+class TinyRun {
+ public:
+  TinyRun() {
+    torch::manual_seed(1);
+    const bert_squad::BertConfig config{.vocab_size = 30,
+                                        .hidden_size = 32,
+                                        .num_hidden_layers = 2,
+                                        .num_attention_heads = 2,
+                                        .intermediate_size = 64,
+                                        .max_position_embeddings = 64};
+    save_pretrained(*bert_squad::BertForQuestionAnswering(config), model());
+    lightning_tests::letter_tokenizer().save(model());
+    std::ofstream(file()) << kQuestions;
+  }
+
+  std::filesystem::path model() const { return folder_ / "model"; }
+  std::filesystem::path file() const { return folder_ / "squad.json"; }
+  SquadModuleOptions module_options() const { return {.pretrained = model()}; }
+  SquadDataModuleOptions data_options() const {
+    return {.train_file = file(),
+            .val_file = file(),
+            .predict_file = file(),
+            .batch_size = 2,
+            .max_seq_length = 32,
+            .doc_stride = 8};
+  }
+  lightning::TrainerOptions trainer_options() const {
+    lightning::TrainerOptions options;
+    options.default_root_dir = folder_.path();
+    options.accelerator = "cpu";
+    options.max_epochs = 1;
+    options.enable_progress_bar = false;
+    options.enable_checkpointing = false;
+    return options;
+  }
+
+ private:
+  lightning_tests::TemporaryFolder folder_;
+};
+
+lightning::MetricMap validate(const TinyRun& run, const SquadModuleOptions& module_options,
+                              const SquadDataModuleOptions& data_options) {
+  lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+  return trainer
+      .validate(std::make_shared<SquadModule>(module_options),
+                std::make_shared<SquadDataModule>(data_options))
+      .at(0);
+}
+
+}  // namespace
+
+TEST_CASE("Unanswerable questions are kept or dropped", "[squad_data_module]") {
+  const TinyRun run;
+  SquadDataModuleOptions options = run.data_options();
+  const auto kept = validate(run, run.module_options(), options);
+  CHECK(kept.contains("NoAns_f1"));
+  CHECK(kept.contains("HasAns_f1"));
+  options.unanswerable = Unanswerable::kDrop;
+  const auto dropped = validate(run, run.module_options(), options);
+  CHECK_FALSE(dropped.contains("NoAns_f1"));
+  CHECK(dropped.at("f1") == dropped.at("HasAns_f1"));
+  CHECK(dropped.contains("val_loss"));
+}
+
+TEST_CASE("Without a null threshold there is always an answer", "[squad_module]") {
+  const TinyRun run;
+  SquadModuleOptions options = run.module_options();
+  options.null_threshold = std::nullopt;
+  const auto always = validate(run, options, run.data_options());
+  CHECK(always.at("NoAns_exact") == 0.0);
+  CHECK(always.at("HasAns_f1") == always.at("HasAns_best_span_f1"));
+  options.null_threshold = -1e9;
+  const auto never = validate(run, options, run.data_options());
+  CHECK(never.at("NoAns_exact") == 100.0);
+  CHECK(never.at("HasAns_f1") == 0.0);
+  CHECK(never.at("HasAns_best_span_f1") == always.at("HasAns_best_span_f1"));
+}
+
+TEST_CASE("Padding to the longest of the set changes no score", "[squad_data_module]") {
+  const TinyRun run;
+  SquadDataModuleOptions options = run.data_options();
+  const auto each = validate(run, run.module_options(), options);
+  options.padding = bert_squad::Padding::kLongest;
+  const auto longest = validate(run, run.module_options(), options);
+  CHECK(longest.at("f1") == each.at("f1"));
+  CHECK(longest.at("exact") == each.at("exact"));
+}
+
+TEST_CASE("The data module names what is wrong with its options", "[squad_data_module]") {
+  const TinyRun run;
+  const auto error_of = [&](const SquadDataModuleOptions& options) -> std::string {
+    try {
+      validate(run, run.module_options(), options);
+    } catch (const lightning::Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  SquadDataModuleOptions options = run.data_options();
+  options.val_file = "";
+  CHECK_THAT(error_of(options), Contains("data.val_file is empty") && Contains("HINT"));
+  options.val_file = "/nonexistent.json";
+  CHECK_THAT(error_of(options), Contains("/nonexistent.json"));
+  options = run.data_options();
+  options.max_seq_length = 65;
+  CHECK_THAT(error_of(options), Contains("max_seq_length is 65") && Contains("64"));
+  options = run.data_options();
+  options.batch_size = 0;
+  CHECK_THAT(error_of(options), Contains("batch_size"));
+  options = run.data_options();
+  std::ofstream(run.file()) << R"({"data": [{"title": "A", "paragraphs": [{"context": "a b",
+      "qas": [{"id": "1", "question": "b", "is_impossible": true, "answers": []}]}]}]})";
+  options.unanswerable = Unanswerable::kDrop;
+  CHECK_THAT(error_of(options), Contains("no question is left") && Contains("HINT"));
+}
+
+TEST_CASE("SquadModule refuses options that can't be meant", "[squad_module]") {
+  const TinyRun run;
+  const auto error_of = [](const SquadModuleOptions& options) -> std::string {
+    try {
+      SquadModule module(options);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  SquadModuleOptions options = run.module_options();
+  options.learning_rate = 0.0;
+  CHECK_THAT(error_of(options), Contains("model.learning_rate is 0"));
+  options = run.module_options();
+  options.warmup_fraction = 1.5;
+  CHECK_THAT(error_of(options), Contains("model.warmup_fraction is 1.5"));
+  options = run.module_options();
+  options.weight_decay = -1.0;
+  CHECK_THAT(error_of(options), Contains("model.weight_decay is -1"));
+  options = run.module_options();
+  options.n_best = 0;
+  CHECK_THAT(error_of(options), Contains("model.n_best is 0"));
+  options = run.module_options();
+  options.dropout = 1.0;
+  CHECK_THAT(error_of(options), Contains("dropout"));
+  CHECK_THAT(error_of({}), Contains("model.pretrained is empty") && Contains("HINT"));
+}
+
+TEST_CASE("A vocabulary larger than the model is refused", "[squad_module]") {
+  const TinyRun run;
+  std::ofstream(run.model() / "vocab.txt", std::ios::app) << "more\nwords\n";
+  CHECK_THROWS_WITH(SquadModule(run.module_options()), Contains("32 tokens") && Contains("30"));
+}
+
+TEST_CASE("SquadModule's parameters have Hugging Face's names", "[squad_module]") {
+  const TinyRun run;
+  const auto module = std::make_shared<SquadModule>(run.module_options());
+  const auto names = module->named_parameters().keys();
+  CHECK(names == module->model()->named_parameters().keys());
+  CHECK(names.front().starts_with("bert.embeddings."));
+  CHECK(names.back() == "qa_outputs.bias");
+}
+
+TEST_CASE("Prediction writes the answers of all questions, also of those without labels",
+          "[squad_module]") {
+  const TinyRun run;
+  for (const auto layout :
+       {bert_squad::FeatureLayout::kWindows, bert_squad::FeatureLayout::kContextFirst}) {
+    SquadModuleOptions module_options = run.module_options();
+    module_options.null_threshold = std::nullopt;
+    SquadDataModuleOptions data_options = run.data_options();
+    data_options.layout = layout;
+    lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+    int64_t rows = 0;
+    trainer.predict(std::make_shared<SquadModule>(module_options),
+                    std::make_shared<SquadDataModule>(data_options),
+                    [&](const lightning::Batch& output, const lightning::Batch&, int64_t) {
+                      rows += output["start_logits"].size(0);
+                    });
+    CHECK(rows == 3);
+    const std::string text = lightning::read_file(trainer.run_dir() / "predictions.json");
+    for (const char* id : {"\"has0\": \"", "\"none\": \"", "\"has1\": \""}) {
+      CHECK_THAT(text, Contains(id));
+    }
+    CHECK(text.find("has0") < text.find("none"));
+    CHECK(text.find("none") < text.find("has1"));
+  }
+}

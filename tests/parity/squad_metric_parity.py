@@ -1,0 +1,204 @@
+"""Our SQuAD v2 metric against the official one, written here anew from its definition.
+
+Normalization (lower case, without punctuation, without articles, single spaces) must be the same
+for every code point and for random strings; all numbers must be equal for random predictions.
+"""
+
+import collections
+import json
+import math
+import random
+import re
+import string
+import subprocess
+import sys
+import unicodedata
+
+from support import bin_dir, data_dir
+
+UNICODE_VERSION = "14.0.0"  # of examples/bert_squad/python_tables.cpp
+SURROGATES = range(0xD800, 0xE000)
+
+
+# ---- the definition
+def normalize_answer(text):
+    text = text.lower()
+    text = "".join(char for char in text if char not in set(string.punctuation))
+    text = re.sub(r"\b(a|an|the)\b", " ", text)
+    return " ".join(text.split())
+
+
+def exact_of(gold, predicted):
+    return int(normalize_answer(gold) == normalize_answer(predicted))
+
+
+def f1_of(gold, predicted):
+    gold_words, words = normalize_answer(gold).split(), normalize_answer(predicted).split()
+    if not gold_words or not words:
+        return int(gold_words == words)
+    same = sum((collections.Counter(gold_words) & collections.Counter(words)).values())
+    if same == 0:
+        return 0
+    precision, recall = same / len(words), same / len(gold_words)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best_threshold(questions, predictions, scores):
+    current = sum(not question["answers"] for question in questions)
+    best, best_at = current, 0.0
+    answers = {question["id"]: question["answers"] for question in questions}
+    for key in sorted(answers, key=lambda key: predictions[key][1]):
+        if answers[key]:
+            current += scores[key]
+        elif predictions[key][0]:
+            current -= 1
+        if current > best:
+            best, best_at = current, predictions[key][1]
+    return 100.0 * best / len(scores), best_at
+
+
+def means(prefix, exact, f1, keys):
+    if not keys:
+        return {f"{prefix}exact": 0.0, f"{prefix}f1": 0.0, f"{prefix}total": 0}
+    return {
+        f"{prefix}exact": 100.0 * sum(exact[key] for key in keys) / len(keys),
+        f"{prefix}f1": 100.0 * sum(f1[key] for key in keys) / len(keys),
+        f"{prefix}total": len(keys),
+    }
+
+
+def evaluate(case):
+    questions, predictions = case["questions"], case["predictions"]
+    exact, f1 = {}, {}
+    for question in questions:
+        gold = [text for text in question["answers"] if normalize_answer(text)] or [""]
+        guess = predictions[question["id"]][0]
+        exact[question["id"]] = max(exact_of(text, guess) for text in gold)
+        f1[question["id"]] = max(f1_of(text, guess) for text in gold)
+    best_exact, best_exact_thresh = best_threshold(questions, predictions, exact)
+    best_f1, best_f1_thresh = best_threshold(questions, predictions, f1)
+    threshold = math.inf if case["threshold"] is None else case["threshold"]
+    for question in questions:
+        if predictions[question["id"]][1] > threshold:
+            exact[question["id"]] = f1[question["id"]] = float(not question["answers"])
+    has_answer = [question["id"] for question in questions if question["answers"]]
+    has_none = [question["id"] for question in questions if not question["answers"]]
+    return {
+        **means("", exact, f1, has_answer + has_none),
+        **means("HasAns_", exact, f1, has_answer),
+        **means("NoAns_", exact, f1, has_none),
+        "best_exact": best_exact,
+        "best_exact_thresh": best_exact_thresh,
+        "best_f1": best_f1,
+        "best_f1_thresh": best_f1_thresh,
+    }
+
+
+# ---- the comparison
+def ours(texts, cases):
+    command = [bin_dir() / "squad_metric_tool"]
+    document = json.dumps({"texts": texts, "cases": cases}, ensure_ascii=False)
+    output = subprocess.run(command, input=document.encode(), check=True, stdout=subprocess.PIPE)
+    return json.loads(output.stdout)
+
+
+def check_normalization(name, texts):
+    for text, actual in zip(texts, ours(texts, [])["normalized"], strict=True):
+        if actual != normalize_answer(text):
+            sys.exit(f"FAILED {name}: {text!r} gives {actual!r}, not {normalize_answer(text)!r}")
+    print(f"{name}: {len(texts)} texts are normalized alike")
+
+
+def check_scores(name, cases):
+    for case, actual in zip(cases, ours([], cases)["scores"], strict=True):
+        expected = evaluate(case)
+        if actual.keys() != expected.keys():
+            sys.exit(f"FAILED {name}: {sorted(actual)} instead of {sorted(expected)}")
+        for key, value in expected.items():
+            if not abs(actual[key] - value) <= 1e-9:
+                sys.exit(f"FAILED {name}: {key} is {actual[key]}, not {value}\n{json.dumps(case)}")
+    print(f"{name}: all numbers of {len(cases)} evaluations are equal")
+
+
+PIECES = (
+    ["a", "an", "the", "The", "AN", "A", "tHe", "ana", "then", "aa", "b", "x1", "1950", "3.5"]
+    + [" ", "  ", "\t", "\n", "\u00a0", "\u2003", "\u2028", "\x1c", "\x85", "\u200b", "\ufeff"]
+    + list("-–—_.,'’\"«»()[]{}|~`$€%&@#*/\\…·")
+    + ["é", "e\u0301", "ü", "ñ", "\u0301", "\u0308", "İ", "I\u0307", "ı", "ß", "ẞ", "ﬁ", "ǅ"]
+    + ["Σ", "ΑΣ", "ΑΣ.", "Σ'", "ΣΑ", "ς", "σ", "Ａ", "ａ", "ª", "²", "½", "Ⅷ", "ⓐ", "٣", "०"]
+    + ["東京", "ไทย", "कि", "한국", "א", "ا", "😀", "a\u0301", "the\u0301", "\u0301a", "🇫🇷", "𝐀", "Ꭰ"]
+)
+
+
+def random_text(generator):
+    return "".join(generator.choice(PIECES) for _ in range(generator.randint(0, 9)))
+
+
+def random_case(generator, size):
+    """Predictions that are right, nearly right, empty or something else; scores with ties."""
+    questions, predictions = [], {}
+    for number in range(size):
+        key = f"q{number}-{generator.randint(0, 9)}"
+        answers = [random_text(generator) for _ in range(generator.choice([0, 0, 1, 1, 2, 4]))]
+        guess = random_text(generator)
+        if answers and generator.random() < 0.6:
+            guess = generator.choice(answers)
+            guess = generator.choice([guess, guess.upper(), f"the {guess}.", f"{guess} b", guess[1:]])
+        elif generator.random() < 0.3:
+            guess = ""
+        questions.append({"id": key, "answers": answers})
+        predictions[key] = (guess, generator.choice([0.0, -1.5, 2.25, generator.gauss(0, 4)]))
+    threshold = generator.choice([None, 0.0, 2.25, generator.gauss(0, 3)])
+    return {"questions": questions, "predictions": predictions, "threshold": threshold}
+
+
+def adversarial_cases():
+    """Each pair of gold and predicted text alone, answerable and not."""
+    texts = ["", " ", ".", "a", "the", "A.", "–", "a–b", "a - b", "the-b", "é", "e\u0301", "a\u0301"]
+    texts += ["an apple", "apple", "the the", "b b c", "b c c", "Σ", "ΑΣ", "ας", "İ", "i̇", "\u00a0b"]
+    for gold in texts:
+        for guess in texts:
+            for answers in ([gold], [gold, "b"], []):
+                yield {
+                    "questions": [{"id": "q", "answers": answers}],
+                    "predictions": {"q": (guess, 0.5)},
+                    "threshold": None,
+                }
+
+
+def real_case(generator, path):
+    """Guesses drawn from the answers of all questions."""
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    questions = [
+        {"id": qa["id"], "answers": [answer["text"] for answer in qa["answers"]]}
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+    pool = [text for question in questions for text in question["answers"]]
+    predictions = {}
+    for question in questions:
+        guess = generator.choice(question["answers"] or pool)
+        guess = generator.choice([guess, guess, " ".join(guess.split()[1:]), "The " + guess, ""])
+        predictions[question["id"]] = (guess, generator.gauss(0, 3) - len(question["answers"]))
+    return {"questions": questions, "predictions": predictions, "threshold": 0.25}
+
+
+def main():
+    generator = random.Random(7)
+    if unicodedata.unidata_version == UNICODE_VERSION:
+        codes = [chr(code) for code in range(0x110000) if code not in SURROGATES]
+        check_normalization("every code point", [f"{c}a{c}the Σ{c}B A{c}Σ" for c in codes])
+    else:
+        print(f"This Python has Unicode {unicodedata.unidata_version}: only common characters")
+    check_normalization("random strings", [random_text(generator) for _ in range(100_000)])
+    check_scores("adversarial texts", list(adversarial_cases()))
+    sizes = [generator.choice([1, 2, 3, 10, 60]) for _ in range(2_000)]
+    check_scores("random predictions", [random_case(generator, size) for size in sizes])
+    real = data_dir() / "squad" / "dev-half-v2.0.json"
+    if real.is_file():
+        check_scores("real questions", [real_case(generator, real) for _ in range(2)])
+
+
+if __name__ == "__main__":
+    main()
