@@ -57,7 +57,7 @@ std::filesystem::path fitted_checkpoint(const TemporaryFolder& folder,
 
 }  // namespace
 
-TEST_CASE("--help of the program lists commands, every key, callbacks and loggers") {
+TEST_CASE("The option --help of the program lists commands, every key, callbacks and loggers") {
   const std::string help = captured(STDOUT_FILENO, [] {
     CHECK(run({"--help"}, {.description = "Fits a line.",
                            .commands = {make_command<AskOptions>(
@@ -76,7 +76,7 @@ TEST_CASE("--help of the program lists commands, every key, callbacks and logger
   CHECK(help.find("--question") == std::string::npos);
 }
 
-TEST_CASE("--help of a command shows its keys in aligned columns") {
+TEST_CASE("The option --help of a command shows its keys in aligned columns") {
   const std::string help = captured(STDOUT_FILENO, [] { CHECK(run({"fit", "--help"}) == 0); });
   INFO(help);
   CHECK(help.find("usage: liner fit [--config FILE]") == 0);
@@ -92,7 +92,7 @@ TEST_CASE("--help of a command shows its keys in aligned columns") {
   CHECK(help.find(" \n") == std::string::npos);
 }
 
-TEST_CASE("--help shows the program's defaults") {
+TEST_CASE("The option --help shows the program's defaults") {
   const std::string help = captured(STDOUT_FILENO, [] {
     CHECK(run({"fit", "--help"}, {.defaults = "model: {learning_rate: 0.25}"}) == 0);
   });
@@ -100,7 +100,7 @@ TEST_CASE("--help shows the program's defaults") {
   CHECK(help.substr(line, help.find('\n', line) - line).find(" 0.25 ") != std::string::npos);
 }
 
-TEST_CASE("--help of a command of the program's own shows its options too") {
+TEST_CASE("The option --help of a command of the program's own shows its options too") {
   const CliSettings settings{
       .commands = {make_command<AskOptions>("ask", "answers a question",
                                             [](CliContext&, const AskOptions&) { return 0; })}};
@@ -111,7 +111,7 @@ TEST_CASE("--help of a command of the program's own shows its options too") {
   CHECK(help.find("what to answer") != std::string::npos);
 }
 
-TEST_CASE("--print_config prints a config that gives the same config again") {
+TEST_CASE("The option --print_config prints a config that gives the same config again") {
   const TemporaryFolder folder;
   const std::string first = captured(STDOUT_FILENO, [] {
     CHECK(run({"fit", "--trainer.max_epochs=3", "--model.title=null", "--print_config"}) == 0);
