@@ -4,18 +4,21 @@
 //   bert_step [--batch 8] [--tokens 192] [--steps 10] [--threads 2] [--precision bf16|float]
 //             [--dropout 0.1] [--padding 0.0] [--profile]
 //
+// --profile adds the processor time of each operation in one step; use it with --threads 1.
 // The model has the sizes of MiniLM-L6. --padding is the share of tokens that is padding.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/record_function.h>
 #include <sys/resource.h>
-#include <torch/csrc/autograd/profiler.h>
+#include <time.h>
 #include <torch/torch.h>
 
 #include <examples/bert_squad/bert_model.h>
@@ -118,49 +121,66 @@ double run_step(bert_squad::BertForQuestionAnswering& model, FusedAdamW& optimiz
   return loss.item<double>();
 }
 
-/// Self times of the operations in one step, by name, longest first.
-template <typename Step>
-void print_profile(const Step& step) {
-  using namespace torch::autograd::profiler;
-  enableProfilerLegacy(ProfilerConfig(ProfilerState::CPU));
-  step();
-  const thread_event_lists lists = disableProfilerLegacy();
+/// Processor time of this thread, self and per operation. With one thread that is all there is,
+/// and unlike the wall clock it doesn't mind other programs.
+class Profile {
+ public:
+  Profile() {
+    running = this;
+    handle_ = at::addGlobalCallback(at::RecordFunctionCallback(begin, end));
+  }
+  ~Profile() { at::removeCallback(handle_); }
+  Profile(const Profile&) = delete;
+  Profile& operator=(const Profile&) = delete;
+
+  void print() {
+    std::vector<std::pair<std::string, Total>> sorted(totals_.begin(), totals_.end());
+    std::sort(sorted.begin(), sorted.end(),
+              [](const auto& a, const auto& b) { return a.second.self_ms > b.second.self_ms; });
+    double all = 0;
+    for (const auto& entry : sorted) all += entry.second.self_ms;
+    sorted.resize(std::min<size_t>(sorted.size(), 25));
+    for (const auto& [name, total] : sorted) {
+      std::printf("%8.2f ms %5.1f%% %5ld x %s\n", total.self_ms, 100 * total.self_ms / all,
+                  static_cast<long>(total.calls), name.c_str());
+    }
+    std::printf("%8.2f ms in all\n", all);
+  }
+
+ private:
   struct Total {
-    double self_us = 0;
+    double self_ms = 0;
     int64_t calls = 0;
   };
-  std::map<std::string, Total> totals;
-  double all = 0;
-  for (const auto& list : lists) {
-    struct Open {
-      const LegacyEvent* event;
-      double children_us;
-    };
-    std::vector<Open> open;
-    for (const LegacyEvent& event : list) {
-      if (event.kind() == EventKind::PushRange) {
-        open.push_back({&event, 0});
-      } else if (event.kind() == EventKind::PopRange && !open.empty()) {
-        const Open top = open.back();
-        open.pop_back();
-        const double us = top.event->cpuElapsedUs(event);
-        Total& total = totals[top.event->name()];
-        total.self_us += us - top.children_us;
-        all += us - top.children_us;
-        ++total.calls;
-        if (!open.empty()) open.back().children_us += us;
-      }
-    }
+  struct Open {
+    double begin_ms;
+    double children_ms;
+  };
+
+  static double now_ms() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return 1e3 * static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_nsec);
   }
-  std::vector<std::pair<std::string, Total>> sorted(totals.begin(), totals.end());
-  std::sort(sorted.begin(), sorted.end(),
-            [](const auto& a, const auto& b) { return a.second.self_us > b.second.self_us; });
-  sorted.resize(std::min<size_t>(sorted.size(), 25));
-  for (const auto& [name, total] : sorted) {
-    std::printf("%8.2f ms %5.1f%% %5ld x %s\n", total.self_us / 1e3, 100 * total.self_us / all,
-                static_cast<long>(total.calls), name.c_str());
+  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction&) {
+    running->open_.push_back({now_ms(), 0});
+    return nullptr;
   }
-}
+  static void end(const at::RecordFunction& function, at::ObserverContext*) {
+    std::vector<Open>& open = running->open_;
+    const double ms = now_ms() - open.back().begin_ms;
+    Total& total = running->totals_[function.name()];
+    total.self_ms += ms - open.back().children_ms;
+    ++total.calls;
+    open.pop_back();
+    if (!open.empty()) open.back().children_ms += ms;
+  }
+
+  static inline Profile* running = nullptr;
+  at::CallbackHandle handle_ = 0;
+  std::map<std::string, Total> totals_;
+  std::vector<Open> open_;
+};
 
 rusage resource_usage() {
   rusage usage{};
@@ -213,6 +233,10 @@ int main(int argument_count, char** arguments) {
       settings.bf16 ? "bf16" : "float", settings.threads, times[times.size() / 2], times.front(),
       times.back(), (cpu_milliseconds(after) - cpu_milliseconds(before)) / steps,
       static_cast<double>(after.ru_minflt - before.ru_minflt) / steps, loss);
-  if (settings.profile) print_profile(step);
+  if (settings.profile) {
+    Profile profile;
+    step();
+    profile.print();
+  }
   return 0;
 }
