@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstring>
 #include <map>
 
 #include <ATen/ATen.h>
@@ -102,7 +103,6 @@ void FolderWriter::write_assets(const Checkpoint& checkpoint) {
     write_text(file, content);
     disk.sync_directory((folder_ / file).parent_path());
   }
-  disk.sync_directory(assets);
 }
 
 size_t FolderWriter::write_all(const Checkpoint& checkpoint) {
@@ -213,6 +213,23 @@ StateDict read_state(const fs::path& directory, const Manifest& manifest) {
   return detail::state_from_json(text, [&](const std::string& name) { return file.read(name); });
 }
 
+at::Tensor host_copy(const at::Tensor& tensor) {
+  const bool plain = tensor.is_cpu() && tensor.layout() == at::kStrided && !tensor.is_quantized() &&
+                     tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
+  if (!plain) {
+    return tensor.detach()
+        .to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true)
+        .contiguous();
+  }
+  // Not by copy_(): its threads wait for each other at every tensor, which takes long on a busy
+  // machine.
+  at::Tensor host = at::empty(tensor.sizes(), tensor.options().requires_grad(false));
+  if (tensor.nbytes() > 0) {
+    std::memcpy(host.mutable_data_ptr(), tensor.const_data_ptr(), tensor.nbytes());
+  }
+  return host;
+}
+
 }  // namespace
 
 Checkpoint Checkpoint::snapshot() const {
@@ -220,11 +237,7 @@ Checkpoint Checkpoint::snapshot() const {
   const auto copy = [&](const at::Tensor& tensor) {
     if (!tensor.defined()) return tensor;
     at::Tensor& host = copies[detail::TensorIdentity(tensor)];
-    if (!host.defined()) {
-      host = tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false,
-                                /*copy=*/true);
-      host = host.contiguous();
-    }
+    if (!host.defined()) host = host_copy(tensor);
     return host;
   };
   Checkpoint result;

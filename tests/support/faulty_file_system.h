@@ -46,7 +46,9 @@ struct CrashException {};
 enum class Loss {
   kNothing,            // the machine goes on
   kUnsyncedData,       // files end where they were last synced
-  kUnsyncedEverything  // and names made or changed since their folder was synced are as before
+  kUnsyncedFiles,      // and files made since their folder was synced are gone, but the last one:
+                       // the disk keeps no order
+  kUnsyncedEverything  // all of these files are gone, and renamings since are undone
 };
 
 class FaultyFileSystem final : public lightning::FileSystem {
@@ -205,10 +207,14 @@ inline void FaultyFileSystem::lose(Loss loss) {
       if (std::filesystem::exists(path)) std::filesystem::resize_file(path, size, ignored);
     }
   }
-  if (loss != Loss::kUnsyncedEverything) return;
+  if (loss < Loss::kUnsyncedFiles) return;
+  std::vector<std::filesystem::path> made;
   for (const NameChange& change : names_) {
-    if (change.from.empty()) std::filesystem::remove(change.to, ignored);
+    if (change.from.empty()) made.push_back(change.to);
   }
+  if (loss == Loss::kUnsyncedFiles && !made.empty()) made.pop_back();
+  for (const auto& path : made) std::filesystem::remove(path, ignored);
+  if (loss < Loss::kUnsyncedEverything) return;
   for (auto change = names_.rbegin(); change != names_.rend(); ++change) {
     if (!change->from.empty()) std::filesystem::rename(change->to, change->from, ignored);
   }

@@ -23,7 +23,8 @@ using Names = std::vector<std::string>;
 
 namespace {
 
-constexpr Loss kLosses[] = {Loss::kNothing, Loss::kUnsyncedData, Loss::kUnsyncedEverything};
+constexpr Loss kLosses[] = {Loss::kNothing, Loss::kUnsyncedData, Loss::kUnsyncedFiles,
+                            Loss::kUnsyncedEverything};
 
 /// Calls that writing a checkpoint needs.
 int64_t count_calls() {
@@ -72,14 +73,16 @@ TEST_CASE("A crash at any call leaves the old checkpoint, and the new one whole 
 }
 
 TEST_CASE("A checkpoint that was written survives a power failure", "[checkpoint]") {
-  const TemporaryFolder folder;
-  FaultyFileSystem disk;
-  {
-    const ScopedFileSystem scope(disk);
-    make_checkpoint(2).write(folder / "runs/1/next.ckpt");
+  for (const Loss loss : kLosses) {
+    const TemporaryFolder folder;
+    FaultyFileSystem disk;
+    {
+      const ScopedFileSystem scope(disk);
+      make_checkpoint(2).write(folder / "runs/1/next.ckpt");
+    }
+    disk.lose(loss);
+    CHECK(holds_step(Checkpoint::read(folder / "runs/1/next.ckpt"), 2));
   }
-  disk.lose(Loss::kUnsyncedEverything);
-  CHECK(holds_step(Checkpoint::read(folder / "runs/1/next.ckpt"), 2));
 }
 
 TEST_CASE("A crash while a checkpoint is removed leaves it whole or unlisted", "[checkpoint]") {
