@@ -223,6 +223,7 @@ void SquadModule::on_validation_epoch_end() {
 void SquadModule::on_predict_epoch_start() { decoder_.clear(); }
 
 void SquadModule::on_predict_epoch_end() {
+  if (decoder_.empty()) return;
   const fs::path path = trainer().run_dir() / "predictions.json";
   write_predictions(path, decoder_.data(), with_null_threshold(decoder_.best_spans()));
   print("Predictions: " + path.string());
