@@ -12,6 +12,7 @@
 
 #include <ATen/Context.h>
 
+#include <lightning/accelerators/host_memory.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
@@ -168,6 +169,7 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   run.run_dir = run_dir_;
   checkpoints_ = std::make_unique<CheckpointConnector>(run);
   set_deterministic(options_.user.deterministic);
+  if (options_.device.is_cpu()) keep_freed_host_memory();
   set_log_rank(static_cast<int>(run.strategy->global_rank()));
   run.module->attach(&trainer_, stage == Stage::kFit ? &run.train_metrics : &run.eval_metrics);
   if (run.data_module != nullptr) run.data_module->attach(&trainer_);
