@@ -1,0 +1,81 @@
+/// ProcessGroup: collectives on tensors between all ranks of a run, over Gloo (CPU) or NCCL (GPU).
+/// A c10d::Backend of our own stands around the library's: its futures can be failed from outside,
+/// it counts what is sent, and it remembers the last collectives for messages.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <lightning/distributed/control_plane.h>
+#include <lightning/util/export.h>
+
+namespace c10d {
+class ProcessGroup;
+}
+
+namespace lightning {
+
+enum class Reduction { kSum, kMin, kMax };
+
+/// What this rank has sent since the start.
+struct CollectiveCounters {
+  int64_t messages = 0;
+  int64_t bytes = 0;  // payload of the tensors given to collectives
+};
+
+struct CollectiveRecord {
+  uint64_t sequence = 0;
+  std::string name;  // all_reduce, broadcast, ...
+  std::vector<int64_t> shape;
+  at::ScalarType dtype = at::kFloat;
+  bool completed = false;
+};
+
+class LIGHTNING_API ProcessGroup {
+ public:
+  /// Every rank must call it. `control` carries the addresses, and its failures fail the group.
+  static std::shared_ptr<ProcessGroup> create(std::shared_ptr<ControlPlane> control,
+                                              at::Device device);
+  /// A group of one: every collective is a no-op.
+  static std::shared_ptr<ProcessGroup> single();
+  /// `rank` of `world_size` ranks that don't exist: collectives return at once with plausible
+  /// results (what a world of equal ranks would give). For dry runs.
+  static std::shared_ptr<ProcessGroup> fake(int64_t rank, int64_t world_size);
+  ~ProcessGroup();
+
+  int64_t rank() const;
+  int64_t world_size() const;
+  /// gloo, nccl, single or fake.
+  std::string_view backend() const;
+
+  // Every rank must call these, in the same order, with equal shapes and dtypes. They return when
+  // the result is there (CPU) or queued on the current stream (GPU). Throw DistributedError when
+  // a rank fails while they wait.
+  void all_reduce(at::Tensor& tensor, Reduction reduction = Reduction::kSum);
+  void broadcast(at::Tensor& tensor, int64_t root = 0);
+  /// [world_size * n, ...] from [n, ...] of each rank, by rank.
+  at::Tensor all_gather(const at::Tensor& tensor);
+  /// [n / world_size, ...], this rank's part of the sum.
+  at::Tensor reduce_scatter(const at::Tensor& tensor);
+  void barrier();
+
+  CollectiveCounters counters() const;
+  /// The newest last.
+  std::vector<CollectiveRecord> last_collectives() const;
+
+  /// For torch's own classes (c10d::Reducer).
+  const c10::intrusive_ptr<c10d::ProcessGroup>& c10d() const;
+
+ private:
+  class Impl;
+  explicit ProcessGroup(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lightning
