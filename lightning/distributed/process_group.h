@@ -39,7 +39,9 @@ struct CollectiveRecord {
 
 class LIGHTNING_API ProcessGroup {
  public:
-  /// Every rank must call it. `control` carries the addresses, and its failures fail the group.
+  /// Every rank must call it. `control` carries the addresses, and its failures fail the group
+  /// (this sets its failure handler). On a GPU tensors of both the CPU and the GPU can be sent.
+  /// Throws DistributedError when the ranks can't be connected.
   static std::shared_ptr<ProcessGroup> create(std::shared_ptr<ControlPlane> control,
                                               at::Device device);
   /// A group of one: every collective is a no-op.
@@ -56,17 +58,23 @@ class LIGHTNING_API ProcessGroup {
 
   // Every rank must call these, in the same order, with equal shapes and dtypes. They return when
   // the result is there (CPU) or queued on the current stream (GPU). Throw DistributedError when
-  // a rank fails while they wait.
+  // a rank fails while they wait, and at once after a failure. No gradient flows through them.
   void all_reduce(at::Tensor& tensor, Reduction reduction = Reduction::kSum);
   void broadcast(at::Tensor& tensor, int64_t root = 0);
-  /// [world_size * n, ...] from [n, ...] of each rank, by rank.
+  /// [world_size * n, ...] from [n, ...] of each rank, by rank; [world_size] from scalars.
   at::Tensor all_gather(const at::Tensor& tensor);
-  /// [n / world_size, ...], this rank's part of the sum.
+  /// [n / world_size, ...], this rank's part of the sum of all [n, ...].
   at::Tensor reduce_scatter(const at::Tensor& tensor);
   void barrier();
 
+  /// Whoever waits in a collective gets a DistributedError with this text, and so does everybody
+  /// who begins one later. What carried the collectives is never destroyed then. Any thread; only
+  /// the first call counts.
+  void fail(const std::string& text) noexcept;
+  bool failed() const;
+
   CollectiveCounters counters() const;
-  /// The newest last.
+  /// The last 32, the newest last.
   std::vector<CollectiveRecord> last_collectives() const;
 
   /// For torch's own classes (c10d::Reducer).

@@ -1,0 +1,26 @@
+/// What carries collectives: Gloo between CPUs, NCCL between GPUs, nothing in a dry run. The
+/// libraries' own headers stay in one file each.
+#pragma once
+
+#include <string>
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+namespace lightning::detail {
+
+/// Connects all ranks over Gloo; waits for them. `address`: numeric, where others reach this rank.
+c10::intrusive_ptr<c10d::Backend> make_gloo_backend(const c10::intrusive_ptr<c10d::Store>& store,
+                                                    int rank, int world_size,
+                                                    const std::string& address);
+
+/// NCCL on the current device's GPU `device`; ranks connect at their first collective. Throws
+/// ConfigError in a build without NCCL.
+c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
+                                                    int rank, int world_size,
+                                                    const at::Device& device);
+
+/// Returns at once, with what a world of ranks that hold the same tensors as this one would give.
+c10::intrusive_ptr<c10d::Backend> make_fake_backend(int rank, int world_size);
+
+}  // namespace lightning::detail

@@ -1,0 +1,168 @@
+#include <lightning/distributed/detail/recording_backend.h>
+
+#include <chrono>
+#include <utility>
+
+#include <ATen/core/ivalue.h>
+#include <ATen/core/jit_type.h>
+
+#include <lightning/util/error.h>
+
+namespace lightning::detail {
+namespace {
+
+// A connection that breaks says nothing of the cause. The control plane learns it at the same time
+// and names the rank; its text is worth a moment's wait.
+constexpr std::chrono::seconds kPatience{5};
+
+std::vector<c10::Device> devices_of_events(const at::Device& device) {
+  return device.is_cuda() ? std::vector<c10::Device>{device} : std::vector<c10::Device>{};
+}
+
+std::string reason_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const c10::Error& e) {
+    return e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+    return "unknown error";
+  }
+}
+
+}  // namespace
+
+RecordedWork::RecordedWork(int rank, c10d::OpType type, const at::Device& device)
+    : c10d::Work(rank, type),
+      future_(c10::make_intrusive<c10::ivalue::Future>(
+          c10::ListType::create(c10::TensorType::get()), devices_of_events(device))) {}
+
+std::vector<at::Tensor> RecordedWork::result() {
+  const c10::IValue value = future_->value();
+  return value.isTensorList() ? value.toTensorVector() : std::vector<at::Tensor>{};
+}
+
+void RecordedWork::synchronize() {
+  if (inner_) inner_->synchronize();
+}
+
+void RecordedWork::complete(const c10::IValue& value) {
+  if (settled_.exchange(true)) return;
+  future_->markCompleted(value);
+  finish();
+}
+
+void RecordedWork::abandon(const std::exception_ptr& error) {
+  if (settled_.exchange(true)) return;
+  future_->setError(error);
+  finish(error);
+}
+
+RecordingBackend::RecordingBackend(c10::intrusive_ptr<c10d::Backend> inner,
+                                   std::shared_ptr<CollectiveLog> log, const at::Device& device)
+    : c10d::Backend(inner->getRank(), inner->getSize()),
+      inner_(std::move(inner)),
+      log_(std::move(log)),
+      device_(device) {}
+
+RecordingBackend::~RecordingBackend() {
+  if (!log_->idle()) inner_.release();
+}
+
+template <typename Call>
+RecordingBackend::Work RecordingBackend::record(c10d::OpType type, const char* name,
+                                                at::TensorList payload, const Call& call) {
+  const auto work = c10::make_intrusive<RecordedWork>(rank_, type, device_);
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : payload) bytes += static_cast<int64_t>(tensor.nbytes());
+  const bool has_data = !payload.empty() && payload[0].defined();
+  work->sequence_ = log_->begin(name, has_data ? payload[0].sizes().vec() : std::vector<int64_t>{},
+                                has_data ? payload[0].scalar_type() : at::kByte, bytes,
+                                [work](const std::exception_ptr& error) { work->abandon(error); });
+  try {
+    follow(work, call(), name);
+  } catch (...) {
+    log_->end(work->sequence_, false);
+    throw;
+  }
+  return work;
+}
+
+void RecordingBackend::follow(const c10::intrusive_ptr<RecordedWork>& work, const Work& inner,
+                              const char* name) {
+  if (device_.is_cuda()) {
+    work->inner_ = inner;
+    // NCCL's future is there once the collective is queued; this one once it is done.
+    inner->getFutureResult()->addCallback(
+        [log = log_, sequence = work->sequence_](c10::ivalue::Future& result) {
+          log->end(sequence, !result.hasError());
+        });
+  }
+  inner->getFuture()->addCallback([work, log = log_, name,
+                                   on_cpu = !device_.is_cuda()](c10::ivalue::Future& future) {
+    if (!future.hasError()) {
+      if (on_cpu) log->end(work->sequence_, true);
+      work->complete(future.value());
+      return;
+    }
+    // On a thread of the inner group, which is of no use any more.
+    if (!log->wait_for_failure(kPatience)) {
+      log->fail(concat("process_group: ", name, " (collective number ", work->sequence_,
+                       ") failed: ", reason_of(future.exception_ptr()),
+                       ", expected every rank to take part. HINT: look for the first error in the "
+                       "logs of the other ranks."));
+    }
+  });
+}
+
+RecordingBackend::Work RecordingBackend::allreduce(std::vector<at::Tensor>& tensors,
+                                                   const c10d::AllreduceOptions& options) {
+  return record(c10d::OpType::ALLREDUCE, "all_reduce", tensors,
+                [&] { return inner_->allreduce(tensors, options); });
+}
+
+RecordingBackend::Work RecordingBackend::allreduce_coalesced(
+    std::vector<at::Tensor>& tensors, const c10d::AllreduceCoalescedOptions& options) {
+  return record(c10d::OpType::ALLREDUCE_COALESCED, "all_reduce_coalesced", tensors,
+                [&] { return inner_->allreduce_coalesced(tensors, options); });
+}
+
+RecordingBackend::Work RecordingBackend::broadcast(std::vector<at::Tensor>& tensors,
+                                                   const c10d::BroadcastOptions& options) {
+  return record(c10d::OpType::BROADCAST, "broadcast", tensors,
+                [&] { return inner_->broadcast(tensors, options); });
+}
+
+RecordingBackend::Work RecordingBackend::allgather(std::vector<std::vector<at::Tensor>>& outputs,
+                                                   std::vector<at::Tensor>& inputs,
+                                                   const c10d::AllgatherOptions& options) {
+  return record(c10d::OpType::ALLGATHER, "all_gather", inputs,
+                [&] { return inner_->allgather(outputs, inputs, options); });
+}
+
+RecordingBackend::Work RecordingBackend::_allgather_base(at::Tensor& output, at::Tensor& input,
+                                                         const c10d::AllgatherOptions& options) {
+  return record(c10d::OpType::_ALLGATHER_BASE, "all_gather", input,
+                [&] { return inner_->_allgather_base(output, input, options); });
+}
+
+RecordingBackend::Work RecordingBackend::reduce_scatter(
+    std::vector<at::Tensor>& outputs, std::vector<std::vector<at::Tensor>>& inputs,
+    const c10d::ReduceScatterOptions& options) {
+  const at::TensorList payload = inputs.empty() ? at::TensorList{} : at::TensorList(inputs[0]);
+  return record(c10d::OpType::REDUCE_SCATTER, "reduce_scatter", payload,
+                [&] { return inner_->reduce_scatter(outputs, inputs, options); });
+}
+
+RecordingBackend::Work RecordingBackend::_reduce_scatter_base(
+    at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) {
+  return record(c10d::OpType::_REDUCE_SCATTER_BASE, "reduce_scatter", input,
+                [&] { return inner_->_reduce_scatter_base(output, input, options); });
+}
+
+RecordingBackend::Work RecordingBackend::barrier(const c10d::BarrierOptions& options) {
+  return record(c10d::OpType::BARRIER, "barrier", {}, [&] { return inner_->barrier(options); });
+}
+
+}  // namespace lightning::detail

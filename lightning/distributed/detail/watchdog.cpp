@@ -1,0 +1,100 @@
+#include <lightning/distributed/detail/watchdog.h>
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <future>
+#include <memory>
+#include <utility>
+
+#include <lightning/distributed/control_plane.h>
+#include <lightning/distributed/detail/control_thread.h>
+#include <lightning/distributed/detail/wording.h>
+#include <lightning/util/error.h>
+
+namespace lightning::detail {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kSlice{50};
+constexpr std::chrono::seconds kLastWordsTime{5};
+constexpr int kWriteMilliseconds = 1000;
+
+void write_to_stderr(std::string_view text) {
+  while (!text.empty()) {
+    // Whoever reads it may be frozen.
+    pollfd entry = {STDERR_FILENO, POLLOUT, 0};
+    if (::poll(&entry, 1, kWriteMilliseconds) <= 0) return;
+    const size_t count = std::min<size_t>(text.size(), 4096);  // doesn't block after poll
+    const ssize_t written = ::write(STDERR_FILENO, text.data(), count);
+    if (written <= 0) return;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+}  // namespace
+
+Watchdog::Watchdog(milliseconds grace) : grace_(grace), left_(grace) {}
+
+Watchdog::~Watchdog() {
+  disarm();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Watchdog::set_last_words(std::function<void()> flush) {
+  const std::lock_guard lock(mutex_);
+  last_words_ = std::move(flush);
+}
+
+void Watchdog::arm(std::string failure) {
+  const std::lock_guard lock(mutex_);
+  if (disarmed_ || thread_.joinable()) return;
+  failure_ = std::move(failure);
+  thread_ = start_control_thread("lightning-watch", [this] { run(); });
+}
+
+void Watchdog::notice() {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(noticed_, true)) left_ = grace_;
+}
+
+void Watchdog::disarm() {
+  const std::lock_guard lock(mutex_);
+  disarmed_ = true;
+  changed_.notify_all();
+}
+
+void Watchdog::run() {
+  std::unique_lock lock(mutex_);
+  // In slices, so that time in which the whole process was suspended doesn't count.
+  while (left_ > milliseconds::zero()) {
+    const milliseconds slice = std::min(left_, kSlice);
+    if (changed_.wait_for(lock, slice, [this] { return disarmed_; })) return;
+    left_ -= slice;
+  }
+  lock.unlock();
+  end_process();
+}
+
+void Watchdog::end_process() {
+  std::function<void()> last_words;
+  {
+    const std::lock_guard lock(mutex_);
+    last_words = last_words_;
+  }
+  if (last_words) {
+    std::packaged_task<void()> task(std::move(last_words));
+    std::future<void> done = task.get_future();
+    std::thread(std::move(task)).detach();
+    done.wait_for(kLastWordsTime);
+  }
+  write_to_stderr(concat("control plane: ", failure_,
+                         "\ncontrol plane: the main thread was stuck for ", seconds_text(grace_),
+                         " after that, so this process (", ::getpid(), ") ends with status ",
+                         kStuckExitCode, ".\n"));
+  ::_exit(kStuckExitCode);
+}
+
+}  // namespace lightning::detail
