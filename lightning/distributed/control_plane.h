@@ -54,13 +54,26 @@ struct RankStatus {
   bool long_phase = false;      // may be silent for long: prepare_data, setup, checkpoint
 };
 
+/// A way to find rank 0 other than by Topology's host and ports: torchrun's store, or a file.
+struct Rendezvous {
+  /// Called by rank 0 with the addresses at which it may be reached: "host:port,host:port".
+  std::function<void(const std::string& addresses)> publish;
+  /// Called by the others: what was published, waiting for it until the deadline; empty when
+  /// nothing came. Called again when it leads nowhere.
+  std::function<std::string(Deadline)> lookup;
+};
+
+/// Exit status of a process that was ended because its main thread stayed stuck after a failure.
+inline constexpr int kStuckExitCode = 70;
+
 class LIGHTNING_API ControlPlane {
  public:
   /// Opens the hub (rank 0, on `listener` when given) or connects to it and waits for all ranks.
-  /// Every rank must call it. Throws DistributedError naming the ranks that are missing.
+  /// Every rank must call it. With agent_store a rendezvous is needed; a rendezvous_file needs
+  /// none. Throws DistributedError naming the ranks that are missing.
   static std::shared_ptr<ControlPlane> connect(const Topology& topology,
                                                const ControlPlaneOptions& options,
-                                               Socket listener = {});
+                                               Socket listener = {}, Rendezvous rendezvous = {});
   virtual ~ControlPlane();
 
   virtual int64_t rank() const = 0;
@@ -79,26 +92,35 @@ class LIGHTNING_API ControlPlane {
   virtual void barrier(std::string_view name) = 0;
 
   // ---- stopping together
-  /// Asks all ranks to stop at one and the same boundary. Any thread; the first request counts.
+  /// Asks all ranks to stop at one and the same boundary. Any thread (not a
+  /// signal handler); the first request counts.
   virtual void request_stop(StopRequest request) = 0;
   /// Called by the training thread at each boundary (numbers rise by one; all ranks count alike).
   /// Returns true at the boundary where all ranks stop: the largest that any of them may have
-  /// passed when the request came, plus one. Waits only while a request is being agreed on.
+  /// passed when the request came, plus one; and at later ones. Waits only while a request is being
+  /// agreed on. Throws DistributedError when a rank has failed.
   virtual bool stop_at(int64_t boundary) = 0;
   /// What was agreed on, once stop_at() has returned true.
   virtual std::optional<StopRequest> stop() const = 0;
-  /// Forgets an agreed stop, at the end of a fit. Every rank must call it.
+  /// Forgets the stop (agreed on or only asked for) and the boundaries, at the end of a fit; the
+  /// next one may count anew. An exchange: every rank must call it.
   virtual void clear_stop() = 0;
 
   // ---- failures
-  /// Tells all ranks that this one can't go on. They throw DistributedError with this text.
+  /// Tells all ranks that this one can't go on. They throw DistributedError with this text. Returns
+  /// when it is on its way (bounded).
   virtual void fail(std::string_view text) noexcept = 0;
-  /// Called once, on the control thread, when this or another rank failed: it frees whoever waits.
+  /// Called once, on the control thread, when this or another rank failed (at once when it has): it
+  /// frees whoever waits.
   virtual void set_failure_handler(std::function<void(const std::string& text)> handler) = 0;
-  /// Called on the control thread before the process is ended because its main thread is stuck.
+  /// Called on a side thread (and given a few seconds) before the process is ended with
+  /// kStuckExitCode because its main thread didn't come to leave() or the destructor within `grace`
+  /// after a failure; throw_if_failed() and the like give it the grace period once more.
   virtual void set_last_words(std::function<void()> flush) = 0;
-  /// The failure's text, or empty. One load.
+  /// One load.
   virtual bool failed() const = 0;
+  /// "rank 2 (node1) failed at step 17 in training_step, last collective all_reduce #123: TEXT", or
+  /// empty.
   virtual std::string failure() const = 0;
   /// Throws DistributedError when a rank has failed. One load.
   void throw_if_failed() const;
@@ -106,9 +128,13 @@ class LIGHTNING_API ControlPlane {
   // ---- what is said of this rank
   /// Cheap (a few stores); called at boundaries and around collectives.
   virtual void set_status(const RankStatus& status) = 0;
+  /// The newest collective of this rank (name: a literal), its number, and whether it is still
+  /// under way. The process group calls it at the begin and the end of each, from any thread.
+  virtual void set_collective(const char* /*name*/, uint64_t /*sequence*/, bool /*waiting*/) {}
 
-  /// Says goodbye in order: from then on the end of a process is no failure. Every rank must call;
-  /// waits (bounded) for the others.
+  /// Says goodbye in order: from then on the end of a process is no failure. Every rank must call
+  /// it; an exchange, which throws DistributedError when a rank fails before all have come. After a
+  /// failure that this rank knows of it returns at once.
   virtual void leave() = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <lightning/util/export.h>
@@ -28,6 +29,8 @@ class LIGHTNING_API Socket {
   /// Listens on the first of `ports` that is free (0: any) at `address` only ("127.0.0.1",
   /// "0.0.0.0"). Throws DistributedError when none is.
   static Socket listen(const std::string& address, const std::vector<uint16_t>& ports);
+  /// Two ends of a connection inside this process.
+  static std::pair<Socket, Socket> pair();
   /// A connection, or nothing at the deadline.
   std::optional<Socket> accept(Deadline deadline);
 
@@ -35,7 +38,7 @@ class LIGHTNING_API Socket {
   void send_all(std::string_view bytes, Deadline deadline);
   std::string receive(size_t count, Deadline deadline);
 
-  /// Numeric address of this end and of the other one; port of this end.
+  /// Numeric address of this end and of the other one (empty for a pair()); port of this end.
   std::string local_address() const;
   std::string peer_address() const;
   uint16_t local_port() const;
@@ -49,6 +52,13 @@ class LIGHTNING_API Socket {
   int descriptor_ = -1;
 };
 
+struct NetworkInterface {
+  std::string name;     // "eth0"
+  std::string address;  // IPv4
+};
+
+/// Those of this machine that have an IPv4 address.
+LIGHTNING_API std::vector<NetworkInterface> network_interfaces();
 /// First IPv4 address of a network interface ("eth0"). Throws ConfigError listing those there are.
 LIGHTNING_API std::string address_of_interface(std::string_view name);
 

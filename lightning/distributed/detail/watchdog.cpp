@@ -52,7 +52,11 @@ void Watchdog::arm(std::string failure) {
   const std::lock_guard lock(mutex_);
   if (disarmed_ || thread_.joinable()) return;
   failure_ = std::move(failure);
-  thread_ = start_control_thread("lightning-watch", [this] { run(); });
+  try {
+    thread_ = start_control_thread("lightning-watch", [this] { run(); });
+  } catch (const DistributedError&) {
+    // No more threads: the failure itself still reaches everybody.
+  }
 }
 
 void Watchdog::notice() {
