@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <ATen/core/grad_mode.h>
-
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
 
@@ -23,9 +21,6 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool e
     batch_idx_ = batch_idx;
     run_.module->optimizer_step(run_.progress.epoch, batch_idx, *run_.optimizers.front().optimizer,
                                 step_closure_);
-    window_has_gradients_ = false;
-    window_is_weighted_ = false;
-    window_weight_ = at::Tensor();
   } else {
     compute_gradients(batch, batch_idx, /*ends_window=*/false);
   }
@@ -35,32 +30,37 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool e
 void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window) {
   LightningModule& module = *run_.module;
   torch::optim::Optimizer& optimizer = *run_.optimizers.front().optimizer;
+  const bool begins_window = batch_idx % run_.options.user.accumulate_grad_batches == 0;
+  if (begins_window) run_.strategy->begin_window(module);
   at::Tensor loss;
   {
     const Precision::ForwardContext precision = run_.precision->forward_context();
     output_ = module.training_step(batch, batch_idx);
     if (!output_.is_skip()) loss = window_loss(output_);
   }
-  if (batch_idx % run_.options.user.accumulate_grad_batches == 0) {
+  if (begins_window) {
     call_callbacks(run_, &Callback::on_before_zero_grad, optimizer);
     module.on_before_zero_grad(optimizer);
     module.optimizer_zero_grad(optimizer);
   }
-  // The graph isn't needed by those who only look at the loss.
-  if (output_.is_skip()) return;
+  if (output_.is_skip()) {
+    // Other ranks may have a loss.
+    run_.strategy->backward(module, loss, at::Tensor(), ends_window);
+    return;
+  }
   run_.nonfinite.observe_loss(output_.loss, run_.progress.global_step + 1);
+  // The graph isn't needed by those who only look at the loss.
   output_.loss = output_.loss.detach();
 
   loss = run_.precision->scale_loss(loss);
   call_callbacks(run_, &Callback::on_before_backward, loss);
   module.on_before_backward(loss);
-  run_.strategy->backward(module, loss, ends_window);
-  window_has_gradients_ = true;
+  run_.strategy->backward(module, loss, output_.weight, ends_window);
   call_callbacks(run_, &Callback::on_after_backward);
   module.on_after_backward();
 }
 
-at::Tensor Optimization::window_loss(const StepOutput& output) {
+at::Tensor Optimization::window_loss(const StepOutput& output) const {
   LIGHTNING_CHECK(output.loss.numel() == 1, ConfigError,
                   "LightningModule: training_step() returned a loss of shape ", output.loss.sizes(),
                   ", expected a scalar. HINT: reduce it by mean() or sum().");
@@ -68,34 +68,19 @@ at::Tensor Optimization::window_loss(const StepOutput& output) {
                   "LightningModule: training_step() returned a loss without a graph, expected one "
                   "that depends on trainable parameters. HINT: don't detach() it, and don't freeze "
                   "every parameter; return StepOutput::skip() to leave a batch out.");
-  const bool weighted = output.weight.defined();
-  LIGHTNING_CHECK(!window_has_gradients_ || weighted == window_is_weighted_, ConfigError,
-                  "LightningModule: training_step() gave a weight for some batches of an "
-                  "accumulation window and none for others, expected the same for all.");
-  window_is_weighted_ = weighted;
-  if (!weighted) {
-    const int64_t accumulate = run_.options.user.accumulate_grad_batches;
-    return accumulate == 1 ? output.loss : output.loss / accumulate;
-  }
-  add_weight(output.weight);
-  return output.loss * output.weight.to(output.loss.options());
-}
-
-void Optimization::add_weight(const at::Tensor& weight) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor value =
-      weight.detach().reshape({}).to(at::TensorOptions(run_.options.device).dtype(at::kDouble));
-  window_weight_ = window_weight_.defined() ? window_weight_ + value : value;
+  if (output.weight.defined()) return output.loss * output.weight.to(output.loss.options());
+  const int64_t accumulate = run_.options.user.accumulate_grad_batches;
+  return accumulate == 1 ? output.loss : output.loss / accumulate;
 }
 
 void Optimization::step_optimizer() {
-  if (!window_has_gradients_) return;
+  const Window& window = run_.strategy->window();
+  if (!window.has_data) return;
   LightningModule& module = *run_.module;
   torch::optim::Optimizer& optimizer = *run_.optimizers.front().optimizer;
   const TrainerOptions& options = run_.options.user;
-  if (window_weight_.defined()) run_.strategy->all_reduce_sum(window_weight_);
   // Without clipping the division is left to the optimizer's kernel.
-  run_.precision->prepare_gradients(optimizer, window_weight_,
+  run_.precision->prepare_gradients(optimizer, window.weight,
                                     /*needed=*/options.gradient_clip_val.has_value());
   call_callbacks(run_, &Callback::on_before_optimizer_step, optimizer);
   module.on_before_optimizer_step(optimizer);

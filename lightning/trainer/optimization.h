@@ -20,15 +20,11 @@ class Optimization {
 
  private:
   void compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window);
-  at::Tensor window_loss(const StepOutput& output);
-  void add_weight(const at::Tensor& weight);
+  at::Tensor window_loss(const StepOutput& output) const;
   void step_optimizer();
 
   RunState& run_;
   StepOutput output_ = StepOutput::skip();
-  bool window_has_gradients_ = false;
-  bool window_is_weighted_ = false;
-  at::Tensor window_weight_;
   bool stepped_ = false;
   std::vector<at::Tensor> gradients_;
   // Made once: a closure per step would be an allocation per step.

@@ -1,0 +1,174 @@
+#include <lightning/strategies/ddp.h>
+
+#include <algorithm>
+#include <sstream>
+#include <string_view>
+#include <unordered_set>
+
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/csrc/distributed/c10d/comm.hpp>
+
+#include <lightning/config/options.h>
+#include <lightning/distributed/process_group.h>
+#include <lightning/nn/batch_norm.h>
+#include <lightning/strategies/detail/gradient_reducer.h>
+#include <lightning/strategies/detail/replica_check.h>
+#include <lightning/util/error.h>
+
+namespace lightning {
+namespace {
+
+using TensorSet = std::unordered_set<const c10::TensorImpl*>;
+
+/// "[2, 3] Float, trainable".
+std::string describe(const at::Tensor& tensor) {
+  std::string text = detail::concat(tensor.sizes(), " ", at::toString(tensor.scalar_type()));
+  // Gradients have the layout of their parameters.
+  if (!tensor.is_contiguous()) text += detail::concat(" with strides ", tensor.strides());
+  return text + (tensor.requires_grad() ? ", trainable" : "");
+}
+
+/// The buffers that ranks keep equal by themselves.
+TensorSet synchronized_buffers(LightningModule& module) {
+  TensorSet buffers;
+  for (const auto& layer : module.modules(/*include_self=*/false)) {
+    const auto* norm = dynamic_cast<const nn::BatchNormImpl*>(layer.get());
+    if (norm == nullptr || norm->process_group() == nullptr) continue;
+    for (const at::Tensor& buffer : norm->buffers(/*recurse=*/false)) {
+      buffers.insert(buffer.unsafeGetTensorImpl());
+    }
+  }
+  return buffers;
+}
+
+void reject_sparse_gradients(LightningModule& module) {
+  for (const auto& layer : module.named_modules("", /*include_self=*/false)) {
+    const auto* embedding = dynamic_cast<const torch::nn::EmbeddingImpl*>(layer.value().get());
+    const auto* bag = dynamic_cast<const torch::nn::EmbeddingBagImpl*>(layer.value().get());
+    const bool sparse = (embedding != nullptr && embedding->options.sparse()) ||
+                        (bag != nullptr && bag->options.sparse());
+    LIGHTNING_CHECK(!sparse, ConfigError, "DDPStrategy: the embedding ", layer.key(),
+                    " has sparse gradients, expected dense ones. HINT: leave sparse(true) out of "
+                    "its options.");
+  }
+}
+
+std::vector<at::Tensor> tensors_of(
+    const std::vector<std::pair<std::string, at::Tensor>>& parameters) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& parameter : parameters) tensors.push_back(parameter.second);
+  return tensors;
+}
+
+}  // namespace
+
+DDPStrategy::DDPStrategy(at::Device root_device, const Topology& topology, ProcessGroup& group,
+                         ControlPlane& control, const DDPOptions& options)
+    : Strategy(root_device),
+      topology_(topology),
+      group_(group),
+      control_(control),
+      options_(options) {
+  LIGHTNING_CHECK(options.bucket_cap_mb > 0.0, ConfigError, "DDPStrategy: bucket_cap_mb is ",
+                  options.bucket_cap_mb, ", expected a size above 0.");
+}
+
+DDPStrategy::~DDPStrategy() = default;
+
+void DDPStrategy::do_setup(LightningModule& module) {
+  reducer_.reset();
+  module.to(root_device());
+  if (world_size() == 1) return;
+  reject_sparse_gradients(module);
+  list_tensors(module);
+  broadcast_coalesced(tensors_of(parameters_));
+  // All of them: those that ranks keep equal are to begin equal.
+  std::vector<at::Tensor> buffers;
+  for (const at::Tensor& buffer : module.buffers()) {
+    if (buffer.defined()) buffers.push_back(buffer);
+  }
+  broadcast_coalesced(buffers);
+}
+
+void DDPStrategy::do_teardown() { reducer_.reset(); }
+
+void DDPStrategy::list_tensors(LightningModule& module) {
+  parameters_.clear();
+  trainable_.clear();
+  buffers_.clear();
+  std::ostringstream description;
+  for (const auto& [key, value] : config::to_node(options_).entries()) {
+    description << "option " << key << '\t' << value.text() << '\n';
+  }
+  TensorSet seen;
+  for (const auto& parameter : module.named_parameters()) {
+    const at::Tensor& tensor = parameter.value();
+    if (!tensor.defined() || !seen.insert(tensor.unsafeGetTensorImpl()).second) continue;
+    parameters_.emplace_back(parameter.key(), tensor);
+    trainable_.push_back(tensor.requires_grad());
+    description << "parameter " << parameter.key() << '\t' << describe(tensor) << '\n';
+  }
+  TensorSet skipped = synchronized_buffers(module);
+  for (const auto& buffer : module.named_buffers()) {
+    const at::Tensor& tensor = buffer.value();
+    if (!tensor.defined()) continue;
+    description << "buffer " << buffer.key() << '\t' << describe(tensor) << '\n';
+    if (skipped.insert(tensor.unsafeGetTensorImpl()).second) buffers_.push_back(tensor);
+  }
+  detail::check_equal_on_ranks(control_, description.str());
+}
+
+void DDPStrategy::broadcast_coalesced(const std::vector<at::Tensor>& tensors) {
+  if (tensors.empty()) return;
+  static constexpr size_t kBytesAtOnce = 250 << 20;
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> detached;
+  detached.reserve(tensors.size());
+  for (const at::Tensor& tensor : tensors) detached.push_back(tensor.detach());
+  c10d::broadcast_coalesced(group_.c10d(), detached, kBytesAtOnce, /*rank=*/0);
+}
+
+bool DDPStrategy::trainable_changed() const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].second.requires_grad() != trainable_[i]) return true;
+  }
+  return false;
+}
+
+void DDPStrategy::do_begin_window(LightningModule& module) {
+  if (world_size() == 1) return;
+  if (reducer_ == nullptr || trainable_changed()) {
+    reducer_.reset();
+    list_tensors(module);
+    std::vector<std::pair<std::string, at::Tensor>> trainable;
+    std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(trainable),
+                 [](const auto& parameter) { return parameter.second.requires_grad(); });
+    reducer_ = std::make_unique<detail::GradientReducer>(trainable, root_device(), group_.c10d(),
+                                                         options_);
+  }
+  do_synchronize_buffers();
+}
+
+void DDPStrategy::do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
+                              Window& window) {
+  if (last_in_window && world_size() > 1) {
+    reducer_->backward(module, loss, window);
+  } else if (loss.defined()) {
+    module.backward(loss);
+  }
+}
+
+void DDPStrategy::do_synchronize_buffers() {
+  if (options_.broadcast_buffers) broadcast_coalesced(buffers_);
+}
+
+void DDPStrategy::do_all_reduce_sum(at::Tensor& value) { group_.all_reduce(value); }
+
+void DDPStrategy::do_broadcast(at::Tensor& value, int64_t root) { group_.broadcast(value, root); }
+
+at::Tensor DDPStrategy::do_all_gather(const at::Tensor& value) { return group_.all_gather(value); }
+
+void DDPStrategy::do_barrier(std::string_view name) { control_.barrier(name); }
+
+}  // namespace lightning

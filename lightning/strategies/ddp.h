@@ -1,0 +1,106 @@
+/// DDPStrategy: each rank has a whole replica and a share of each batch; gradients are averaged
+/// over ranks while backward still runs, by torch's own c10d::Reducer.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <lightning/config/fields.h>
+#include <lightning/distributed/topology.h>
+#include <lightning/strategies/strategy.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+class ControlPlane;
+class ProcessGroup;
+
+/// How gradients travel: as they are, or as 16-bit numbers. (Gradients of weighted losses carry the
+/// weight with them: float16 overflows at 65504, bfloat16 doesn't.)
+enum class CommHook { kNone, kFp16Compress, kBf16Compress };
+LIGHTNING_ENUM(CommHook, LIGHTNING_ENUMERATOR(kNone, "none"),
+               LIGHTNING_ENUMERATOR(kFp16Compress, "fp16_compress"),
+               LIGHTNING_ENUMERATOR(kBf16Compress, "bf16_compress"))
+
+struct DDPOptions {
+  /// Some trainable parameters have no part in some losses. Costs a walk through the graph in each
+  /// window.
+  bool find_unused_parameters = false;
+  /// The same parameters have part in the loss of every micro-batch, perhaps not all: found out
+  /// once.
+  bool static_graph = false;
+  /// Gradients are views into the buckets that are sent: saves their size in memory.
+  bool gradient_as_bucket_view = false;
+  /// Gradients are sent in buckets of this size in MiB (the first one of at most 1).
+  double bucket_cap_mb = 25.0;
+  CommHook comm_hook = CommHook::kNone;
+  /// Buffers are made those of rank 0 at the beginning of each window.
+  bool broadcast_buffers = true;
+};
+LIGHTNING_FIELDS(DDPOptions,
+                 LIGHTNING_FIELD(find_unused_parameters, "allow losses that leave parameters out"),
+                 LIGHTNING_FIELD(static_graph, "the same parameters have part in every loss"),
+                 LIGHTNING_FIELD(gradient_as_bucket_view, "gradients are views of what is sent"),
+                 LIGHTNING_FIELD(bucket_cap_mb, "MiB of gradients that are sent at once"),
+                 LIGHTNING_FIELD(comm_hook,
+                                 "send gradients as none (as they are), fp16_compress or "
+                                 "bf16_compress"),
+                 LIGHTNING_FIELD(broadcast_buffers, "buffers follow rank 0 in each window"))
+
+namespace detail {
+class GradientReducer;
+}
+
+/// Beyond what Strategy says:
+/// - setup() compares names, shapes, dtypes and requires_grad of all parameters and buffers over
+///   ranks, and so does the first window and one after a change of requires_grad. ConfigError names
+///   rank and parameter.
+/// - Without find_unused_parameters and static_graph, backward() throws ConfigError naming the
+///   trainable parameters that had no part in the window's last loss; with static_graph those that
+///   had part in the first one only.
+/// - With static_graph the first window must have a loss on every rank that ever has one.
+/// Sync: none on a GPU, but in the first window and on ranks that skip a whole window.
+class LIGHTNING_API DDPStrategy final : public Strategy {
+ public:
+  /// The references must outlive the strategy. Throws ConfigError for options out of range.
+  DDPStrategy(at::Device root_device, const Topology& topology, ProcessGroup& group,
+              ControlPlane& control, const DDPOptions& options = {});
+  ~DDPStrategy() override;
+
+  std::string_view name() const override { return "ddp"; }
+  int64_t global_rank() const override { return topology_.global_rank; }
+  int64_t local_rank() const override { return topology_.local_rank; }
+  int64_t node_rank() const override { return topology_.node_rank; }
+  int64_t world_size() const override { return topology_.world_size; }
+
+ private:
+  void do_setup(LightningModule& module) override;
+  void do_teardown() override;
+  void do_begin_window(LightningModule& module) override;
+  void do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
+                   Window& window) override;
+  void do_synchronize_buffers() override;
+  void do_all_reduce_sum(at::Tensor& value) override;
+  void do_broadcast(at::Tensor& value, int64_t root) override;
+  at::Tensor do_all_gather(const at::Tensor& value) override;
+  void do_barrier(std::string_view name) override;
+
+  void list_tensors(LightningModule& module);
+  void broadcast_coalesced(const std::vector<at::Tensor>& tensors);
+  bool trainable_changed() const;
+
+  Topology topology_;
+  ProcessGroup& group_;
+  ControlPlane& control_;
+  DDPOptions options_;
+  // Tied tensors once, in named order.
+  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  std::vector<bool> trainable_;      // parameters_ as the reducer knows them
+  std::vector<at::Tensor> buffers_;  // those that follow rank 0
+  std::unique_ptr<detail::GradientReducer> reducer_;
+};
+
+}  // namespace lightning

@@ -1,0 +1,59 @@
+/// GradientReducer: torch's c10d::Reducer as DDPStrategy uses it. The layout of the buckets is
+/// fixed when it is made, ranks without a loss take part, and what the ranks must know of one
+/// another's windows travels along with the gradients.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <lightning/strategies/ddp.h>
+
+namespace c10d {
+class ProcessGroup;
+class Reducer;
+}  // namespace c10d
+
+namespace lightning::detail {
+
+class GradientReducer {
+ public:
+  /// `parameters`: the trainable ones with their names, tied ones once, in order of use. Every rank
+  /// must call it.
+  GradientReducer(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                  at::Device device, const c10::intrusive_ptr<c10d::ProcessGroup>& group,
+                  const DDPOptions& options);
+  ~GradientReducer();
+
+  /// The backward of a window's last micro-batch (undefined: it has no loss): the gradients become
+  /// the means of all ranks'. `window`: what this rank has seen of it; becomes that of all ranks.
+  void backward(LightningModule& module, const at::Tensor& loss, Window& window);
+
+ private:
+  void add_totals_parameter(at::Device device);
+  void make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>& group);
+  at::Tensor attach_totals(const at::Tensor& loss, const Window& window);
+  void run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root);
+  void check_complete(const at::Tensor& root);
+  void read_totals(Window& window);
+
+  DDPOptions options_;
+  int64_t world_size_;
+  // In the order in which gradients are expected, with totals_ among them.
+  std::vector<at::Tensor> parameters_;
+  std::vector<std::string> names_;
+  // A parameter of no use but that its gradient is reduced along with the others'.
+  at::Tensor totals_;
+  at::Tensor own_totals_;  // what this rank gives as its gradient
+  // static_graph: parameters that had part in the first loss.
+  std::vector<at::Tensor> in_graph_;
+  bool first_window_ = true;
+  std::unique_ptr<c10d::Reducer> reducer_;
+};
+
+}  // namespace lightning::detail
