@@ -16,7 +16,8 @@ namespace lightning {
 
 using EnvironmentVariables = std::map<std::string, std::string, std::less<>>;
 
-/// The variables of this process.
+/// The variables of this process; and LIGHTNING_PARENT_PID, the id of its parent, unless it is set
+/// (all that ranks of MPICH's mpiexec on one machine have in common).
 LIGHTNING_API EnvironmentVariables current_environment();
 
 /// What the user asked for.
@@ -25,7 +26,8 @@ struct TopologyRequest {
   std::string cluster = "auto";
   /// Processes per node; none: as many as the cluster started, one when nothing started any.
   std::optional<int64_t> devices = std::nullopt;
-  int64_t num_nodes = 1;
+  /// None: as many as the cluster gave.
+  std::optional<int64_t> num_nodes = std::nullopt;
   /// GPUs that this process sees, when the run uses GPUs; 0 on the CPU.
   int64_t visible_gpus = 0;
 };
@@ -43,7 +45,8 @@ struct Topology {
   int64_t num_nodes = 1;
   /// Index of this process's GPU among those it sees (0 where each task sees only its own).
   int64_t device_index = 0;
-  /// Where rank 0 listens: a host name or address, empty with one process.
+  /// Where rank 0 listens: a host name or address, empty with one process, before launch_ranks(),
+  /// and where `rendezvous_file` says it.
   std::string main_host;
   /// Ports that rank 0 tries, in this order; clients try them in the same order.
   std::vector<uint16_t> main_ports;
@@ -62,10 +65,10 @@ struct Topology {
 };
 
 /// Reads the topology. `auto` takes the first that fits: torchrun, a child of our own launcher,
-/// SLURM, MPI, LSF, else local (docs/distributed.md has the table). Throws ConfigError for
-/// variables that contradict one another or the request (number of tasks, nodes, devices, visible
-/// GPUs), with the sbatch line that would be right; and for a program started in a SLURM batch
-/// script without srun.
+/// LSF, MPI (unless srun agrees with it), SLURM, else local (docs/distributed.md has the table).
+/// Throws ConfigError for variables that contradict one another or the request (number of tasks,
+/// nodes, devices, visible GPUs), with the sbatch line that would be right; and for a program
+/// started in a SLURM batch script without srun.
 LIGHTNING_API Topology detect_topology(const EnvironmentVariables& variables,
                                        const TopologyRequest& request);
 
