@@ -56,6 +56,7 @@ Batch Batch::transformed(F&& f) const {
   }
   result.payload_ = payload_;
   result.batch_size_ = batch_size_;
+  result.rank_weight_ = rank_weight_;
   result.dataloader_idx_ = dataloader_idx_;
   return result;
 }

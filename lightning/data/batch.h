@@ -33,7 +33,9 @@ class LIGHTNING_API Batch {
   /// Adds a tensor, or replaces the one of that name.
   void set(std::string_view name, at::Tensor tensor);
   bool contains(std::string_view name) const;
-  const std::vector<Item>& items() const { return items_; }
+  const std::vector<Item>& items() const& { return items_; }
+  /// By value from a temporary, which is gone before a loop over its items begins.
+  std::vector<Item> items() && { return std::move(items_); }
   int64_t size() const { return static_cast<int64_t>(items_.size()); }
   bool empty() const { return items_.empty(); }
 
@@ -41,6 +43,15 @@ class LIGHTNING_API Batch {
   /// guessed from shapes; 0 means not set.
   int64_t batch_size() const { return batch_size_; }
   void set_batch_size(int64_t batch_size) { batch_size_ = batch_size; }
+
+  /// Share of this rank in the global batch: its samples times the ranks over the samples of all of
+  /// them. 1 unless the ranks' shares differ; the mean over the ranks of rank_weight * loss is then
+  /// the loss of one process on the global batch. Set by the DataLoader.
+  double rank_weight() const { return rank_weight_; }
+  void set_rank_weight(double weight) { rank_weight_ = weight; }
+  /// Whether this batch only keeps the rank in step at the ragged end of an epoch: its samples are
+  /// another rank's, and count neither in gradients nor in metrics.
+  bool is_filler() const { return rank_weight_ == 0.0; }
 
   /// Index of the loader that yielded this batch, when there are several.
   int64_t dataloader_idx() const { return dataloader_idx_; }
@@ -52,10 +63,14 @@ class LIGHTNING_API Batch {
   const std::any& any_payload() const { return payload_; }
   /// Throws DataError when there is no payload or it is of another type.
   template <typename T>
-  const T& payload() const {
+  const T& payload() const& {
     const T* value = std::any_cast<T>(&payload_);
     if (value == nullptr) throw_wrong_payload(typeid(T));
     return *value;
+  }
+  template <typename T>
+  T payload() && {
+    return std::as_const(*this).template payload<T>();
   }
 
   /// A copy with every tensor on `device` (tensors already there are shared, not copied).
@@ -74,6 +89,7 @@ class LIGHTNING_API Batch {
   std::vector<Item> items_;
   std::any payload_;
   int64_t batch_size_ = 0;
+  double rank_weight_ = 1.0;
   int64_t dataloader_idx_ = 0;
 };
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include <ATen/Context.h>
 
 #include <lightning/data/detail/batch_jobs.h>
+#include <lightning/data/detail/loader_options.h>
 #include <lightning/data/detail/prefetcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/random.h>
@@ -15,20 +17,6 @@ namespace lightning {
 namespace {
 
 constexpr int64_t kUnknownEnd = std::numeric_limits<int64_t>::max();
-
-void check_options(const DataLoaderOptions& options) {
-  LIGHTNING_CHECK(options.batch_size >= 1, ConfigError, "DataLoader: batch_size must be >= 1, got ",
-                  options.batch_size, ".");
-  LIGHTNING_CHECK(options.num_workers >= 0, ConfigError,
-                  "DataLoader: num_workers must be >= 0, got ", options.num_workers, ".");
-  LIGHTNING_CHECK(options.prefetch_factor >= 1, ConfigError,
-                  "DataLoader: prefetch_factor must be >= 1, got ", options.prefetch_factor, ".");
-}
-
-int64_t count_batches(int64_t num_samples, const DataLoaderOptions& options) {
-  const int64_t full = num_samples / options.batch_size;
-  return full + (!options.drop_last && num_samples % options.batch_size != 0 ? 1 : 0);
-}
 
 void check_same_size(const StateDict& state, const char* entry, const char* what, int64_t now) {
   const int64_t then = state.get<int64_t>(entry);
@@ -42,11 +30,14 @@ void check_same_size(const StateDict& state, const char* entry, const char* what
 class DataLoader::Impl {
  public:
   explicit Impl(DataLoaderOptions loader_options) : options(std::move(loader_options)) {
-    check_options(options);
+    detail::check_options(options);
+    batch_size = detail::rank_batch_size(options, shard.world_size);
     pin_memory = options.pin_memory.value_or(false);
   }
 
+  void set_shard(const Shard& new_shard);
   std::optional<int64_t> num_batches() const;
+  std::optional<int64_t> num_rank_batches() const;
   void begin_epoch(int64_t new_epoch);
   std::optional<Batch> next();
   bool exhausted();
@@ -59,24 +50,36 @@ class DataLoader::Impl {
   std::shared_ptr<Sampler> sampler;
   std::shared_ptr<BatchSampler> batch_sampler;
   DataLoaderOptions options;
+  Shard shard;
+  int64_t batch_size = 1;  // of this rank
   bool pin_memory = false;
 
  private:
+  struct Length {
+    int64_t size;         // of the epoch
+    int64_t global_size;  // of a global batch
+    bool keep_last;
+  };
+  std::optional<Length> length() const;
   uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
   detail::EpochPlan make_plan(int64_t epoch, uint64_t seed) const;
   std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
   void prepare(detail::EpochPlan plan);
   void prepare_stream(int64_t epoch, uint64_t seed);
+  void make_stream_job(int64_t samples_consumed);
   void launch();
   bool fetch(detail::LoadedBatch& loaded);
   void load_indexed(const StateDict& state, int64_t epoch, uint64_t seed);
   void load_stream(const StateDict& state, int64_t epoch, uint64_t seed);
+  std::string expected_position() const;
 
   // What is under way: nothing (job_ is null), or an epoch that is launched at its first batch.
   std::shared_ptr<detail::BatchJob> job_;
   bool launched_ = false;
+  bool sharded_stream_ = false;               // the stream gives this rank's samples alone
   int64_t next_number_ = 0;                   // of the batch to fetch
-  int64_t end_number_ = 0;                    // number of batches in the epoch
+  int64_t end_number_ = 0;                    // number of this rank's batches in the epoch
+  int64_t num_global_ = 0;                    // number of global batches in the epoch
   std::optional<detail::LoadedBatch> ahead_;  // fetched by exhausted()
 
   // The position after the last delivered batch.
@@ -88,14 +91,43 @@ class DataLoader::Impl {
   std::unique_ptr<detail::Prefetcher> prefetcher_;  // last: its threads end before the rest goes
 };
 
-std::optional<int64_t> DataLoader::Impl::num_batches() const {
-  if (stream) {
-    const std::optional<int64_t> size = stream->size();
-    return size ? std::optional(count_batches(*size, options)) : std::nullopt;
+void DataLoader::Impl::set_shard(const Shard& new_shard) {
+  detail::check_shard(new_shard);
+  if (new_shard == shard) return;
+  const int64_t new_batch_size = detail::rank_batch_size(options, new_shard.world_size);
+  const bool under_way = job_ != nullptr;
+  const StateDict position = under_way ? state_dict() : StateDict();
+  if (prefetcher_) prefetcher_->quiesce();
+  shard = new_shard;
+  batch_size = new_batch_size;
+  if (stream) sharded_stream_ = detail::shard_stream(*stream, shard);
+  if (under_way) load_state_dict(position);
+}
+
+// In samples, or in batches of the batch sampler; nothing for a stream of unknown length.
+std::optional<DataLoader::Impl::Length> DataLoader::Impl::length() const {
+  const bool keep_last = !options.drop_last && shard.uneven != UnevenInputs::kDrop;
+  if (batch_sampler) {
+    return Length{batch_sampler->num_batches(epoch_), shard.world_size, keep_last};
   }
-  if (job_) return end_number_;
-  if (batch_sampler) return batch_sampler->num_batches(epoch_);
-  return count_batches(sampler ? sampler->size() : dataset->size(), options);
+  const std::optional<int64_t> size =
+      stream ? stream->size() : std::optional(sampler ? sampler->size() : dataset->size());
+  if (!size) return std::nullopt;
+  return Length{*size, batch_size * shard.world_size, keep_last};
+}
+
+std::optional<int64_t> DataLoader::Impl::num_batches() const {
+  if (job_ && !stream) return num_global_;
+  const std::optional<Length> known = length();
+  if (!known) return std::nullopt;
+  return detail::count_global_batches(known->size, known->global_size, known->keep_last);
+}
+
+std::optional<int64_t> DataLoader::Impl::num_rank_batches() const {
+  if (job_ && !stream) return end_number_;
+  const std::optional<Length> known = length();
+  if (!known || (sharded_stream_ && shard.uneven == UnevenInputs::kExact)) return std::nullopt;
+  return detail::count_rank_batches(known->size, known->global_size, known->keep_last, shard);
 }
 
 std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) const {
@@ -112,11 +144,11 @@ std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) 
 }
 
 detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed) const {
+  const int64_t size = dataset->size();
   detail::EpochPlan plan =
-      batch_sampler
-          ? detail::plan_from_batches(batch_sampler->batches(epoch))
-          : detail::plan_from_order(make_order(epoch, seed), options.batch_size, options.drop_last);
-  detail::check_plan(plan, dataset->size());
+      batch_sampler ? detail::plan_from_batches(batch_sampler->batches(epoch), size, shard)
+                    : detail::plan_from_order(make_order(epoch, seed), size, batch_size,
+                                              options.drop_last, shard);
   plan.epoch = epoch;
   plan.seed = seed;
   return plan;
@@ -130,6 +162,7 @@ void DataLoader::Impl::prepare(detail::EpochPlan plan) {
   samples_consumed_ = 0;
   next_number_ = 0;
   end_number_ = plan.num_batches();
+  num_global_ = plan.num_global_batches();
   job_ =
       std::make_shared<detail::IndexedJob>(dataset, std::move(plan), pin_memory && at::hasCUDA());
 }
@@ -149,6 +182,16 @@ void DataLoader::Impl::prepare_stream(int64_t epoch, uint64_t seed) {
   stream->begin_epoch(epoch, seed);
 }
 
+void DataLoader::Impl::make_stream_job(int64_t samples_consumed) {
+  job_ = std::make_shared<detail::StreamJob>(
+      stream, detail::StreamJobOptions{.batch_size = batch_size,
+                                       .drop_last = options.drop_last,
+                                       .pin_memory = pin_memory && at::hasCUDA(),
+                                       .shard = shard,
+                                       .sharded_stream = sharded_stream_,
+                                       .samples_consumed = samples_consumed});
+}
+
 void DataLoader::Impl::launch() {
   if (options.num_workers > 0) {
     if (!prefetcher_) {
@@ -165,8 +208,7 @@ void DataLoader::Impl::begin_epoch(int64_t new_epoch) {
                   ".");
   if (stream) {
     prepare_stream(new_epoch, seed());
-    job_ = std::make_shared<detail::StreamJob>(stream, options.batch_size, options.drop_last, 0,
-                                               pin_memory && at::hasCUDA());
+    make_stream_job(0);
   } else {
     prepare(make_plan(new_epoch, seed()));
   }
@@ -203,7 +245,7 @@ std::optional<Batch> DataLoader::Impl::next() {
 }
 
 bool DataLoader::Impl::exhausted() {
-  if (!stream) return job_ ? next_number_ >= end_number_ : num_batches() == 0;
+  if (!stream) return job_ ? next_number_ >= end_number_ : num_rank_batches() == 0;
   if (!job_) begin_epoch(epoch_);
   if (!ahead_) {
     detail::LoadedBatch loaded;
@@ -243,15 +285,32 @@ void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint6
   if (sampler) check_same_size(state, "sampler_size", "sampler", sampler->size());
   detail::EpochPlan plan = make_plan(epoch, seed);
   const auto samples = state.get<int64_t>("samples_consumed");
-  const auto found = std::lower_bound(plan.offsets.begin(), plan.offsets.end(), samples);
-  LIGHTNING_CHECK(found != plan.offsets.end() && *found == samples, CheckpointError,
+  const auto found = std::lower_bound(plan.consumed.begin(), plan.consumed.end(), samples);
+  const auto number = found - plan.consumed.begin();
+  // Past the last batch: what the epoch has left wouldn't fill another one, and is dropped.
+  const bool at_end = found == plan.consumed.end() && samples <= plan.num_samples;
+  LIGHTNING_CHECK(at_end || (found != plan.consumed.end() && *found == samples), CheckpointError,
                   "DataLoader: the checkpoint was written after ", samples, " samples of epoch ",
-                  epoch, ", a multiple of this loader's batch size (", options.batch_size,
-                  ") was expected. HINT: resume with the batch size of the checkpoint.");
-  const auto number = found - plan.offsets.begin();
+                  epoch, ", ", expected_position());
   prepare(std::move(plan));
   next_number_ = number;
   samples_consumed_ = samples;
+}
+
+std::string DataLoader::Impl::expected_position() const {
+  const int64_t ranks = shard.world_size;
+  if (batch_sampler) {
+    return detail::concat(
+        "the end of a round of ", ranks,
+        " batches of the batch sampler was expected. HINT: resume with the number "
+        "of ranks of the checkpoint.");
+  }
+  const std::string size = ranks == 1 ? detail::concat("batch size (", batch_size)
+                                      : detail::concat("global batch size (", batch_size,
+                                                       " on each of ", ranks, " ranks");
+  return detail::concat("a multiple of this loader's ", size,
+                        ") was expected. HINT: resume with the batch size and the number of ranks "
+                        "of the checkpoint, or set global_batch_size to their product.");
 }
 
 void DataLoader::Impl::load_stream(const StateDict& state, int64_t epoch, uint64_t seed) {
@@ -262,8 +321,7 @@ void DataLoader::Impl::load_stream(const StateDict& state, int64_t epoch, uint64
     stream->load_state_dict(stream_state_);
     samples_consumed_ = samples;
   }
-  job_ = std::make_shared<detail::StreamJob>(stream, options.batch_size, options.drop_last, samples,
-                                             pin_memory && at::hasCUDA());
+  make_stream_job(samples);
 }
 
 DataLoader::DataLoader(std::shared_ptr<Dataset> dataset, DataLoaderOptions options)
@@ -288,9 +346,11 @@ DataLoader::DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSa
   LIGHTNING_CHECK(sampler != nullptr, ConfigError, "DataLoader: the batch sampler is null.");
   const DataLoaderOptions& given = impl_->options;
   LIGHTNING_CHECK(
-      given.batch_size == 1 && !given.shuffle && !given.drop_last, ConfigError,
-      "DataLoader: batch_size, shuffle or drop_last is set and a batch sampler is "
-      "given, which decides all three. HINT: set them where the batch sampler is made.");
+      given.batch_size == 1 && !given.global_batch_size && !given.shuffle && !given.drop_last,
+      ConfigError,
+      "DataLoader: batch_size, global_batch_size, shuffle or drop_last is set and a "
+      "batch sampler is given, which decides all of them. HINT: set them where the "
+      "batch sampler is made.");
   impl_->batch_sampler = std::move(sampler);
 }
 
@@ -308,8 +368,12 @@ DataLoader::DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptio
 
 DataLoader::~DataLoader() = default;
 
+void DataLoader::set_shard(const Shard& shard) { impl_->set_shard(shard); }
+const Shard& DataLoader::shard() const { return impl_->shard; }
 std::optional<int64_t> DataLoader::num_batches() const { return impl_->num_batches(); }
+std::optional<int64_t> DataLoader::num_rank_batches() const { return impl_->num_rank_batches(); }
 const DataLoaderOptions& DataLoader::options() const { return impl_->options; }
+int64_t DataLoader::batch_size() const { return impl_->batch_size; }
 void DataLoader::begin_epoch(int64_t epoch) { impl_->begin_epoch(epoch); }
 std::optional<Batch> DataLoader::next() { return impl_->next(); }
 bool DataLoader::exhausted() { return impl_->exhausted(); }

@@ -12,17 +12,21 @@
 #include <lightning/data/batch.h>
 #include <lightning/data/dataset.h>
 #include <lightning/data/sampler.h>
+#include <lightning/data/shard.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
 namespace lightning {
 
 struct DataLoaderOptions {
-  /// Samples per batch; >= 1.
+  /// Samples per batch of each rank; >= 1.
   int64_t batch_size = 1;
+  /// Samples per batch of all ranks together, instead of batch_size: batches and schedules then
+  /// stay as they are when the number of ranks changes, which must divide it (else a ConfigError).
+  std::optional<int64_t> global_batch_size = std::nullopt;
   /// A new random order each epoch (when no sampler is given).
   bool shuffle = false;
-  /// Leave out the last batch when it isn't full.
+  /// Leave out the last (global) batch when it isn't full.
   bool drop_last = false;
   /// Threads that make batches ahead; 0 makes each batch in the calling thread.
   int64_t num_workers = 0;
@@ -42,7 +46,9 @@ class LIGHTNING_API DataLoader {
   /// Order by `sampler`; options.shuffle must be false.
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<Sampler> sampler,
              DataLoaderOptions options);
-  /// Batches by `sampler`; options.batch_size, shuffle and drop_last must be left alone.
+  /// Batches by `sampler`; options.batch_size, global_batch_size, shuffle and drop_last must be
+  /// left alone. Of W ranks, rank r takes the batches r, r + W, ...; Shard::uneven then says what
+  /// becomes of the last ones when W doesn't divide their number (kPad takes the first ones again).
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSampler> sampler,
              DataLoaderOptions options);
   /// A stream. One worker thread at most reads it (num_workers above 1 is a ConfigError).
@@ -51,9 +57,21 @@ class LIGHTNING_API DataLoader {
   DataLoader(const DataLoader&) = delete;
   DataLoader& operator=(const DataLoader&) = delete;
 
-  /// Batches in the epoch to come or under way; nothing for a stream of unknown length.
+  /// Called by the Trainer before the first epoch: this rank's part of each global batch (shard.h).
+  /// A position inside an epoch is kept, with the errors of load_state_dict(). ConfigError when the
+  /// ranks don't divide global_batch_size.
+  void set_shard(const Shard& shard);
+  const Shard& shard() const;
+
+  /// Global batches in the epoch to come or under way, the same number on every rank; nothing for a
+  /// stream of unknown length.
   std::optional<int64_t> num_batches() const;
+  /// Those of them that this rank gets: one less than num_batches() on a rank that has no samples
+  /// in the last one under UnevenInputs::kExact; nothing when unknown.
+  std::optional<int64_t> num_rank_batches() const;
   const DataLoaderOptions& options() const;
+  /// Samples per batch of this rank: options().batch_size, or its part of global_batch_size.
+  int64_t batch_size() const;
 
   /// Starts `epoch` from its first batch and wakes the workers. What was under way is dropped.
   void begin_epoch(int64_t epoch);
@@ -64,12 +82,13 @@ class LIGHTNING_API DataLoader {
   /// Whether no batch is left; may wait for a stream's next batch.
   bool exhausted();
 
-  /// Position after the last delivered batch, and the seed.
+  /// Position after the last delivered batch, counted in samples of all ranks, and the seed. The
+  /// same on every rank.
   StateDict state_dict() const;
-  /// Continues exactly there, also with another batch size when the position allows it (a
-  /// CheckpointError when it lies inside a batch, or when the data set's size has changed). The
-  /// saved seed is used from then on, whatever the options say; a sampler that was given keeps its
-  /// own. Workers start at the next next().
+  /// Continues exactly there, also with another batch size or number of ranks when the position
+  /// allows it (a CheckpointError when it lies inside a global batch, or when the data set's size
+  /// has changed); no sample is lost or repeated. The saved seed is used from then on, whatever the
+  /// options say; a sampler that was given keeps its own. Workers start at the next next().
   void load_state_dict(const StateDict& state);
 
   /// Called by the Trainer before the first epoch: pins unless the options say otherwise.

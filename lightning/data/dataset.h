@@ -67,6 +67,13 @@ class LIGHTNING_API IterableDataset {
   virtual void begin_epoch(int64_t epoch, uint64_t seed) = 0;
   /// The next sample, or nothing at the end of the pass.
   virtual std::optional<Batch> next() = 0;
+  /// Asked before the first pass when there are several ranks. By default every rank reads the
+  /// whole stream and the loader keeps the rank's share of each global batch. A stream for which
+  /// that is too slow returns true here: next() then gives this rank's samples alone, the same
+  /// number of them on every rank (when training: a rank that ends early leaves the others
+  /// waiting), while size() and state_dict() still mean the whole stream. A state is loaded on
+  /// every rank.
+  virtual bool shard(int64_t /*rank*/, int64_t /*world_size*/) { return false; }
   /// Number of samples in a pass, when known.
   virtual std::optional<int64_t> size() const { return std::nullopt; }
   /// Joins samples to a batch; the default is lightning::collate.

@@ -7,25 +7,11 @@
 #include <vector>
 
 #include <lightning/data/dataset.h>
+#include <lightning/data/detail/epoch_plan.h>
 #include <lightning/data/detail/prefetcher.h>
+#include <lightning/data/shard.h>
 
 namespace lightning::detail {
-
-/// The order of an epoch: batch n holds order[offsets[n]] to order[offsets[n + 1] - 1].
-struct EpochPlan {
-  uint64_t seed = 0;
-  int64_t epoch = 0;
-  std::vector<int64_t> order;
-  std::vector<int64_t> offsets = {0};
-
-  int64_t num_batches() const { return static_cast<int64_t>(offsets.size()) - 1; }
-};
-
-EpochPlan plan_from_order(std::vector<int64_t> order, int64_t batch_size, bool drop_last);
-/// DataError for an empty batch.
-EpochPlan plan_from_batches(const std::vector<std::vector<int64_t>>& batches);
-/// DataError when an index lies outside of a data set of `size` samples.
-void check_plan(const EpochPlan& plan, int64_t size);
 
 class IndexedJob : public BatchJob {
  public:
@@ -39,21 +25,30 @@ class IndexedJob : public BatchJob {
   bool pin_memory_;
 };
 
+struct StreamJobOptions {
+  /// Samples per batch of this rank.
+  int64_t batch_size = 1;
+  bool drop_last = false;
+  bool pin_memory = false;
+  Shard shard;
+  /// The stream gives this rank's samples alone.
+  bool sharded_stream = false;
+  /// Of all ranks, before the first batch.
+  int64_t samples_consumed = 0;
+};
+
 /// Reads on from where `dataset` is; each batch brings the stream's state after it.
 class StreamJob : public BatchJob {
  public:
-  StreamJob(std::shared_ptr<IterableDataset> dataset, int64_t batch_size, bool drop_last,
-            int64_t samples_consumed, bool pin_memory);
+  StreamJob(std::shared_ptr<IterableDataset> dataset, StreamJobOptions options);
   bool make(int64_t number, LoadedBatch& loaded) override;
 
  private:
-  bool read_samples();
+  int64_t read_samples(int64_t wanted);
+  double take_share();
 
   std::shared_ptr<IterableDataset> dataset_;
-  int64_t batch_size_;
-  bool drop_last_;
-  int64_t samples_consumed_;
-  bool pin_memory_;
+  StreamJobOptions options_;
   bool ended_ = false;
   std::vector<Batch> samples_;
 };

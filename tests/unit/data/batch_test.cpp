@@ -12,6 +12,20 @@ using Catch::Matchers::Contains;
 using lightning::Batch;
 using lightning::DataError;
 
+TEST_CASE("Batch gives what a temporary holds by value", "[batch]") {
+  const auto make = [] {
+    Batch batch({{"x", at::ones({2})}, {"y", at::zeros({2})}});
+    batch.set_payload(std::vector<std::string>{"one", "two"});
+    return batch;
+  };
+  std::string names;
+  for (const auto& [name, tensor] : make().items()) names += name;
+  CHECK(names == "xy");
+  std::string ids;
+  for (const std::string& id : make().payload<std::vector<std::string>>()) ids += id + " ";
+  CHECK(ids == "one two ");
+}
+
 TEST_CASE("Batch finds tensors by name and by position", "[batch]") {
   const Batch batch({{"image", at::ones({2, 3})}, {"label", at::zeros({2})}});
   CHECK(batch["image"].sizes() == at::IntArrayRef({2, 3}));
@@ -56,6 +70,7 @@ TEST_CASE("Batch carries a payload of any type", "[batch]") {
 TEST_CASE("Batch::to converts floating-point tensors and keeps the rest", "[batch]") {
   Batch batch({{"x", at::ones({2})}, {"id", at::ones({2}, at::kLong)}, {"none", at::Tensor()}});
   batch.set_batch_size(2);
+  batch.set_rank_weight(0.5);
   batch.set_dataloader_idx(3);
   batch.set_payload(7);
   const Batch half = batch.to(at::kBFloat16);
@@ -63,6 +78,8 @@ TEST_CASE("Batch::to converts floating-point tensors and keeps the rest", "[batc
   CHECK(half["id"].scalar_type() == at::kLong);
   CHECK_FALSE(half["none"].defined());
   CHECK(half.batch_size() == 2);
+  CHECK(half.rank_weight() == 0.5);
+  CHECK_FALSE(half.is_filler());
   CHECK(half.dataloader_idx() == 3);
   CHECK(half.payload<int>() == 7);
   CHECK(batch["x"].scalar_type() == at::kFloat);

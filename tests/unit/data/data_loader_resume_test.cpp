@@ -1,5 +1,6 @@
 // Exact resume of DataLoader: stopped after any batch, a new loader gives the rest of the epoch and
 // the epochs after it, with any number of workers on either side.
+#include <algorithm>
 #include <functional>
 
 #include <catch2/catch.hpp>
@@ -50,6 +51,29 @@ std::unique_ptr<DataLoader> stream(int64_t num_workers, std::optional<uint64_t> 
       std::make_shared<NoisyStream>(23),
       DataLoaderOptions{
           .batch_size = 4, .num_workers = num_workers, .prefetch_factor = 4, .seed = seed});
+}
+
+// Any of 1 to 4 ranks divides the global batch.
+using MakeRankLoader = std::function<std::unique_ptr<DataLoader>(int64_t num_workers)>;
+
+std::unique_ptr<DataLoader> global_twelve(int64_t num_workers) {
+  return std::make_unique<DataLoader>(
+      std::make_shared<NoisyDataset>(53),
+      DataLoaderOptions{
+          .global_batch_size = 12, .shuffle = true, .num_workers = num_workers, .seed = 5});
+}
+
+std::unique_ptr<DataLoader> shared_stream(int64_t /*num_workers*/) {
+  return std::make_unique<DataLoader>(
+      std::make_shared<NoisyStream>(53),
+      DataLoaderOptions{.global_batch_size = 12, .num_workers = 1, .seed = 5});
+}
+
+// Without those of a filler, which are another rank's.
+void append_own(std::vector<int64_t>& ids, const Batch& batch) {
+  if (batch.is_filler()) return;
+  const std::vector<int64_t> own = see(batch).indices;
+  ids.insert(ids.end(), own.begin(), own.end());
 }
 
 // Stops at every batch of epoch 2, in the middle of the others' prefetching, and resumes with
@@ -159,6 +183,107 @@ TEST_CASE("DataLoader resumes with another batch size where that is possible", "
   const auto at_end = make(5);
   at_end->load_state_dict(fours->state_dict());
   CHECK_FALSE(at_end->next().has_value());
+}
+
+TEST_CASE("DataLoader resumes on another number of ranks in the middle of an epoch", "[resume]") {
+  const auto sharded = [](const MakeRankLoader& make, int64_t rank, int64_t world_size) {
+    auto loader = make(world_size);
+    loader->set_shard({.rank = rank, .world_size = world_size});
+    return loader;
+  };
+  for (const MakeRankLoader& make :
+       {MakeRankLoader(global_twelve), MakeRankLoader(shared_stream)}) {
+    const auto alone = make(1);
+    alone->begin_epoch(1);
+    const std::vector<int64_t> epoch = all_indices(rest_of_epoch(*alone));
+    for (const int64_t before : {1, 2, 3, 4}) {
+      for (const int64_t after : {1, 2, 3, 4}) {
+        for (const int64_t stop : {0, 1, 2, 4, 5}) {
+          std::vector<int64_t> seen;
+          StateDict state;
+          for (int64_t rank = 0; rank < before; ++rank) {
+            const auto loader = sharded(make, rank, before);
+            loader->begin_epoch(1);
+            for (int64_t i = 0; i < stop; ++i) append_own(seen, *loader->next());
+            if (rank > 0) {
+              CHECK(loader->state_dict().get<int64_t>("samples_consumed") ==
+                    state.get<int64_t>("samples_consumed"));
+            }
+            state = loader->state_dict();
+          }
+          for (int64_t rank = 0; rank < after; ++rank) {
+            const auto loader = sharded(make, rank, after);
+            loader->load_state_dict(state);
+            while (const auto batch = loader->next()) append_own(seen, *batch);
+          }
+          INFO("from " << before << " to " << after << " ranks after " << stop << " batches");
+          std::vector<int64_t> sorted = seen;
+          std::sort(sorted.begin(), sorted.end());
+          CHECK(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end());
+          std::vector<int64_t> all = epoch;
+          std::sort(all.begin(), all.end());
+          CHECK(sorted == all);
+          // What came before the stop is the epoch's beginning.
+          const auto consumed = std::min<int64_t>(12 * stop, 53);
+          std::vector<int64_t> first(seen.begin(), seen.begin() + consumed);
+          std::vector<int64_t> first_of_epoch(epoch.begin(), epoch.begin() + consumed);
+          std::sort(first.begin(), first.end());
+          std::sort(first_of_epoch.begin(), first_of_epoch.end());
+          CHECK(first == first_of_epoch);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "DataLoader resumes a fixed batch per rank on another number of ranks where that is "
+    "possible",
+    "[resume]") {
+  const auto make = [](int64_t rank, int64_t world_size, bool drop_last = false) {
+    auto loader =
+        std::make_unique<DataLoader>(std::make_shared<NoisyDataset>(23),
+                                     DataLoaderOptions{.batch_size = 2, .drop_last = drop_last});
+    loader->set_shard({.rank = rank, .world_size = world_size});
+    return loader;
+  };
+  const auto two = make(0, 2);
+  two->next();
+  two->next();
+  const auto four = make(3, 4);
+  four->load_state_dict(two->state_dict());
+  CHECK(see(*four->next()).indices == std::vector<int64_t>{11, 15});
+  two->next();
+  CHECK_THROWS_WITH(make(3, 4)->load_state_dict(two->state_dict()),
+                    Contains("after 12 samples") && Contains("2 on each of 4 ranks") &&
+                        Contains("HINT") && Contains("global_batch_size"));
+  // What is left on fewer ranks fills no global batch on more of them.
+  const auto one = make(0, 1, /*drop_last=*/true);
+  while (one->next()) {
+  }
+  CHECK(one->state_dict().get<int64_t>("samples_consumed") == 22);
+  const auto at_end = make(1, 4, /*drop_last=*/true);
+  at_end->load_state_dict(one->state_dict());
+  CHECK_FALSE(at_end->next().has_value());
+}
+
+TEST_CASE("DataLoader resumes batches of a batch sampler on another number of ranks", "[resume]") {
+  const auto make = [](int64_t rank, int64_t world_size) {
+    auto loader = by_batches(0, 5);
+    loader->set_shard({.rank = rank, .world_size = world_size});
+    return loader;
+  };
+  const auto alone = make(0, 1);
+  std::vector<Seen> all = rest_of_epoch(*alone);
+  const auto two = make(1, 2);
+  two->next();
+  two->next();
+  const auto four = make(1, 4);
+  four->load_state_dict(two->state_dict());
+  CHECK(see(*four->next()).indices == all[5].indices);
+  const auto three = make(0, 3);
+  CHECK_THROWS_WITH(three->load_state_dict(two->state_dict()),
+                    Contains("after 16 samples") && Contains("3 batches of the batch sampler"));
 }
 
 TEST_CASE("DataLoader refuses the position of another data set", "[resume]") {

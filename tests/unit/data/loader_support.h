@@ -22,17 +22,19 @@ struct Seen {
   std::vector<int64_t> indices;
   std::vector<float> noise;
   int64_t batch_size = 0;
+  double rank_weight = 1.0;
   bool operator==(const Seen&) const = default;
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Seen& seen) {
   for (const int64_t index : seen.indices) out << index << ' ';
-  return out << "(" << seen.batch_size << ")";
+  return out << "(" << seen.batch_size << ", weight " << seen.rank_weight << ")";
 }
 
 inline Seen see(const lightning::Batch& batch) {
   Seen seen;
   seen.batch_size = batch.batch_size();
+  seen.rank_weight = batch.rank_weight();
   for (int64_t i = 0; i < batch["index"].numel(); ++i) {
     seen.indices.push_back(batch["index"][i].item<int64_t>());
     seen.noise.push_back(batch["noise"][i].item<float>());
