@@ -239,6 +239,7 @@ void Hub::take_exchange(Peer& peer, ExchangePart part) {
     return;
   }
   if (kind == ExchangeKind::kClearStop) stop_.clear();
+  send_all(MessageType::kPulse, records_[0].status.encode());
   send_all(MessageType::kResult, result);
 }
 

@@ -70,6 +70,8 @@ std::string TcpControlPlane::exchange(ExchangeKind kind, std::string_view name,
     pending_kind_ = kind;
     result_.reset();
   }
+  // Ahead of it, so that others know where this rank was at its last exchange at least.
+  post(MessageType::kHeartbeat, status().encode());
   post(MessageType::kExchange, part.encode());
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return result_ || !failure_.empty(); });

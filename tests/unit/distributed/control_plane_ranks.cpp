@@ -126,6 +126,8 @@ std::string RankProcess::rest() {
   }
 }
 
+int RankProcess::descriptor() { return say_descriptor; }
+
 void RankProcess::say(const std::string& line) {
   Socket socket(say_descriptor);
   socket.send_all(line + "\n", guard());

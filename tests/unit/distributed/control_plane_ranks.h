@@ -67,6 +67,8 @@ class RankProcess {
 
   /// Called in the body: a line for read_line().
   static void say(const std::string& line);
+  /// Called in the body: where say() writes.
+  static int descriptor();
 
  private:
   int64_t rank_;

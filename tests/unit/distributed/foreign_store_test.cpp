@@ -1,0 +1,31 @@
+#include <catch2/catch.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <lightning/distributed/control_plane.h>
+
+#include "control_plane_ranks.h"
+
+using namespace lightning;
+using namespace lightning_tests;
+
+TEST_CASE("ControlPlane: clients pass over a TCPStore that is on the port") {
+  c10d::TCPStoreOptions options;
+  options.isServer = true;
+  options.port = 0;
+  options.waitWorkers = false;
+  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  store->set("key", {1, 2, 3});
+
+  TestRun run(3);
+  run.ports.insert(run.ports.begin(), store->getPort());
+  const auto outcomes = run_threads(run, [](ControlPlane& plane) {
+    plane.barrier("met");
+    plane.leave();
+    return std::string("met");
+  });
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.error == "");
+    CHECK(outcome.result == "met");
+  }
+  CHECK(store->get("key") == std::vector<uint8_t>{1, 2, 3});
+}
