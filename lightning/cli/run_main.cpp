@@ -2,10 +2,12 @@
 
 #include <cstdio>
 #include <exception>
+#include <string>
 #include <string_view>
 
 #include <c10/util/Exception.h>
 
+#include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/interrupted.h>
 
@@ -23,13 +25,20 @@ int report(std::string_view prefix, std::string_view message, int exit_code) {
   return exit_code;
 }
 
-}  // namespace
+int report(const DistributedError& error) {
+  // Rank 0 may be the one that failed, and it carries the output of those it has launched.
+  if (!is_launched_rank()) return report("error: ", error.what(), kLostRankExitCode);
+  write_last_words(detail::concat("error: ", error.what()));
+  return kLostRankExitCode;
+}
 
-int run_main(const std::function<int()>& body) {
+int run(const std::function<int()>& body) {
   try {
     return body();
   } catch (const Interrupted& error) {
     return report("", error.what(), error.exit_code());
+  } catch (const DistributedError& error) {
+    return report(error);
   } catch (const ConfigError& error) {
     return report("error: ", error.what(), kUsage);
   } catch (const c10::Error& error) {
@@ -39,6 +48,13 @@ int run_main(const std::function<int()>& body) {
   } catch (...) {
     return report("error: ", "an exception that is no std::exception left the program", kFailure);
   }
+}
+
+}  // namespace
+
+int run_main(const std::function<int()>& body) {
+  watch_launcher();
+  return finish_launched_ranks(run(body));
 }
 
 int run_main(int argc, char** argv, const std::function<int(int, char**)>& body) {

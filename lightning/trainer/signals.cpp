@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include <lightning/distributed/launcher.h>
+
 namespace lightning {
 namespace {
 
@@ -11,6 +13,7 @@ volatile std::sig_atomic_t pending_signal = 0;
 
 // Only async-signal-safe calls in here.
 void handle(int signal) {
+  forward_signal(signal);
   if (signal == SIGINT && pending_signal == SIGINT) {
     ::signal(SIGINT, SIG_DFL);
     ::raise(SIGINT);
@@ -19,7 +22,7 @@ void handle(int signal) {
   pending_signal = signal;
   static const char kText[] =
       "\nStopping after this step and writing a checkpoint. Press Ctrl-C again to end at once.\n";
-  if (signal == SIGINT) {
+  if (signal == SIGINT && !is_launched_rank()) {
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kText, sizeof(kText) - 1);
   }
 }

@@ -1,0 +1,359 @@
+"""The launcher: output, signals, exit codes, and that no process outlives another.
+
+Each check starts launcher_program with a script per rank. Deadlines only guard against hangs.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import support
+
+PROGRAM = support.bin_dir() / "launcher_program"
+DEADLINE = 120.0
+# Short, so that what is ended by force ends soon; nothing else depends on it.
+GRACE = "--grace-ms=500"
+
+
+class Run:
+    """One started program, its output line by line."""
+
+    def __init__(self, *arguments, **options):
+        self.lines, self.errors = [], []
+        self.process = subprocess.Popen(
+            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **{"start_new_session": True, **options})
+        self.readers = [threading.Thread(target=self._read, args=pair) for pair in (
+            (self.process.stdout, self.lines), (self.process.stderr, self.errors))]
+        for reader in self.readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines):
+        for line in stream:
+            lines.append(line)
+
+    def wait_for(self, what, count=1):
+        """Waits until `count` lines of stdout match; returns their matches."""
+        end = time.monotonic() + DEADLINE
+        while True:
+            found = [m for line in list(self.lines) if (m := re.search(what, line))]
+            if len(found) >= count:
+                return found
+            if time.monotonic() > end or not any(r.is_alive() for r in self.readers):
+                fail(f"{what!r} appeared {len(found)} times, expected {count}", self)
+            time.sleep(0.01)
+
+    def pids(self, ranks):
+        """By rank, once all have told theirs."""
+        self.wait_for(r"pid (\d+)", ranks)
+        result = {}
+        for line in list(self.lines):
+            if match := re.match(r"(?:\[rank (\d+)\] )?pid (\d+)", line):
+                result[int(match[1] or 0)] = int(match[2])
+        return result
+
+    def end(self, expect):
+        """Waits for the end of the program and of its output; checks the exit code."""
+        try:
+            code = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            fail("the program doesn't end", self)
+        for reader in self.readers:
+            reader.join(DEADLINE)
+            if reader.is_alive():
+                fail("somebody still holds its output", self)
+        if code != expect:
+            fail(f"exit code {code}, expected {expect}", self)
+        return self
+
+
+def fail(text, run):
+    sys.exit(f"{text}\nstdout:\n{''.join(run.lines[-40:])}\nstderr:\n{''.join(run.errors[-40:])}")
+
+
+def check(condition, text, run):
+    if not condition:
+        fail(text, run)
+
+
+def running(pid):
+    """Whether a process is there that isn't just waiting to be reaped."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def expect_gone(pids, run):
+    end = time.monotonic() + DEADLINE
+    while left := [pid for pid in pids if running(pid)]:
+        if time.monotonic() > end:
+            fail(f"still running: {left}", run)
+        time.sleep(0.01)
+
+
+def wait_for_state(pid, states, run):
+    end = time.monotonic() + DEADLINE
+    while pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in states:
+        if time.monotonic() > end:
+            fail(f"process {pid} isn't in state {states}", run)
+        time.sleep(0.01)
+
+
+def check_ranks_and_prefixes(folder):
+    run = Run("--ranks=3", "0:say zero", "1:say one;err trouble", "2:part unfinished").end(0)
+    out, err = "".join(run.lines), "".join(run.errors)
+    for line in ("zero\n", "[rank 1] one\n", "[rank 2] unfinished\n"):
+        check(line in out, f"{line!r} is missing", run)
+    check(err == "[rank 1] trouble\n", "stderr of rank 1", run)
+    worlds = {m[0] for m in run.wait_for(r"world 3 port \d+ run \S+$", 3)}
+    check(len(worlds) == 1, f"the ranks know different worlds: {worlds}", run)
+    parents = {m[1] for m in run.wait_for(r"\[rank \d\] pid \d+ parent (\d+)", 2)}
+    check(parents == {str(run.process.pid)}, f"parents {parents}", run)
+
+
+def check_arguments(folder):
+    """Arguments with spaces, empty ones and UTF-8 reach the ranks as they are."""
+    run = Run("--ranks=2", "", "1:say a  b 'ü';count", "").end(0)
+    check("[rank 1] a  b 'ü'\n" in run.lines, "text", run)
+    check("[rank 1] 5 arguments\n" in run.lines, "number of arguments", run)
+
+
+def check_heavy_output(folder):
+    """Lines of several ranks and of any length stay whole and in order."""
+    count = 3000
+    run = Run("--ranks=4", *(f"{rank}:lines {count} {length}"
+                             for rank, length in ((1, 20), (2, 300), (3, 3500)))).end(0)
+    for rank, length in ((1, 20), (2, 300), (3, 3500)):
+        own = [line for line in run.lines if re.match(rf"\[rank {rank}\] \d+ ", line)]
+        expected = [f"[rank {rank}] {i} {chr(97 + i % 26) * length}\n" for i in range(count)]
+        check(own == expected, f"lines of rank {rank}: {len(own)}", run)
+
+
+def check_exit_codes(folder):
+    gate = folder / "gate"
+    # (scripts, exit code): the first failure in time decides.
+    cases = [
+        (["0:", "1:", "2:"], 0),
+        (["0:return 3", "1:", "2:"], 3),
+        (["0:", "1:return 4", "2:"], 4),
+        ([f"0:child;touch {gate};return 3", "1:return 5", f"2:wait {gate};return 8"], 5),
+        ([f"0:touch {gate};return 3", f"1:wait {gate};sleep 1;return 5", "2:"], 3),
+        # Those that others' failure ended don't count.
+        (["0:child;return 6", "1:lose", "2:lose"], 6),
+        ([f"0:touch {gate};lose", f"1:wait {gate};return 7", "2:lose"], 7),
+        (["0:lose", "1:lose", "2:lose"], 75),
+        ([f"0:child;touch {gate};lose", "1:raise 9", f"2:wait {gate};lose"], 137),
+        ([f"0:child;touch {gate};lose", "1:raise 11", f"2:wait {gate};lose"], 139),
+        (["0:", "1:raise 15", "2:"], 143),
+    ]
+    for scripts, code in cases:
+        gate.unlink(missing_ok=True)
+        run = Run("--ranks=3", *scripts).end(code)
+        expect_gone(run.pids(3).values(), run)
+        if code in (137, 139):
+            name = {137: "9 (Killed)", 139: "11 (Segmentation fault)"}[code]
+            pid = run.pids(3)[1]
+            check(f"rank 1 (pid {pid}) ended by signal {name}\n" in run.errors, name, run)
+            check(sum("ended" in line for line in run.errors) == 1, "only rank 1 is told", run)
+        if code == 7:
+            check("[rank 2] error: lost rank 7\n" in run.errors, "the text of a lost rank", run)
+
+
+def check_ends_by_force(folder):
+    """What goes on after rank 0 is ended: by SIGTERM, and by SIGKILL what doesn't hear or is
+    frozen."""
+    ready = folder / "ready"
+    run = Run("--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
+              "2:handle;say deaf;sleep 1000;sleep 1000", "3:sleep 1000")
+    pids = run.pids(4)
+    run.wait_for("deaf")
+    os.kill(pids[3], signal.SIGSTOP)
+    wait_for_state(pids[3], "T", run)
+    ready.touch()
+    run.end(143)
+    expect_gone(pids.values(), run)
+    errors = "".join(run.errors)
+    for rank, name in ((1, "SIGTERM"), (2, "SIGKILL"), (3, "SIGKILL")):
+        check(f"rank {rank} (pid {pids[rank]}) has not ended after rank 0, it gets {name}\n"
+              in errors, f"rank {rank}, {name}", run)
+    # Rank 0's own failure counts, not the ends that the launcher made.
+    run = Run("--ranks=2", GRACE, "0:return 9", "1:sleep 1000").end(9)
+    expect_gone(run.pids(2).values(), run)
+
+
+def check_signals(folder):
+    # With handlers that rank 0 had before (chained) and the ranks have now.
+    run = Run("--ranks=3", GRACE, "--handle-first", "0:say up;sleep 1000;sleep 1000",
+              *(f"{rank}:say up;sleep 1000" for rank in (1, 2)))
+    pids = run.pids(3)
+    run.wait_for("up", 3)
+    os.kill(pids[0], signal.SIGUSR1)
+    run.wait_for("^got 10"), run.wait_for(r"\[rank 1\] got 10"), run.wait_for(r"\[rank 2\] got 10")
+    os.kill(pids[0], signal.SIGTERM)
+    run.wait_for("got 15", 3)
+    # INT has no handler: rank 0 ends as it would have alone, and the others with it.
+    os.kill(pids[0], signal.SIGINT)
+    run.end(-signal.SIGINT)
+    expect_gone(pids.values(), run)
+
+    # The Trainer's handlers come later and take the signal; they pass it on.
+    run = Run("--ranks=2", "0:signals;return 143", "1:signals;return 143")
+    run.wait_for("watching", 2)
+    os.kill(run.process.pid, signal.SIGTERM)
+    run.wait_for("pending 15", 2)
+    run.end(143)
+    check(run.errors == [], "a forwarded signal is no failure to tell of", run)
+    run = Run("--ranks=2", "0:signals;return 130", "1:signals;return 130")
+    run.wait_for("watching", 2)
+    os.kill(run.process.pid, signal.SIGINT)
+    run.end(130)
+    check(sum("Press Ctrl-C again" in line for line in run.errors) == 1, "said once", run)
+
+    # A rank that hears it before it has handlers of its own ends by it: no failure of its own.
+    run = Run("--ranks=2", "0:signals;return 0", "1:say up;sleep 1000")
+    run.wait_for("watching"), run.wait_for("up")
+    os.kill(run.process.pid, signal.SIGTERM)
+    run.end(143)
+    check(run.errors == [], "ended by a forwarded signal", run)
+
+
+def check_ignored_signals(folder):
+    """nohup: what rank 0 ignores, the ranks ignore."""
+    run = Run("--ranks=2", f"0:say up;wait {folder}/go", f"1:say up;wait {folder}/go",
+              preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    pids = run.pids(2)
+    run.wait_for("up", 2)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGHUP)
+    (folder / "go").touch()
+    run.end(0)
+
+
+def check_suspend(folder):
+    """Ctrl-Z stops all ranks, fg continues all."""
+    go = folder / "go"
+    scripts = [f"{rank}:say up;wait {go}" for rank in range(3)]
+    # A process group of this session, as a shell would start it.
+    run = Run("--ranks=3", *scripts, start_new_session=False, process_group=0)
+    pids = run.pids(3)
+    run.wait_for("up", 3)
+    os.kill(pids[0], signal.SIGTSTP)
+    for pid in pids.values():
+        wait_for_state(pid, "T", run)
+    os.kill(pids[0], signal.SIGCONT)
+    for pid in pids.values():
+        wait_for_state(pid, "SR", run)
+    go.touch()
+    run.end(0)
+
+    # Without a shell above it SIGTSTP has no effect on rank 0, so that the others go on too.
+    go.unlink()
+    run = Run("--ranks=3", *scripts)
+    run.wait_for("up", 3)
+    os.kill(run.process.pid, signal.SIGTSTP)
+    go.touch()
+    run.end(0)
+
+
+def check_death_of_rank_0(folder):
+    """SIGKILL of rank 0: the others say so on its stderr and end, also one that is stopped; what
+    they had written before isn't lost, and neither is what they write then."""
+    for frozen in (False, True):
+        run = Run("--ranks=3", GRACE, "0:say up;sleep 1000",
+                  "1:say up;sleep 0.2;err after;sleep 1000", "2:say up;sleep 1000")
+        pids = run.pids(3)
+        run.wait_for("up", 3)
+        if frozen:
+            os.kill(pids[2], signal.SIGSTOP)
+            wait_for_state(pids[2], "T", run)
+        os.kill(pids[0], signal.SIGKILL)
+        run.end(-signal.SIGKILL)
+        expect_gone(pids.values(), run)
+        for rank in (1, 2):
+            text = (f"[rank {rank}] rank 0 (pid {pids[0]}) is gone, this rank (pid {pids[rank]}) "
+                    "ends\n")
+            check(text in run.errors, f"last words of rank {rank}", run)
+        check(any("after" in line for line in run.errors), "written after the death", run)
+
+    # The other ways out that leave no time.
+    for script, code in (("0:say up;sleep 0.3;leave 3", 3), ("0:say up;sleep 0.3;raise 6", -6)):
+        run = Run("--ranks=2", GRACE, script, "1:say up;sleep 1000").end(code)
+        expect_gone(run.pids(2).values(), run)
+
+    # Before a rank has reached the library it is simply killed with its parent.
+    run = Run("--ranks=2", "0:leave 0").end(0)
+    expect_gone(run.pids(1).values(), run)
+
+
+def check_frozen_rank_0(folder):
+    """Rank 0 is stopped: its output with it, but not the others' last words. Who is lost because of
+    it ends it."""
+    go = folder / "frozen"
+    run = Run("--ranks=2", "0:say up;sleep 1000",
+              f"1:say up;wait {go};say unheard;last is heard;lose")
+    pids = run.pids(2)
+    run.wait_for("up", 2)
+    os.kill(pids[0], signal.SIGSTOP)
+    wait_for_state(pids[0], "T", run)
+    go.touch()
+    run.end(-signal.SIGKILL)
+    expect_gone(pids.values(), run)
+    errors = "".join(run.errors)
+    for text in ("is heard", "error: lost rank 7", f"rank 0 (pid {pids[0]}) is stopped, it gets"):
+        check(f"[rank 1] {text}" in errors, text, run)
+
+
+def check_other_programs(folder):
+    # The thread that launched may end.
+    go = folder / "thread"
+    run = Run("--ranks=2", "--from-thread", f"0:sleep 0.3;touch {go};sleep 0.3",
+              f"1:wait {go};say alive").end(0)
+    check("[rank 1] alive\n" in run.lines, "rank 1 outlives the launching thread", run)
+    # Without run_main: the program waits at its exit, and ends what doesn't end.
+    run = Run("--no-run-main", GRACE, "0:return 2", "1:sleep 0.2;say done").end(2)
+    check("[rank 1] done\n" in run.lines, "rank 1 may finish", run)
+    run = Run("--no-run-main", GRACE, "0:return 2", "1:sleep 1000").end(2)
+    expect_gone(run.pids(2).values(), run)
+    # A second launch starts nothing; one of another size is an error.
+    run = Run("--ranks=2", "0:again 2").end(0)
+    check(len(run.wait_for(r"pid \d+", 2)) == 2, "two processes in all", run)
+    run = Run("--ranks=2", "0:again 3").end(2)
+    check("error: launcher: this program runs with 2 ranks, a later Trainer asks for 3. HINT: give "
+          "all Trainers of a program the same number of devices\n" in run.errors, "error", run)
+
+
+def check_closed_output(folder):
+    """Nobody reads rank 0's output any more: the run itself goes on."""
+    go, done = folder / "go", folder / "done"
+    process = subprocess.Popen([PROGRAM, "--ranks=2", f"0:wait {done}",
+                                f"1:wait {go};lines 5000 100;touch {done}"], stdout=subprocess.PIPE)
+    for _ in range(4):
+        process.stdout.readline()
+    process.stdout.close()
+    go.touch()
+    code = process.wait(DEADLINE)
+    assert code == 0, code
+
+
+def main():
+    wanted = sys.argv[1:]
+    for name, function in list(globals().items()):
+        if not name.startswith("check_") or (wanted and name not in wanted):
+            continue
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            function(pathlib.Path(folder))
+        print(f"{name}: ok ({time.monotonic() - start:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
