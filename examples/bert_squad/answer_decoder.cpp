@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
+
+#include <lightning/util/error.h>
 
 #include "utf8.h"
 
 namespace bert_squad {
 namespace {
+
+constexpr int64_t kNoSpan = -1;
 
 /// The tokens of [begin, end) with the highest scores, best first.
 std::vector<int64_t> best_tokens(std::span<const float> scores, int64_t begin, int64_t end,
@@ -43,9 +48,7 @@ void AnswerDecoder::add(const std::shared_ptr<const SquadFeatures>& features, in
   Question& question = questions_[static_cast<size_t>(feature.question)];
 
   // Token 0 is [CLS]: its score says that the answer isn't in this window.
-  const double null_score = static_cast<double>(start[0]) + static_cast<double>(end[0]);
-  question.null_score = question.seen ? std::min(question.null_score, null_score) : null_score;
-  question.seen = true;
+  add_null_score(question, static_cast<double>(start[0]) + static_cast<double>(end[0]));
 
   const auto firsts =
       best_tokens(start, feature.context_begin, feature.context_end, options_.n_best);
@@ -58,13 +61,76 @@ void AnswerDecoder::add(const std::shared_ptr<const SquadFeatures>& features, in
       };
       question.best.push_back({static_cast<double>(start[static_cast<size_t>(first)]) +
                                    static_cast<double>(end[static_cast<size_t>(last)]),
-                               {offset(first).begin, offset(last).end}});
+                               {offset(first).begin, offset(last).end},
+                               row});
     }
   }
+  keep_best(question);
+}
+
+// The lowest of those that are numbers, whatever the order.
+void AnswerDecoder::add_null_score(Question& question, double score) {
+  question.null_score = question.seen ? std::fmin(question.null_score, score) : score;
+  question.seen = true;
+}
+
+void AnswerDecoder::keep_best(Question& question) const {
   std::stable_sort(question.best.begin(), question.best.end(),
-                   [](const AnswerSpan& a, const AnswerSpan& b) { return a.score > b.score; });
+                   [](const AnswerSpan& a, const AnswerSpan& b) {
+                     return a.score != b.score ? a.score > b.score : a.window < b.window;
+                   });
   if (static_cast<int64_t>(question.best.size()) > options_.n_best) {
     question.best.resize(static_cast<size_t>(options_.n_best));
+  }
+}
+
+lightning::StateDict AnswerDecoder::state_dict() const {
+  std::vector<int64_t> questions, windows, begins, ends;
+  std::vector<double> null_scores, scores;
+  for (size_t i = 0; i < questions_.size(); ++i) {
+    const Question& question = questions_[i];
+    if (!question.seen) continue;
+    const AnswerSpan best =
+        question.best.empty() ? AnswerSpan{0.0, {}, kNoSpan} : question.best.front();
+    questions.push_back(static_cast<int64_t>(i));
+    null_scores.push_back(question.null_score);
+    scores.push_back(best.score);
+    windows.push_back(best.window);
+    begins.push_back(best.characters.begin);
+    ends.push_back(best.characters.end);
+  }
+  lightning::StateDict state;
+  state.set("num_questions", questions_.size());
+  state.set("questions", std::move(questions));
+  state.set("null_scores", std::move(null_scores));
+  state.set("scores", std::move(scores));
+  state.set("windows", std::move(windows));
+  state.set("begins", std::move(begins));
+  state.set("ends", std::move(ends));
+  return state;
+}
+
+void AnswerDecoder::merge(const lightning::StateDict& state) {
+  const auto& questions = state.get<std::vector<int64_t>>("questions");
+  if (questions.empty()) return;
+  const auto count = static_cast<size_t>(state.get<int64_t>("num_questions"));
+  if (empty()) questions_.resize(count);
+  LIGHTNING_CHECK(count == questions_.size(), DataError, "AnswerDecoder: another rank evaluates ",
+                  count, " questions, this one ", questions_.size(),
+                  ", the same were expected. HINT: give all ranks one file.");
+  const auto& null_scores = state.get<std::vector<double>>("null_scores");
+  const auto& scores = state.get<std::vector<double>>("scores");
+  const auto& windows = state.get<std::vector<int64_t>>("windows");
+  const auto& begins = state.get<std::vector<int64_t>>("begins");
+  const auto& ends = state.get<std::vector<int64_t>>("ends");
+  for (size_t i = 0; i < questions.size(); ++i) {
+    Question& question = questions_.at(static_cast<size_t>(questions[i]));
+    add_null_score(question, null_scores.at(i));
+    if (windows.at(i) == kNoSpan) continue;
+    question.best.push_back({scores.at(i),
+                             {static_cast<int32_t>(begins.at(i)), static_cast<int32_t>(ends.at(i))},
+                             windows[i]});
+    keep_best(question);
   }
 }
 

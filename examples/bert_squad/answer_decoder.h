@@ -1,4 +1,5 @@
-/// AnswerDecoder: from the scores of each window's tokens to one answer per question.
+/// AnswerDecoder: from the scores of each window's tokens to one answer per question. The windows
+/// of a question may be decoded on several ranks, whose decoders are then merged.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include <lightning/util/state_dict.h>
 
 #include "squad_features.h"
 #include "squad_metric.h"
@@ -23,6 +26,7 @@ struct DecoderOptions {
 struct AnswerSpan {
   double score = 0.0;  // start score + end score
   Offset characters;   // code points into the context
+  int64_t window = 0;  // row of the feature: the earlier one wins a tie
 };
 
 /// Collects windows in any order, keeps the n best spans of each question over all its windows.
@@ -35,6 +39,16 @@ class AnswerDecoder {
            std::span<const float> start, std::span<const float> end);
   bool empty() const { return questions_.empty(); }
   void clear();
+
+  /// The best span and the score of "no answer" of each question seen, for the other ranks.
+  lightning::StateDict state_dict() const;
+  /// Adds what another rank found in other windows of the same questions; in any order,
+  /// best_spans() is then what one decoder of all windows gives. Throws lightning::DataError when
+  /// the ranks' questions are not the same.
+  void merge(const lightning::StateDict& state);
+  /// Whether windows were added here, which bring texts and questions along: else data() and
+  /// best_spans() can't be asked for.
+  bool has_data() const { return features_ != nullptr; }
 
   /// The best span of each question and, as no_answer_score, how much better the score of "no
   /// answer" is. The text is the best span's, whatever that says.
@@ -49,6 +63,8 @@ class AnswerDecoder {
     double null_score = 0.0;  // lowest over the windows
     std::vector<AnswerSpan> best;
   };
+  static void add_null_score(Question& question, double score);
+  void keep_best(Question& question) const;
 
   DecoderOptions options_;
   std::shared_ptr<const SquadFeatures> features_;

@@ -4,7 +4,6 @@
 #include <thread>
 #include <utility>
 
-#include <lightning/data/data_loader.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 #include <lightning/util/random.h>
@@ -72,10 +71,19 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
                                         options_.padding == Padding::kLongest ? longest : 0);
 }
 
+lightning::DataLoaderOptions SquadDataModule::loader_options() const {
+  lightning::DataLoaderOptions options = {.batch_size = options_.batch_size,
+                                          .num_workers = options_.num_workers};
+  if (options_.global_batch_size) {
+    options.batch_size = 1;
+    options.global_batch_size = options_.global_batch_size;
+  }
+  return options;
+}
+
 lightning::DataLoaders SquadDataModule::train_dataloader() {
-  const lightning::DataLoaderOptions loader = {.batch_size = options_.batch_size,
-                                               .shuffle = !options_.length_grouped,
-                                               .num_workers = options_.num_workers};
+  lightning::DataLoaderOptions loader = loader_options();
+  loader.shuffle = !options_.length_grouped;
   if (!options_.length_grouped) return std::make_shared<lightning::DataLoader>(train_, loader);
   const auto sampler = std::make_shared<lightning::LengthGroupedSampler>(
       train_->lengths(), lightning::LengthGroupedSamplerOptions{.seed = lightning::global_seed()});
@@ -84,15 +92,11 @@ lightning::DataLoaders SquadDataModule::train_dataloader() {
 
 lightning::DataLoaders SquadDataModule::val_dataloader() {
   if (val_ == nullptr) return {};
-  return std::make_shared<lightning::DataLoader>(
-      val_, lightning::DataLoaderOptions{.batch_size = options_.batch_size,
-                                         .num_workers = options_.num_workers});
+  return std::make_shared<lightning::DataLoader>(val_, loader_options());
 }
 
 lightning::DataLoaders SquadDataModule::predict_dataloader() {
-  return std::make_shared<lightning::DataLoader>(
-      predict_, lightning::DataLoaderOptions{.batch_size = options_.batch_size,
-                                             .num_workers = options_.num_workers});
+  return std::make_shared<lightning::DataLoader>(predict_, loader_options());
 }
 
 }  // namespace bert_squad

@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include <lightning/config/fields.h>
 #include <lightning/core/lightning_data_module.h>
+#include <lightning/data/data_loader.h>
 
 #include "squad_dataset.h"
 #include "squad_features.h"
@@ -28,6 +30,7 @@ struct SquadDataModuleOptions {
   std::filesystem::path val_file = "";
   std::filesystem::path predict_file = "";
   int64_t batch_size = 8;
+  std::optional<int64_t> global_batch_size = std::nullopt;
   int64_t max_seq_length = 384;
   int64_t doc_stride = 128;
   int64_t num_workers = 1;
@@ -41,7 +44,9 @@ LIGHTNING_FIELDS(
     SquadDataModuleOptions, LIGHTNING_FIELD(train_file, "SQuAD file to train on"),
     LIGHTNING_FIELD(val_file, "SQuAD file to validate on"),
     LIGHTNING_FIELD(predict_file, "file in SQuAD's format whose questions predict answers"),
-    LIGHTNING_FIELD(batch_size, "windows per batch"),
+    LIGHTNING_FIELD(batch_size, "windows per batch of each rank"),
+    LIGHTNING_FIELD(global_batch_size,
+                    "windows per batch of all ranks together; null: batch_size on each"),
     LIGHTNING_FIELD(max_seq_length, "tokens of a window, question and context"),
     LIGHTNING_FIELD(doc_stride, "context tokens that neighbouring windows share"),
     LIGHTNING_FIELD(num_workers, "threads that make batches ahead"),
@@ -66,6 +71,7 @@ class SquadDataModule : public lightning::LightningDataModule {
  private:
   std::shared_ptr<SquadDataset> make_dataset(const std::filesystem::path& file, const char* key,
                                              bool has_answers) const;
+  lightning::DataLoaderOptions loader_options() const;
 
   Options options_;
   std::shared_ptr<SquadDataset> train_;

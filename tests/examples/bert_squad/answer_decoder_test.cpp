@@ -1,8 +1,14 @@
 #include "examples/bert_squad/answer_decoder.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include <catch2/catch.hpp>
+
+#include <lightning/util/error.h>
+#include <lightning/util/random.h>
 
 #include "examples/bert_squad/letters.h"
 
@@ -166,4 +172,139 @@ TEST_CASE("AnswerDecoder cuts texts at code points", "[answer_decoder]") {
   const Features features = make_features(data, letter_tokenizer(), {});
   const Scores scores = Scores(features->features[0]).at(1, 5, 0).at(2, 0, 5);
   CHECK(decode(features, {scores}).text == "b ö");
+}
+
+namespace {
+
+/// Six questions of several windows each, some without an answer.
+Features many_windows() {
+  std::vector<lightning_tests::TestQuestion> questions;
+  for (int i = 0; i < 6; ++i) {
+    questions.push_back({std::string("q").append(std::to_string(i)), "a b", {}});
+    if (i % 3 != 0) questions.back().answers = {i, 3 * i};
+  }
+  return make_features(letter_data(30, questions), letter_tokenizer(),
+                       {.max_seq_length = 16, .doc_stride = 4});
+}
+
+/// Whole numbers from 0 to 3, so that many spans and windows tie.
+std::vector<Scores> tied_scores(const Features& features, uint64_t seed) {
+  lightning::Random random(seed);
+  std::vector<Scores> scores;
+  for (const bert_squad::Feature& feature : features->features) {
+    scores.emplace_back(feature);
+    for (float& score : scores.back().start) score = static_cast<float>(random.below(4));
+    for (float& score : scores.back().end) score = static_cast<float>(random.below(4));
+  }
+  return scores;
+}
+
+void check_same(const bert_squad::SquadData& data, const Predictions& a, const Predictions& b) {
+  REQUIRE(a.size() == b.size());
+  for (const auto& [id, prediction] : a) {
+    CHECK(b.at(id).text == prediction.text);
+    CHECK(b.at(id).no_answer_score == prediction.no_answer_score);
+  }
+  for (const double threshold : {-2.0, 0.0, std::numeric_limits<double>::infinity()}) {
+    const auto of_a = evaluate_squad(data, a, threshold);
+    const auto of_b = evaluate_squad(data, b, threshold);
+    CHECK(of_a.exact == of_b.exact);
+    CHECK(of_a.f1 == of_b.f1);
+    CHECK(of_a.best_f1 == of_b.best_f1);
+    CHECK(of_a.best_f1_threshold == of_b.best_f1_threshold);
+    CHECK(of_a.total == of_b.total);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("AnswerDecoders of several ranks give the answers of one, however windows lie",
+          "[answer_decoder]") {
+  const Features features = many_windows();
+  const auto count = static_cast<int64_t>(features->features.size());
+  REQUIRE(count >= 18);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const std::vector<Scores> scores = tied_scores(features, seed);
+    const auto add = [&](AnswerDecoder& decoder, int64_t row) {
+      const Scores& given = scores[static_cast<size_t>(row)];
+      decoder.add(features, row, given.start, given.end);
+    };
+    AnswerDecoder alone({.n_best = 3});
+    for (int64_t row = 0; row < count; ++row) add(alone, row);
+    for (const int64_t world_size : {1, 2, 3, 4}) {
+      // As loaders deal windows out, and at random.
+      for (const bool strided : {true, false}) {
+        lightning::Random random(seed);
+        std::vector<AnswerDecoder> ranks(static_cast<size_t>(world_size),
+                                         AnswerDecoder({.n_best = 3}));
+        for (int64_t row = 0; row < count; ++row) {
+          const auto rank = strided ? static_cast<uint64_t>(row % world_size)
+                                    : random.below(static_cast<uint64_t>(world_size));
+          add(ranks[rank], row);
+        }
+        std::vector<lightning::StateDict> states;
+        for (const AnswerDecoder& rank : ranks) states.push_back(rank.state_dict());
+        for (size_t rank = 0; rank < ranks.size(); ++rank) {
+          if (!ranks[rank].has_data()) continue;
+          std::vector<int64_t> others(ranks.size());
+          std::iota(others.begin(), others.end(), 0);
+          random.shuffle(others);
+          for (const int64_t other : others) {
+            if (other != static_cast<int64_t>(rank)) {
+              ranks[rank].merge(states[static_cast<size_t>(other)]);
+            }
+          }
+          check_same(features->data, alone.best_spans(), ranks[rank].best_spans());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("AnswerDecoder without windows of its own takes those of others", "[answer_decoder]") {
+  const Features features = one_window(4);
+  AnswerDecoder one({});
+  const Scores scores = Scores(features->features[0]).at(1, 5, 5).null(1, 1);
+  one.add(features, 0, scores.start, scores.end);
+  AnswerDecoder other({});
+  CHECK_FALSE(other.has_data());
+  one.merge(other.state_dict());
+  CHECK(one.best_spans().at("q").text == "b");
+  other.merge(one.state_dict());
+  CHECK_FALSE(other.empty());
+  CHECK_FALSE(other.has_data());
+  AnswerDecoder third({});
+  third.merge(other.state_dict());
+  CHECK(third.spans(0).at(0).score == 10.0);
+}
+
+TEST_CASE("AnswerDecoder carries questions without a span to other ranks", "[answer_decoder]") {
+  const Features features = make_features(letter_data(20, {{"q", "a", {}}}), letter_tokenizer(),
+                                          {.max_seq_length = 16, .doc_stride = 4});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Scores first(features->features[0]);
+  std::fill(first.start.begin(), first.start.end(), nan);
+  const Scores second = Scores(features->features[1]).at(7, 4, 4).null(3, 4);
+  for (const bool reversed : {false, true}) {
+    AnswerDecoder a({});
+    AnswerDecoder b({});
+    a.add(features, 0, first.start, first.end);
+    b.add(features, 1, second.start, second.end);
+    AnswerDecoder& merged = reversed ? b : a;
+    merged.merge(reversed ? a.state_dict() : b.state_dict());
+    CHECK(merged.best_spans().at("q").text == "p");
+    CHECK(merged.best_spans().at("q").no_answer_score == 7.0 - 8.0);
+  }
+}
+
+TEST_CASE("AnswerDecoder refuses the answers of other questions", "[answer_decoder]") {
+  const Features one = one_window(4);
+  const Features two =
+      make_features(letter_data(4, {{"q0", "a", {}}, {"q1", "b", {}}}), letter_tokenizer(), {});
+  AnswerDecoder of_one({});
+  AnswerDecoder of_two({});
+  const Scores scores(one->features[0]);
+  of_one.add(one, 0, scores.start, scores.end);
+  of_two.add(two, 0, scores.start, scores.end);
+  CHECK_THROWS_AS(of_one.merge(of_two.state_dict()), lightning::DataError);
 }
