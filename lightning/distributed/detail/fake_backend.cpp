@@ -36,18 +36,6 @@ class FakeBackend final : public c10d::Backend {
     copy(output.view({size_, -1}), input.reshape({1, -1}));
     return done({output});
   }
-  Work reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
-                      const c10d::ReduceScatterOptions& options) override {
-    copy(outputs[0], inputs[0][static_cast<size_t>(rank_)]);
-    reduce(outputs[0], options.reduceOp);
-    return done(outputs);
-  }
-  Work _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
-                            const c10d::ReduceScatterOptions& options) override {
-    copy(output.view(-1), input.reshape({size_, -1})[rank_]);
-    reduce(output, options.reduceOp);
-    return done({output});
-  }
   Work barrier(const c10d::BarrierOptions&) override { return done({}); }
 
  private:

@@ -1,8 +1,11 @@
 #include <lightning/distributed/detail/recording_backend.h>
 
 #include <chrono>
+#include <cstring>
 #include <utility>
 
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/core/jit_type.h>
 
@@ -72,16 +75,17 @@ RecordingBackend::~RecordingBackend() {
 
 template <typename Call>
 RecordingBackend::Work RecordingBackend::record(c10d::OpType type, const char* name,
-                                                at::TensorList payload, const Call& call) {
+                                                at::TensorList payload, const Call& call,
+                                                std::function<std::vector<at::Tensor>()> result) {
   const auto work = c10::make_intrusive<RecordedWork>(rank_, type, device_);
   int64_t bytes = 0;
   for (const at::Tensor& tensor : payload) bytes += static_cast<int64_t>(tensor.nbytes());
-  const bool has_data = !payload.empty() && payload[0].defined();
+  const bool has_data = !payload.empty();
   work->sequence_ = log_->begin(name, has_data ? payload[0].sizes().vec() : std::vector<int64_t>{},
                                 has_data ? payload[0].scalar_type() : at::kByte, bytes,
                                 [work](const std::exception_ptr& error) { work->abandon(error); });
   try {
-    follow(work, call(), name);
+    follow(work, call(), name, std::move(result));
   } catch (...) {
     log_->end(work->sequence_, false);
     throw;
@@ -90,20 +94,22 @@ RecordingBackend::Work RecordingBackend::record(c10d::OpType type, const char* n
 }
 
 void RecordingBackend::follow(const c10::intrusive_ptr<RecordedWork>& work, const Work& inner,
-                              const char* name) {
-  if (device_.is_cuda()) {
+                              const char* name, std::function<std::vector<at::Tensor>()> result) {
+  const bool on_gpu = device_.is_cuda();
+  if (on_gpu) {
     work->inner_ = inner;
     // NCCL's future is there once the collective is queued; this one once it is done.
     inner->getFutureResult()->addCallback(
-        [log = log_, sequence = work->sequence_](c10::ivalue::Future& result) {
-          log->end(sequence, !result.hasError());
+        [log = log_, sequence = work->sequence_](c10::ivalue::Future& status) {
+          log->end(sequence, !status.hasError());
         });
   }
-  inner->getFuture()->addCallback([work, log = log_, name,
-                                   on_cpu = !device_.is_cuda()](c10::ivalue::Future& future) {
+  inner->getFuture()->addCallback([work, log = log_, name, on_gpu,
+                                   result = std::move(result)](c10::ivalue::Future& future) {
     if (!future.hasError()) {
-      if (on_cpu) log->end(work->sequence_, true);
-      work->complete(future.value());
+      const c10::IValue value = result ? c10::IValue(result()) : future.value();
+      if (!on_gpu) log->end(work->sequence_, true);
+      work->complete(value);
       return;
     }
     // On a thread of the inner group, which is of no use any more.
@@ -114,6 +120,31 @@ void RecordingBackend::follow(const c10::intrusive_ptr<RecordedWork>& work, cons
                        "logs of the other ranks."));
     }
   });
+}
+
+RecordingBackend::Work RecordingBackend::reduce_and_take_part(
+    c10d::OpType type, at::TensorList payload, const at::Tensor& output, at::Tensor all,
+    const c10d::ReduceScatterOptions& options) {
+  TORCH_CHECK(output.is_contiguous() && output.numel() * size_ == all.numel() &&
+                  output.scalar_type() == all.scalar_type(),
+              "reduce_scatter got an output of ", output.sizes(), " for ", all.numel(),
+              " elements on ", size_, " ranks");
+  std::vector<at::Tensor> sum{std::move(all)};
+  c10d::AllreduceOptions all_options;
+  all_options.reduceOp = options.reduceOp;
+  const at::Tensor part = sum[0].view({size_, -1})[rank_];
+  return record(
+      type, "reduce_scatter", payload, [&] { return inner_->allreduce(sum, all_options); },
+      [part, output] {
+        if (output.is_cpu()) {
+          // Not copy_(), which would start a team of threads for this one.
+          std::memcpy(output.mutable_data_ptr(), part.const_data_ptr(), part.nbytes());
+        } else {
+          const at::NoGradGuard no_grad;
+          output.view(-1).copy_(part);
+        }
+        return std::vector<at::Tensor>{output};
+      });
 }
 
 RecordingBackend::Work RecordingBackend::allreduce(std::vector<at::Tensor>& tensors,
@@ -150,15 +181,25 @@ RecordingBackend::Work RecordingBackend::_allgather_base(at::Tensor& output, at:
 RecordingBackend::Work RecordingBackend::reduce_scatter(
     std::vector<at::Tensor>& outputs, std::vector<std::vector<at::Tensor>>& inputs,
     const c10d::ReduceScatterOptions& options) {
-  const at::TensorList payload = inputs.empty() ? at::TensorList{} : at::TensorList(inputs[0]);
-  return record(c10d::OpType::REDUCE_SCATTER, "reduce_scatter", payload,
-                [&] { return inner_->reduce_scatter(outputs, inputs, options); });
+  const std::vector<at::Tensor>& parts = inputs.at(0);
+  if (device_.is_cuda()) {
+    return record(c10d::OpType::REDUCE_SCATTER, "reduce_scatter", parts,
+                  [&] { return inner_->reduce_scatter(outputs, inputs, options); });
+  }
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& part : parts) flat.push_back(part.reshape(-1));
+  return reduce_and_take_part(c10d::OpType::REDUCE_SCATTER, parts, outputs.at(0), at::cat(flat),
+                              options);
 }
 
 RecordingBackend::Work RecordingBackend::_reduce_scatter_base(
     at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) {
-  return record(c10d::OpType::_REDUCE_SCATTER_BASE, "reduce_scatter", input,
-                [&] { return inner_->_reduce_scatter_base(output, input, options); });
+  if (device_.is_cuda()) {
+    return record(c10d::OpType::_REDUCE_SCATTER_BASE, "reduce_scatter", input,
+                  [&] { return inner_->_reduce_scatter_base(output, input, options); });
+  }
+  return reduce_and_take_part(c10d::OpType::_REDUCE_SCATTER_BASE, input, output,
+                              input.clone(at::MemoryFormat::Contiguous), options);
 }
 
 RecordingBackend::Work RecordingBackend::barrier(const c10d::BarrierOptions& options) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,9 +65,16 @@ class RecordingBackend final : public c10d::Backend {
   Work barrier(const c10d::BarrierOptions& options) override;
 
  private:
+  /// `result` makes the work's out of that of `call`, when it is there.
   template <typename Call>
-  Work record(c10d::OpType type, const char* name, at::TensorList payload, const Call& call);
-  void follow(const c10::intrusive_ptr<RecordedWork>& work, const Work& inner, const char* name);
+  Work record(c10d::OpType type, const char* name, at::TensorList payload, const Call& call,
+              std::function<std::vector<at::Tensor>()> result = {});
+  void follow(const c10::intrusive_ptr<RecordedWork>& work, const Work& inner, const char* name,
+              std::function<std::vector<at::Tensor>()> result);
+  /// Gloo's reduce-scatter is an all-reduce whose work has no future, so it is made here. `all`:
+  /// the parts of all ranks, flat; overwritten.
+  Work reduce_and_take_part(c10d::OpType type, at::TensorList payload, const at::Tensor& output,
+                            at::Tensor all, const c10d::ReduceScatterOptions& options);
 
   c10::intrusive_ptr<c10d::Backend> inner_;
   std::shared_ptr<CollectiveLog> log_;
