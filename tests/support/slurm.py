@@ -98,8 +98,9 @@ class Cluster:
 
     def run(self, *command, check: bool = True, **options) -> subprocess.CompletedProcess:
         """A command of SLURM that doesn't listen: sbatch, squeue, scontrol, scancel."""
-        result = subprocess.run([str(part) for part in command], env=self.environment, text=True,
-                                capture_output=True, timeout=120, **options)
+        options = {"env": self.environment, "timeout": 120} | options
+        result = subprocess.run([str(part) for part in command], text=True, capture_output=True,
+                                **options)
         if check and result.returncode != 0:
             raise RuntimeError(f"{command} ended with {result.returncode}: {result.stderr}")
         return result
@@ -140,9 +141,23 @@ class Cluster:
                 raise TimeoutError(f"job {job} after {timeout} s: {found}")
             time.sleep(0.1)
 
+    def wait_for_text(self, file, text: str, timeout: float = 120) -> str:
+        """Waits until a job has written `text` to its output, and gives all of it."""
+        end = time.monotonic() + timeout
+        file = pathlib.Path(file)
+        while True:
+            found = file.read_text(errors="replace") if file.exists() else ""
+            if text in found:
+                return found
+            if time.monotonic() > end:
+                raise TimeoutError(f"no '{text}' in {file} after {timeout} s:\n{found[-3000:]}")
+            time.sleep(0.1)
+
     def start_now(self, job) -> None:
-        """A requeued job waits some seconds before it may start again; not any longer."""
+        """Shortens the wait of a requeued job, six seconds, to two."""
         self.wait(job, states=("PENDING",))
+        # Nodes refuse a start in the second in which they were told of the requeue.
+        time.sleep(2)
         self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
 
     def signal(self, job, name: str) -> None:

@@ -1,0 +1,56 @@
+"""SlurmJob on a real SLURM: time left, requeue of jobs and of array elements, and its refusal."""
+
+import json
+import pathlib
+import tempfile
+
+import slurm
+import support
+
+PROGRAM = support.bin_dir() / "slurm_job_program"
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def check_requeue(cluster, folder, name, job, file):
+    """The job was submitted; it comes back under the same name and knows its checkpoint."""
+    cluster.wait_until(lambda found: found["Restarts"] == "1", name)
+    cluster.start_now(name)
+    found = cluster.wait(name)
+    assert found["JobState"] == "COMPLETED", (found, (folder / f"{job}.out").read_text())
+    first, second = objects((folder / f"{job}.out").read_text())
+    assert first["name"] == second["name"] == str(name)
+    assert (first["restarts"], second["restarts"]) == (0, 1)
+    assert (first["continues"], second["continues"]) == (False, True), second
+    # --time=60, in minutes
+    assert 3000 < first["left"] <= 3600, first
+    assert file.read_text() == f"slurm/test/{name}"
+
+
+def main():
+    with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        options = ("--nodes=2", "--ntasks-per-node=1", "--time=60", "--open-mode=append")
+
+        def submit(file, *more, output="%j.out"):
+            return cluster.sbatch(f"srun {PROGRAM} {folder / file}", *options, *more,
+                                  cwd=folder, output=output)
+
+        job = submit("one", "--requeue")
+        check_requeue(cluster, folder, job, job, folder / "one")
+
+        array = submit("two.$SLURM_ARRAY_TASK_ID", "--requeue", "--array=3", output="%A_%a.out")
+        check_requeue(cluster, folder, f"{array}_3", f"{array}_3", folder / "two.3")
+
+        job = submit("three", "--no-requeue")
+        text = cluster.wait_for_text(folder / f"{job}.out", "HINT")
+        cluster.cancel(job)
+        cluster.wait(job)
+        assert f"HINT: run scontrol requeue {job}" in text and "disabled" in text, text
+        assert cluster.job(job)["Restarts"] == "0"
+
+
+if __name__ == "__main__":
+    main()
