@@ -14,7 +14,7 @@ Topology launched_topology(const Variables& values, const TopologyRequest& reque
   Topology topology;
   topology.global_rank = topology.local_rank = *values.number("LIGHTNING_RANK");
   topology.world_size = topology.local_world_size = *values.number("LIGHTNING_WORLD_SIZE");
-  topology.reason = concat("started by rank 0 of this program");
+  topology.reason = "rank 0 of this program started it";
   topology.main_host = "127.0.0.1";
   const int64_t port = *values.number("LIGHTNING_MAIN_PORT");
   LIGHTNING_CHECK(port <= 65535, ConfigError, "local: LIGHTNING_MAIN_PORT is ", port,
