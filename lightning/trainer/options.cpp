@@ -1,5 +1,6 @@
 #include <lightning/trainer/options.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -21,6 +22,28 @@ std::optional<double> parse_decimal(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+/// The indices of "0,1", "0," or "[0, 1]"; nothing for what is no list.
+std::optional<std::vector<int64_t>> parse_indices(std::string_view text) {
+  const bool in_brackets = text.starts_with('[') && text.ends_with(']');
+  if (in_brackets) text = text.substr(1, text.size() - 2);
+  if (!in_brackets && text.find(',') == std::string_view::npos) return std::nullopt;
+  std::vector<int64_t> indices;
+  while (!trimmed(text).empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    const auto index = parse_integer(trimmed(text.substr(0, comma)));
+    if (!index || *index < 0) return std::nullopt;
+    indices.push_back(*index);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return indices;
 }
 
 void require_at_least(int64_t value, int64_t least, std::string_view option,
@@ -124,6 +147,25 @@ std::string FastDevRun::to_text() const {
   return batches_ == 1 ? "true" : std::to_string(batches_);
 }
 
+Devices::Devices(const std::vector<int64_t>& indices) : text_("[") {
+  for (const int64_t index : indices) {
+    text_ += detail::concat(text_.size() > 1 ? ", " : "", index);
+  }
+  text_ += "]";
+}
+
+Devices::Devices(std::string_view text) : text_(trimmed(text)) {
+  if (const auto indices = parse_indices(text_)) *this = Devices(*indices);
+}
+
+Devices Devices::from_text(std::string_view text) {
+  Devices devices(text);
+  const bool sound =
+      devices == "auto" || parse_integer(devices.text_) || parse_indices(devices.text_);
+  if (!sound) throw ConfigError("expected auto, a number of devices (2) or a list ([0, 1])");
+  return devices;
+}
+
 ResolvedOptions resolve(const TrainerOptions& options) {
   validate(options);
   ResolvedOptions resolved;
@@ -131,9 +173,10 @@ ResolvedOptions resolve(const TrainerOptions& options) {
   apply_fast_dev_run(resolved.user);
   const TrainerOptions& user = resolved.user;
 
-  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices);
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices.to_text());
   LIGHTNING_CHECK(accelerator.devices().size() == 1 && user.num_nodes == 1, ConfigError,
-                  "Trainer: devices is ", user.devices, " and num_nodes is ", user.num_nodes,
+                  "Trainer: devices is ", user.devices.to_text(), " and num_nodes is ",
+                  user.num_nodes,
                   ", expected one device on one machine. HINT: set devices: 1 and num_nodes: 1; "
                   "training on several devices isn't there yet.");
   resolved.device = accelerator.devices().front();

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <lightning/config/fields.h>
 #include <lightning/core/lightning_module.h>
@@ -57,13 +59,36 @@ class LIGHTNING_API FastDevRun {
   int64_t batches_;
 };
 
+/// Which devices: auto (one), a number of them (-1: all there are) or a list of indices. As text
+/// "auto", "2", "0,1" or "[0, 1]"; the list of one is "0," or "[0]". Whether they exist is found
+/// out by resolve().
+class LIGHTNING_API Devices {
+ public:
+  Devices(int64_t count) : text_(std::to_string(count)) {}  // NOLINT
+  Devices(int count) : Devices(int64_t{count}) {}           // NOLINT
+  Devices(const std::vector<int64_t>& indices);             // NOLINT
+  Devices(std::initializer_list<int64_t> indices) : Devices(std::vector(indices)) {}
+  Devices(std::string_view text);                                        // NOLINT
+  Devices(const char* text) : Devices(std::string_view(text)) {}         // NOLINT
+  Devices(const std::string& text) : Devices(std::string_view(text)) {}  // NOLINT
+
+  static Devices from_text(std::string_view text);
+  static std::string type_name() { return "auto, count or list"; }
+  /// "auto", "2" or "[0, 1]"; a text that is none of them stays as it is.
+  std::string to_text() const { return text_; }
+  bool operator==(const Devices&) const = default;
+
+ private:
+  std::string text_;
+};
+
 /// What to do about a loss or gradient that is not finite.
 enum class OnNonfinite { kError, kWarn, kIgnore };
 
 struct TrainerOptions {
   // ---- where
   std::string accelerator = "auto";
-  std::string devices = "auto";
+  Devices devices = "auto";
   int64_t num_nodes = 1;
   PrecisionMode precision = PrecisionMode::k32True;
   // ---- how long
@@ -103,7 +128,7 @@ LIGHTNING_ENUM(OnNonfinite, LIGHTNING_ENUMERATOR(kError, "error"),
 
 LIGHTNING_FIELDS(
     TrainerOptions, LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
-    LIGHTNING_FIELD(devices, "auto, a number of devices, or a list of indices such as \"0,\""),
+    LIGHTNING_FIELD(devices, "auto, a number of devices (-1: all), or a list of indices ([0, 1])"),
     LIGHTNING_FIELD(num_nodes, "number of machines"),
     LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
     LIGHTNING_FIELD(max_epochs,

@@ -128,6 +128,11 @@ TEST_CASE("values on the command line are read by the type of their key") {
   CHECK(text_at(resolved({"--trainer.limit_train_batches", "0.5"}),
                 "trainer.limit_train_batches") == "0.5");
   CHECK(text_at(resolved({"--trainer.precision", "16"}), "trainer.precision") == "16-mixed");
+  CHECK(text_at(resolved({"--trainer.devices", "2"}), "trainer.devices") == "2");
+  for (const char* list : {"0,1", "[0, 1]"}) {
+    CHECK(to_yaml(*resolved({"--trainer.devices", list}).find_path("trainer.devices")) ==
+          "[0, 1]\n");
+  }
 }
 
 TEST_CASE("mistakes on the command line are named with the option that was meant") {

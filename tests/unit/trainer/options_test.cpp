@@ -7,6 +7,7 @@
 
 using lightning::BatchLimit;
 using lightning::ConfigError;
+using lightning::Devices;
 using lightning::TrainerOptions;
 
 TEST_CASE("BatchLimit tells a share from a number by the decimal point", "[trainer]") {
@@ -27,6 +28,43 @@ TEST_CASE("BatchLimit resolves to a number of batches", "[trainer]") {
   CHECK(BatchLimit(1.0).resolve(std::nullopt, "x") == std::nullopt);
   CHECK_THROWS_WITH(BatchLimit(0.5).resolve(std::nullopt, "limit_train_batches"),
                     Catch::Contains("limit_train_batches") && Catch::Contains("HINT"));
+}
+
+TEST_CASE("Devices are auto, a number or a list, in C++ and in YAML", "[trainer]") {
+  const auto read = [](const std::string& value) {
+    TrainerOptions options;
+    lightning::config::apply(lightning::config::parse_yaml("devices: " + value, "test"), options,
+                             "trainer");
+    const std::string written = lightning::config::to_yaml(lightning::config::to_node(options));
+    TrainerOptions again;
+    lightning::config::apply(lightning::config::parse_yaml(written, "written"), again, "trainer");
+    CHECK(again.devices == options.devices);
+    return options.devices;
+  };
+  CHECK(read("auto") == TrainerOptions{}.devices);
+  CHECK(read("2") == Devices(2));
+  CHECK(read("-1") == Devices(-1));
+  CHECK(read("[0]") == Devices{0});
+  CHECK(read("[0, 2]") == (Devices{0, 2}));
+  CHECK(read("[ 0,2 ]") == Devices(std::vector<int64_t>{0, 2}));
+  CHECK(read("0,2") == (Devices{0, 2}));
+  CHECK(read("\"0,\"") == Devices{0});
+  CHECK(Devices("0, 2") == (Devices{0, 2}));
+  CHECK((Devices{0, 2}).to_text() == "[0, 2]");
+  for (const char* value : {"two", "[zero]", "[[0]]", "{a: 1}", "1.5", "0,-1"}) {
+    CAPTURE(value);
+    CHECK_THROWS_WITH(read(value), Catch::StartsWith("test:1: trainer.devices is \"") &&
+                                       Catch::Contains("expected auto, a number of devices"));
+  }
+}
+
+TEST_CASE("A list of devices reaches the accelerator", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  options.devices = {0};
+  CHECK_THROWS_WITH(lightning::resolve(options), Catch::Contains("devices is \"[0]\""));
+  options.devices = 1;
+  CHECK(lightning::resolve(options).device.is_cpu());
 }
 
 TEST_CASE("Trainer options out of range are errors that name them", "[trainer]") {
