@@ -37,6 +37,7 @@ class LIGHTNING_API BatchLimit {
   void validate(std::string_view option) const;
 
   static BatchLimit from_text(std::string_view text);
+  static std::string type_name() { return "share or count"; }
   std::string to_text() const;
   bool operator==(const BatchLimit&) const = default;
 
@@ -53,6 +54,7 @@ class LIGHTNING_API FastDevRun {
   FastDevRun(int batches) : batches_(batches) {}  // NOLINT
   int64_t batches() const { return batches_; }
   static FastDevRun from_text(std::string_view text);
+  static std::string type_name() { return "true|false or count"; }
   std::string to_text() const;
 
  private:

@@ -87,6 +87,11 @@ TEST_CASE("The option --help of a command shows its keys in aligned columns") {
   };
   CHECK(column_of("model.learning_rate", "number") == column_of("model.width", "integer"));
   CHECK(column_of("model.learning_rate", "0.1") == column_of("model.title", "line"));
+  CHECK(column_of("model.width", "integer") ==
+        column_of("trainer.limit_train_batches", "share or count"));
+  CHECK(column_of("model.width", "integer") ==
+        column_of("trainer.fast_dev_run", "true|false or count"));
+  CHECK(column_of("model.width", "integer") == column_of("trainer.devices", "auto, count or list"));
   CHECK(column_of("model.width", "outputs") == column_of("data.batch_size", "points per step"));
   CHECK(help.find("\n\n\n") == std::string::npos);
   CHECK(help.find(" \n") == std::string::npos);
