@@ -170,8 +170,7 @@ ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& re
   if (program.data.create) resolved.set("data", program.data.resolve(data));
   resolved.set("ckpt_path", *general_node.find("ckpt_path"));
   if (own.resolve) {
-    const ConfigNode own_resolved = own.resolve(own_section);
-    for (const auto& [key, value] : own_resolved.entries()) resolved.set(key, value);
+    for (const auto& [key, value] : own.resolve(own_section).entries()) resolved.set(key, value);
   }
   return resolved;
 }

@@ -35,19 +35,26 @@ class LIGHTNING_API ConfigNode {
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::kNull; }
-  const Source& source() const { return source_; }
+  // What temporaries are asked for comes by value: in `for (auto& entry : node().entries())` the
+  // node is gone before the loop begins.
+  const Source& source() const& { return source_; }
+  Source source() && { return std::move(source_); }
   void set_source(Source source) { source_ = std::move(source); }
-  const std::string& text() const { return text_; }
-  const std::vector<ConfigNode>& items() const { return items_; }
-  const std::vector<MapEntry>& entries() const { return entries_; }
-  std::vector<ConfigNode>& items() { return items_; }
-  std::vector<MapEntry>& entries() { return entries_; }
+  const std::string& text() const& { return text_; }
+  std::string text() && { return std::move(text_); }
+  const std::vector<ConfigNode>& items() const& { return items_; }
+  std::vector<ConfigNode>& items() & { return items_; }
+  std::vector<ConfigNode> items() && { return std::move(items_); }
+  const std::vector<MapEntry>& entries() const& { return entries_; }
+  std::vector<MapEntry>& entries() & { return entries_; }
+  std::vector<MapEntry> entries() && { return std::move(entries_); }
 
   /// The scalar is a string whatever it looks like ("true", "12"): it was or will be quoted.
   bool quoted() const { return quoted_; }
   void set_quoted(bool quoted) { quoted_ = quoted; }
   /// A comment line to be written above this node.
-  const std::string& comment() const { return comment_; }
+  const std::string& comment() const& { return comment_; }
+  std::string comment() && { return std::move(comment_); }
   void set_comment(std::string comment) { comment_ = std::move(comment); }
 
   /// The entry of a map, or nullptr.

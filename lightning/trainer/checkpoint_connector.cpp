@@ -189,8 +189,7 @@ void CheckpointConnector::restore_data_and_generators() {
 void CheckpointConnector::warn_about_environment() {
   const StateDict saved = checkpoint_.state.nested("environment");
   std::string differences;
-  const StateDict here = numeric_environment(run_);
-  for (const auto& [name, value] : here.entries()) {
+  for (const auto& [name, value] : numeric_environment(run_).entries()) {
     if (!saved.contains(name)) continue;
     for (const auto& [saved_name, saved_value] : saved.entries()) {
       if (saved_name != name || text_of(saved_value) == text_of(value)) continue;

@@ -42,8 +42,7 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
   table.add_row({"device", options.device_name});
   table.add_row({"strategy", std::string(run.strategy->name())});
   const ConfigNode defaults = config::to_node(TrainerOptions{});
-  const ConfigNode user = config::to_node(options.user);
-  for (const auto& [key, value] : user.entries()) {
+  for (const auto& [key, value] : config::to_node(options.user).entries()) {
     const std::string text = on_one_line(value);
     const bool always = key == "precision" || key == "max_epochs" || key == "max_steps";
     if (always || text != on_one_line(*defaults.find(key))) table.add_row({key, text});

@@ -43,10 +43,15 @@ class LIGHTNING_API StateDict {
   /// Throws CheckpointError when there is no such entry (lists what is there) or it has another
   /// type.
   template <typename T>
-  const T& get(std::string_view name) const {
+  const T& get(std::string_view name) const& {
     const T* value = std::get_if<T>(&at(name));
     if (value == nullptr) throw_wrong_type(name);
     return *value;
+  }
+  /// By value from a temporary, whose entries are gone before a loop over them begins.
+  template <typename T>
+  T get(std::string_view name) && {
+    return std::as_const(*this).template get<T>(name);
   }
 
   /// The entries under `name/...`, without that prefix; empty when there are none.
@@ -54,7 +59,8 @@ class LIGHTNING_API StateDict {
   /// The distinct first parts of all names, in order.
   std::vector<std::string> top_level_names() const;
 
-  const std::vector<Entry>& entries() const { return entries_; }
+  const std::vector<Entry>& entries() const& { return entries_; }
+  std::vector<Entry> entries() && { return std::move(entries_); }
   bool empty() const { return entries_.empty(); }
 
  private:

@@ -21,6 +21,23 @@ TEST_CASE("ConfigNode finds nodes by dotted path, through lists too") {
   CHECK(node.find_path("a.z") == nullptr);
 }
 
+TEST_CASE("ConfigNode gives what a temporary holds by value") {
+  std::string keys;
+  for (const auto& [key, value] : yaml("{first: [1, 2], second: 3}").entries()) keys += key + " ";
+  CHECK(keys == "first second ");
+  std::string texts;
+  for (const ConfigNode& item : yaml("[one, two]").items()) texts += item.text() + " ";
+  CHECK(texts == "one two ");
+  const std::string& text = yaml("a string that is too long to be stored in place").text();
+  CHECK(text == "a string that is too long to be stored in place");
+
+  const ConfigNode node = yaml("[1]");
+  CHECK(&node.items() == &node.items());
+  ConfigNode changed = node;
+  changed.items().push_back(ConfigNode::scalar("2"));
+  CHECK(changed == yaml("[1, 2]"));
+}
+
 TEST_CASE("ConfigNode sets nodes by dotted path and creates maps on the way") {
   ConfigNode node;
   node.set_path("trainer.max_epochs", ConfigNode::scalar("2"));

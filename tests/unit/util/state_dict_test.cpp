@@ -43,6 +43,18 @@ TEST_CASE("StateDict keeps the order of entries and replaces in place", "[state_
   CHECK(state.entries()[1].first == "a");
 }
 
+TEST_CASE("StateDict gives what a temporary holds by value", "[state_dict]") {
+  StateDict state;
+  state.set("inner/names", std::vector<std::string>{"one", "two"});
+  std::string names;
+  for (const std::string& name : state.nested("inner").get<std::vector<std::string>>("names")) {
+    names += name + " ";
+  }
+  CHECK(names == "one two ");
+  for (const auto& [name, value] : state.nested("inner").entries()) CHECK(name == "names");
+  CHECK_THROWS_AS(StateDict().get<bool>("flag"), CheckpointError);
+}
+
 TEST_CASE("StateDict nests under names and takes parts out again", "[state_dict]") {
   StateDict inner;
   inner.set("step", 5);
