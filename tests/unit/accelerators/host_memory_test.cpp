@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <catch2/catch.hpp>
 
+#include "support/skip.h"
+
 namespace {
 
 long page_faults() {
@@ -32,6 +34,9 @@ long page_faults_of_steps(int steps) {
 }  // namespace
 
 TEST_CASE("blocks that a step frees are found again by the next one", "[accelerators]") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  SKIP_TEST("the sanitizers bring an allocator of their own");
+#endif
   // Above glibc's own largest threshold, so that what it learns by itself plays no part.
   const long before = page_faults_of_steps(4);
   lightning::keep_freed_host_memory();
