@@ -60,6 +60,9 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
       suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx)
                : std::string(name);
   const bool on_step = options.on_step.value_or(scope_.on_step);
+  LIGHTNING_CHECK(scope_.in_step || !on_step, ConfigError, "log: \"", full_name,
+                  "\" was logged with on_step in ", scope_.hook,
+                  ", where there is no step, expected on_epoch alone. HINT: leave on_step out.");
   const bool on_epoch = options.on_epoch.value_or(scope_.on_epoch);
 
   for (size_t tried = 0; tried < entries_.size(); ++tried) {

@@ -54,6 +54,7 @@ class LIGHTNING_API MetricLog {
     bool allowed = false;
     bool on_step = false;  // defaults
     bool on_epoch = false;
+    bool in_step = true;          // false: outside of steps, where on_step has no meaning
     double batch_size = 1.0;      // weight of the batch under way
     int64_t dataloader_idx = -1;  // -1: one loader, names stay as they are
   };
@@ -61,7 +62,8 @@ class LIGHTNING_API MetricLog {
   void enter(const Scope& scope) { scope_ = scope; }
 
   /// Called by LightningModule::log(). No sync. Throws ConfigError outside hooks that may log, for
-  /// a value that is not one element, and for one name logged with different options.
+  /// a value that is not one element, for on_step outside of steps, and for one name logged with
+  /// different options.
   void record(std::string_view name, const at::Tensor& value, const LogOptions& options);
   void record(std::string_view name, double value, const LogOptions& options);
 

@@ -44,6 +44,7 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("global_step", progress.global_step);
   state.set("samples_seen", progress.samples_seen);
   state.set("elapsed_seconds", progress.elapsed_seconds);
+  state.set("validation_batches", progress.validation_batches);
   state.set("position", static_cast<int64_t>(progress.position));
   return state;
 }
@@ -56,11 +57,16 @@ Progress progress_from(const StateDict& state) {
   progress.global_step = state.get<int64_t>("global_step");
   progress.samples_seen = state.get<int64_t>("samples_seen");
   progress.elapsed_seconds = state.get<double>("elapsed_seconds");
+  // Not in the first checkpoints that were written.
+  if (state.contains("validation_batches")) {
+    progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
+  }
   progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
   return progress;
 }
 
-StateDict logger_positions(const RunState& run) {
+StateDict logger_positions(RunState& run) {
+  run.logger_connector.flush();
   StateDict positions;
   for (size_t i = 0; i < run.loggers.size(); ++i) {
     positions.set(std::to_string(i), run.loggers[i]->state_dict());

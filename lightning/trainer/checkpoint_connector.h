@@ -48,6 +48,6 @@ StateDict to_state_dict(const Progress& progress);
 Progress progress_from(const StateDict& state);
 
 /// The positions of all loggers after their last rows.
-StateDict logger_positions(const RunState& run);
+StateDict logger_positions(RunState& run);
 
 }  // namespace lightning

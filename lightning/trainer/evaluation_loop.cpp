@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <lightning/trainer/checkpoint_connector.h>
 #include <lightning/trainer/generator_state.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -106,12 +107,16 @@ void EvaluationLoop::run_sanity_check() {
 
 bool EvaluationLoop::run_validation(bool may_stop) {
   const GeneratorState generators = GeneratorState::capture();
+  const std::vector<int64_t> batches = run_.progress.validation_batches;
   const bool completed = run_pass(Kind::kValidation, run_.val_loaders,
                                   run_.options.user.limit_val_batches, std::nullopt, may_stop);
   if (completed) {
     run_.validated = true;
+    run_.logger_positions.reset();
   } else {
+    // The run that resumes does it all again, and cuts the rows that were written.
     generators.restore();
+    run_.progress.validation_batches = batches;
   }
   return completed;
 }
@@ -215,6 +220,7 @@ void EvaluationLoop::evaluate_batch(const Kind& kind, const Batch& loaded, int64
   }
   call_callbacks(run_, kind.callback_batch_end, batch, batch_idx);
   (module.*kind.batch_end)(batch, batch_idx);
+  send_step_row(batch.dataloader_idx());
 }
 
 void prepare_evaluation_loaders(RunState& run) {
@@ -245,7 +251,21 @@ void EvaluationLoop::enter_epoch_scope(std::string_view hook) {
   scope.hook = hook;
   scope.allowed = true;
   scope.on_epoch = true;
+  scope.in_step = false;
   run_.eval_metrics.enter(scope);
+}
+
+void EvaluationLoop::send_step_row(int64_t dataloader_idx) {
+  if (run_.sanity_checking) return;
+  const bool inside_fit = run_.stage == Stage::kFit;
+  std::vector<int64_t>& batches = inside_fit ? run_.progress.validation_batches : batches_;
+  const auto loader = static_cast<size_t>(dataloader_idx);
+  if (batches.size() <= loader) batches.resize(loader + 1);
+  const int64_t place = batches[loader]++;
+  LoggedRow row = run_.eval_metrics.take_step_row();
+  if (row.empty()) return;
+  if (inside_fit && !run_.logger_positions) run_.logger_positions = logger_positions(run_);
+  run_.logger_connector.send(std::move(row), place, run_.progress.epoch);
 }
 
 void EvaluationLoop::publish_metrics() {

@@ -34,10 +34,13 @@ class EvaluationLoop {
                    std::optional<int64_t> at_most, bool may_stop);
   void evaluate_batch(const Kind& kind, const Batch& loaded, int64_t batch_idx);
   void enter_epoch_scope(std::string_view hook);
+  /// The on_step values of a batch, at the place that this batch of its loader has.
+  void send_step_row(int64_t dataloader_idx);
   void publish_metrics();
 
   RunState& run_;
-  bool has_step_ = true;  // false once the base class's validation_step() answered
+  std::vector<int64_t> batches_;  // outside fit, what Progress::validation_batches is in it
+  bool has_step_ = true;          // false once the base class's validation_step() answered
 };
 
 /// Asks for the loaders of validate(), test() or predict() when none were given, and checks that

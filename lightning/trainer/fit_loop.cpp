@@ -14,6 +14,7 @@ MetricLog::Scope epoch_scope(std::string_view hook) {
   scope.hook = hook;
   scope.allowed = true;
   scope.on_epoch = true;
+  scope.in_step = false;
   return scope;
 }
 
@@ -68,7 +69,7 @@ void FitLoop::run() {
   if (run_.pending_signal() != 0) return;
 
   module.train();
-  run_.train_metrics.enter({.hook = "on_train_start", .allowed = true, .on_epoch = true});
+  run_.train_metrics.enter(epoch_scope("on_train_start"));
   call_callbacks(run_, &Callback::on_train_start);
   module.on_train_start();
   while (has_epochs_left() && !epoch_loop_.must_stop()) {

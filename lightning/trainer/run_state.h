@@ -41,6 +41,8 @@ struct Progress {
   int64_t global_step = 0;  // optimizer steps
   int64_t samples_seen = 0;
   double elapsed_seconds = 0.0;  // of earlier sessions of this run
+  /// Batches of each validation loader in all validations: where the rows of their steps stand.
+  std::vector<int64_t> validation_batches;
   SafePoint position = SafePoint::kEpochEnd;
 };
 
@@ -96,7 +98,8 @@ struct RunState {
   std::unique_ptr<CheckpointWriter> writer;
   std::filesystem::path run_dir;
   std::string config;  // resolved config as YAML
-  /// Loggers' positions to be saved instead of the present ones (see FitLoop::end_epoch).
+  /// Loggers' positions to be saved instead of the present ones: rows after them are written again
+  /// by the run that resumes (FitLoop::end_epoch, EvaluationLoop::run_validation).
   std::optional<StateDict> logger_positions;
 
   explicit RunState(TrainerContext& trainer_context) : context(trainer_context) {}

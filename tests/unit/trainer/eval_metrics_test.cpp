@@ -1,0 +1,147 @@
+// What reaches the loggers in evaluations, compared with what Lightning 2.6.6 sends
+// (tests/golden/metrics/record_eval_metrics.py).
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include <catch2/catch.hpp>
+
+#include <lightning/loggers/logger.h>
+#include <lightning/trainer/trainer.h>
+#include <lightning/util/error.h>
+
+#include "support/boring_module.h"
+
+namespace {
+
+using lightning::DataLoader;
+using lightning::DataLoaders;
+using lightning::Trainer;
+using lightning::TrainerOptions;
+using Lines = std::vector<std::string>;
+
+/// Rows as the recording script writes them: step and metrics by name.
+class Recorder : public lightning::Logger {
+ public:
+  std::string_view name() const override { return "Recorder"; }
+  Lines lines;
+
+ private:
+  void do_setup(const lightning::LoggerSetup&) override {}
+  void do_log_metrics(const lightning::MetricRow& row) override {
+    auto values = row.values;
+    std::sort(values.begin(), values.end());
+    std::ostringstream line;
+    line << row.step;
+    for (const auto& [name, value] : values) line << " " << name << "=" << value;
+    lines.push_back(line.str());
+  }
+  void do_flush() override {}
+  void do_finalize(std::string_view) override {}
+};
+
+class Module : public BoringModule {
+ public:
+  void validation_step(const lightning::Batch& batch, int64_t) override {
+    log("both", batch["x"].mean(), {.on_step = true});
+    log("epoch_only", batch["x"].mean());
+    log("unlogged", batch["x"].mean(), {.on_step = true, .logger = false});
+  }
+  void on_validation_batch_end(const lightning::Batch& batch, int64_t) override {
+    log("largest", batch["x"].max(), {.on_step = true, .on_epoch = false});
+  }
+  void test_step(const lightning::Batch& batch, int64_t index) override {
+    validation_step(batch, index);
+  }
+};
+
+/// Rows of two equal columns with the numbers from first to last, two rows in a batch.
+std::shared_ptr<DataLoader> loader(int64_t first, int64_t last) {
+  const at::Tensor column = torch::arange(first, last + 1, torch::kFloat).reshape({-1, 1});
+  const auto data =
+      std::make_shared<lightning::TensorDataset>(lightning::Batch({{"x", column.repeat({1, 2})}}));
+  return std::make_shared<DataLoader>(data, lightning::DataLoaderOptions{.batch_size = 2});
+}
+
+DataLoaders two_loaders() {
+  return DataLoaders(std::vector<std::shared_ptr<DataLoader>>{loader(1, 6), loader(11, 14)});
+}
+
+/// The recorded rows of a case.
+Lines golden(const std::string& name) {
+  std::ifstream stream("tests/golden/metrics/eval_metrics.txt");
+  REQUIRE(stream);
+  Lines lines;
+  bool inside = false;
+  for (std::string line; std::getline(stream, line);) {
+    if (std::isalpha(static_cast<unsigned char>(line.front())) != 0) {
+      inside = line == name;
+    } else if (inside) {
+      lines.push_back(line);
+    }
+  }
+  REQUIRE_FALSE(lines.empty());
+  return lines;
+}
+
+/// In fit the rows of whole validations say how many steps were completed, one more than
+/// Lightning's (docs/hooks.md).
+Lines with_completed_steps(Lines lines) {
+  for (std::string& line : lines) {
+    if (line.find("_epoch") == std::string::npos) continue;
+    const size_t space = line.find(' ');
+    line = std::to_string(std::stoll(line.substr(0, space)) + 1) + line.substr(space);
+  }
+  return lines;
+}
+
+struct Recording {
+  explicit Recording(TrainerOptions options)
+      : recorder(std::make_shared<Recorder>()),
+        trainer(std::move(options), {}, lightning::Loggers{recorder}) {}
+  std::shared_ptr<Recorder> recorder;
+  Trainer trainer;
+};
+
+}  // namespace
+
+TEST_CASE("on_step values of validations reach the loggers as in Lightning", "[trainer]") {
+  TrainerOptions options = quiet_options();
+  options.max_epochs = 2;
+  SECTION("after a sanity check, which leaves no rows") {
+    options.num_sanity_val_steps = 1;
+    Recording run(options);
+    run.trainer.fit(std::make_shared<Module>(), loader(1, 6), loader(1, 6));
+    CHECK(run.recorder->lines == with_completed_steps(golden("fit")));
+  }
+  SECTION("of two loaders, in validations inside epochs") {
+    options.val_check_interval = 1;
+    Recording run(options);
+    run.trainer.fit(std::make_shared<Module>(), loader(1, 4), two_loaders());
+    CHECK(run.recorder->lines == with_completed_steps(golden("fit, two loaders")));
+  }
+}
+
+TEST_CASE("on_step values of validate and test reach the loggers as in Lightning", "[trainer]") {
+  Recording run(quiet_options());
+  SECTION("validate, twice: each begins at 0") {
+    run.trainer.validate(std::make_shared<Module>(), two_loaders());
+    CHECK(run.recorder->lines == golden("validate, two loaders"));
+    run.recorder->lines.clear();
+    run.trainer.validate(std::make_shared<Module>(), two_loaders());
+    CHECK(run.recorder->lines == golden("validate, two loaders"));
+  }
+  SECTION("test") {
+    run.trainer.test(std::make_shared<Module>(), loader(1, 6));
+    CHECK(run.recorder->lines == golden("test"));
+  }
+}
+
+TEST_CASE("on_step where there is no step is an error", "[trainer]") {
+  class LogsStepInEpochHook : public BoringModule {
+    void on_validation_epoch_end() override { log("x", 1.0, {.on_step = true}); }
+  };
+  Trainer trainer(quiet_options(), {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.validate(std::make_shared<LogsStepInEpochHook>(), boring_loader()),
+                    Catch::Contains("\"x\" was logged with on_step") && Catch::Contains("HINT"));
+}
