@@ -31,7 +31,7 @@ bool TrainEpochLoop::run() {
   const bool between_batches = std::exchange(run_.restored, false) && run_.progress.batch_idx > 0;
   if (between_batches && run_.progress.position == SafePoint::kBatchEnd) {
     // The checkpoint was written before the validation of that batch.
-    finish_batch(is_last_batch());
+    if (!finish_batch(is_last_batch())) return false;
   }
   while (!is_last_batch()) {
     if (must_stop()) return false;
@@ -43,7 +43,7 @@ bool TrainEpochLoop::run() {
     --run_.progress.batch_idx;
     advance(*batch, last_batch);
     count_time(began);
-    finish_batch(last_batch);
+    if (!finish_batch(last_batch)) return false;
   }
   return true;
 }
@@ -90,13 +90,15 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   safe_point(SafePoint::kBatchEnd);
 }
 
-void TrainEpochLoop::finish_batch(bool last_batch) {
-  if (!validation_is_due(last_batch)) return;
+bool TrainEpochLoop::finish_batch(bool last_batch) {
+  if (!validation_is_due(last_batch)) return true;
+  if (run_.pending_signal() != 0 && !in_window_) return false;
   if (!in_window_) run_.module->on_validation_model_zero_grad();
   // A validation in the middle of a window can't be made up for after a resume (checkpoints are
   // written between windows), so a signal doesn't end it.
   const bool completed = validation_.run_validation(/*may_stop=*/!in_window_);
   if (completed) safe_point(SafePoint::kValidationEnd);
+  return completed;
 }
 
 bool TrainEpochLoop::is_last_batch() {
@@ -108,7 +110,7 @@ bool TrainEpochLoop::validation_is_due(bool last_batch) const {
   const TrainerOptions& options = run_.options.user;
   const Progress& progress = run_.progress;
   const BatchLimit& interval = options.val_check_interval;
-  if (!validation_.enabled() || (run_.pending_signal() != 0 && !in_window_)) return false;
+  if (!validation_.enabled()) return false;
   if (!options.check_val_every_n_epoch) return progress.total_batches % interval.count() == 0;
   if ((progress.epoch + 1) % *options.check_val_every_n_epoch != 0) return false;
   // A run that ends here is looked at once more, as Lightning does.

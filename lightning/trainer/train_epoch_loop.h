@@ -25,7 +25,8 @@ class TrainEpochLoop {
 
  private:
   void advance(const Batch& batch, bool last_batch);
-  void finish_batch(bool last_batch);
+  /// The validation of a batch when one is due; false when a signal leaves it to the next session.
+  bool finish_batch(bool last_batch);
   bool is_last_batch();
   bool validation_is_due(bool last_batch) const;
   bool may_stop_early() const;

@@ -10,11 +10,14 @@ struct ResumeModelOptions {
   std::string optimizer = "adamw";
   /// Sends SIGINT or SIGTERM to itself in this step; 0: never.
   int64_t signal_step = 0;
+  /// The same in this batch of all validations, the sanity check's 2 included; 0: never.
+  int64_t signal_validation_batch = 0;
   int64_t signal = 2;
 };
 LIGHTNING_FIELDS(ResumeModelOptions, LIGHTNING_FIELD(learning_rate, "learning rate"),
                  LIGHTNING_FIELD(optimizer, "which optimizer"),
                  LIGHTNING_FIELD(signal_step, "step in which a signal comes"),
+                 LIGHTNING_FIELD(signal_validation_batch, "validation batch in which it comes"),
                  LIGHTNING_FIELD(signal, "number of that signal"))
 
 class ResumeModel : public lightning::LightningModule {
@@ -37,7 +40,11 @@ class ResumeModel : public lightning::LightningModule {
     return loss;
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
-    log("val_loss", torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]));
+    if (++validation_batches_ == options_.signal_validation_batch) {
+      ::raise(static_cast<int>(options_.signal));
+    }
+    log("val_loss", torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]),
+        {.on_step = true});
   }
   lightning::OptimizerList configure_optimizers() override {
     const std::shared_ptr<torch::optim::Optimizer> optimizer = make_optimizer();
@@ -70,6 +77,7 @@ class ResumeModel : public lightning::LightningModule {
   Options options_;
   torch::nn::Sequential net_{nullptr};
   bool signalled_ = false;
+  int64_t validation_batches_ = 0;
 };
 
 /// Samples are made from their index and random noise of their own in each epoch.

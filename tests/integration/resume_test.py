@@ -111,20 +111,20 @@ def check_every_step(folder, steps, **values):
     print(f"{name}: ok")
 
 
-def check_signal(folder, number, code, **values):
-    """A signal in the middle of a window: a checkpoint, the exit code, and a command that resumes."""
-    whole, stopped = folder / f"whole-{code}", folder / f"stopped-{code}"
+def check_signal(folder, name, number, when, **values):
+    """A signal: a checkpoint, the exit code, and a command that resumes."""
+    whole, stopped = folder / f"whole-{name}", folder / f"stopped-{name}"
     for root in (whole, stopped):
         write_config(root, **values)
     run(whole)
-    text = run(stopped, "--model.signal_step", 5, "--model.signal", number, expect=code)
+    text = run(stopped, *when, "--model.signal", number, expect=128 + number)
     assert "HINT: resume with" in text and "--ckpt_path" in text, text
     command = text.split("resume with ")[1].splitlines()[0].split()
     checkpoint = pathlib.Path(command[command.index("--ckpt_path") + 1])
     assert checkpoint.is_dir(), checkpoint
     run(stopped, "--ckpt_path", checkpoint)
-    compare(f"signal {number}", whole, stopped)
-    print(f"signal {number}: ok")
+    compare(name, whole, stopped)
+    print(f"{name}: ok")
 
 
 def main():
@@ -139,8 +139,14 @@ def main():
                              optimizer=optimizer, workers=1, background="false")
         values = dict(precision="32-true", accumulate=2, interval=1.0, optimizer="adamw", workers=1,
                       background="false")
-        check_signal(folder, 2, 130, **values)
-        check_signal(folder, 15, 143, **values)
+        for name, number, when, interval in (
+                ("SIGINT-in-window", 2, ("--model.signal_step", 5), 1.0),
+                ("SIGTERM-in-window", 15, ("--model.signal_step", 5), 1.0),
+                ("signal-in-last-step", 2, ("--model.signal_step", 6), 1.0),
+                ("signal-in-validation", 2, ("--model.signal_validation_batch", 4), 4),
+                ("signal-in-last-validation", 2,
+                 ("--model.signal_validation_batch", 4), 1.0)):
+            check_signal(folder, name, number, when, **{**values, "interval": interval})
 
 
 if __name__ == "__main__":
