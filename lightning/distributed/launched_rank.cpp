@@ -4,9 +4,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +25,8 @@
 
 namespace lightning {
 namespace {
+
+constexpr int kWriteMilliseconds = 1000;
 
 /// What is known of the launcher; not changed once `launched` is set.
 struct Launched {
@@ -44,9 +48,16 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-void write_all(int descriptor, std::string_view bytes) {
+void write_to_terminal(std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    // Whoever reads it may be frozen too.
+    struct pollfd terminal = {state().terminal, POLLOUT, 0};
+    const int ready = ::poll(&terminal, 1, kWriteMilliseconds);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return;
+    // So much a pipe takes at once after poll.
+    const ssize_t count =
+        ::write(terminal.fd, bytes.data(), std::min<size_t>(bytes.size(), PIPE_BUF));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return;
     bytes.remove_prefix(static_cast<size_t>(count));
@@ -54,8 +65,7 @@ void write_all(int descriptor, std::string_view bytes) {
 }
 
 void write_lines(std::string_view text) {
-  detail::LinePrefixer lines(state().prefix,
-                             [](std::string_view bytes) { write_all(state().terminal, bytes); });
+  detail::LinePrefixer lines(state().prefix, write_to_terminal);
   lines.feed(text);
   lines.finish();
 }
@@ -76,8 +86,7 @@ void wait_for_end(int pidfd) {
 
 /// What this process wrote and nobody has read.
 void drain(int pipe) {
-  detail::LinePrefixer lines(state().prefix,
-                             [](std::string_view bytes) { write_all(state().terminal, bytes); });
+  detail::LinePrefixer lines(state().prefix, write_to_terminal);
   char buffer[4096];
   for (ssize_t count = 0; (count = ::read(pipe, buffer, sizeof(buffer))) > 0;) {
     lines.feed(std::string_view(buffer, static_cast<size_t>(count)));
@@ -157,7 +166,7 @@ void write_last_words(std::string_view text) noexcept {
   try {
     write_lines(text);
   } catch (...) {
-    write_all(state().terminal, text);
+    write_to_terminal(text);
   }
 }
 

@@ -62,6 +62,12 @@ std::vector<detail::Command> commands_of(const Topology& topology) {
   return commands;
 }
 
+detail::RankProcesses* own_processes() {
+  Launch& here = launch();
+  const std::lock_guard lock(here.mutex);
+  return here.owner == ::getpid() ? here.processes : nullptr;
+}
+
 void check(const Topology& topology) {
   LIGHTNING_CHECK(topology.world_size > 1 && topology.single_node() && topology.global_rank == 0,
                   ConfigError, "launcher: rank ", topology.global_rank, " of ", topology.world_size,
@@ -98,14 +104,14 @@ LaunchedRanks launch_ranks(const Topology& topology, const LaunchOptions& option
   return result;
 }
 
+std::string launched_rank_end(int64_t rank) {
+  detail::RankProcesses* processes = own_processes();
+  return processes == nullptr ? "" : processes->end_of(rank);
+}
+
 int finish_launched_ranks(int own_code) {
   if (is_launched_rank() && own_code == kLostRankExitCode) end_frozen_launcher();
-  detail::RankProcesses* processes = nullptr;
-  {
-    Launch& here = launch();
-    const std::lock_guard lock(here.mutex);
-    if (here.owner == ::getpid()) processes = here.processes;
-  }
+  detail::RankProcesses* processes = own_processes();
   return processes == nullptr ? own_code : processes->finish(own_code);
 }
 

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include <lightning/distributed/socket.h>
@@ -48,6 +49,10 @@ LIGHTNING_API LaunchedRanks launch_ranks(const Topology& topology,
 /// all the same, and exits with its own code.
 LIGHTNING_API int finish_launched_ranks(int own_code);
 
+/// How launched rank `rank` ended: "rank 2 (pid 4711) ended by signal 9 (Killed)"; empty while it
+/// runs, or when it wasn't launched by this process. Any thread.
+LIGHTNING_API std::string launched_rank_end(int64_t rank);
+
 /// Sends a signal to the launched ranks; nothing when there are none. Async-signal-safe: for
 /// handlers that were installed after launch_ranks().
 LIGHTNING_API void forward_signal(int signal) noexcept;
@@ -64,6 +69,7 @@ LIGHTNING_API void watch_launcher();
 
 /// Writes to the terminal's stderr even when rank 0, which carries all other output, is dead or
 /// frozen. Lines begin with "[rank 1] "; in a process that was not launched it is plain stderr.
+/// Gives up after a second in which nobody reads.
 LIGHTNING_API void write_last_words(std::string_view text) noexcept;
 
 /// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that ends because of it: nobody

@@ -10,106 +10,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
+import rank_run
 import support
+from rank_run import DEADLINE, check, expect_gone, wait_for_state
 
 PROGRAM = support.bin_dir() / "launcher_program"
-DEADLINE = 120.0
 # Short, so that what is ended by force ends soon; nothing else depends on it.
 GRACE = "--grace-ms=500"
 
 
-class Run:
-    """One started program, its output line by line."""
-
-    def __init__(self, *arguments, **options):
-        self.lines, self.errors = [], []
-        self.process = subprocess.Popen(
-            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            **{"start_new_session": True, **options})
-        self.readers = [threading.Thread(target=self._read, args=pair) for pair in (
-            (self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for reader in self.readers:
-            reader.start()
-
-    @staticmethod
-    def _read(stream, lines):
-        for line in stream:
-            lines.append(line)
-
-    def wait_for(self, what, count=1):
-        """Waits until `count` lines of stdout match; returns their matches."""
-        end = time.monotonic() + DEADLINE
-        while True:
-            found = [m for line in list(self.lines) if (m := re.search(what, line))]
-            if len(found) >= count:
-                return found
-            if time.monotonic() > end or not any(r.is_alive() for r in self.readers):
-                fail(f"{what!r} appeared {len(found)} times, expected {count}", self)
-            time.sleep(0.01)
-
-    def pids(self, ranks):
-        """By rank, once all have told theirs."""
-        self.wait_for(r"pid (\d+)", ranks)
-        result = {}
-        for line in list(self.lines):
-            if match := re.match(r"(?:\[rank (\d+)\] )?pid (\d+)", line):
-                result[int(match[1] or 0)] = int(match[2])
-        return result
-
-    def end(self, expect):
-        """Waits for the end of the program and of its output; checks the exit code."""
-        try:
-            code = self.process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            fail("the program doesn't end", self)
-        for reader in self.readers:
-            reader.join(DEADLINE)
-            if reader.is_alive():
-                fail("somebody still holds its output", self)
-        if code != expect:
-            fail(f"exit code {code}, expected {expect}", self)
-        return self
-
-
-def fail(text, run):
-    sys.exit(f"{text}\nstdout:\n{''.join(run.lines[-40:])}\nstderr:\n{''.join(run.errors[-40:])}")
-
-
-def check(condition, text, run):
-    if not condition:
-        fail(text, run)
-
-
-def running(pid):
-    """Whether a process is there that isn't just waiting to be reaped."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def expect_gone(pids, run):
-    end = time.monotonic() + DEADLINE
-    while left := [pid for pid in pids if running(pid)]:
-        if time.monotonic() > end:
-            fail(f"still running: {left}", run)
-        time.sleep(0.01)
-
-
-def wait_for_state(pid, states, run):
-    end = time.monotonic() + DEADLINE
-    while pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in states:
-        if time.monotonic() > end:
-            fail(f"process {pid} isn't in state {states}", run)
-        time.sleep(0.01)
+def start(*arguments, **options):
+    return rank_run.Run(PROGRAM, *arguments, **options)
 
 
 def check_ranks_and_prefixes(folder):
-    run = Run("--ranks=3", "0:say zero", "1:say one;err trouble", "2:part unfinished").end(0)
+    run = start("--ranks=3", "0:say zero", "1:say one;err trouble", "2:part unfinished").end(0)
     out, err = "".join(run.lines), "".join(run.errors)
     for line in ("zero\n", "[rank 1] one\n", "[rank 2] unfinished\n"):
         check(line in out, f"{line!r} is missing", run)
@@ -122,7 +39,7 @@ def check_ranks_and_prefixes(folder):
 
 def check_arguments(folder):
     """Arguments with spaces, empty ones and UTF-8 reach the ranks as they are."""
-    run = Run("--ranks=2", "", "1:say a  b 'ü';count", "").end(0)
+    run = start("--ranks=2", "", "1:say a  b 'ü';count", "").end(0)
     check("[rank 1] a  b 'ü'\n" in run.lines, "text", run)
     check("[rank 1] 5 arguments\n" in run.lines, "number of arguments", run)
 
@@ -130,7 +47,7 @@ def check_arguments(folder):
 def check_heavy_output(folder):
     """Lines of several ranks and of any length stay whole and in order."""
     count = 3000
-    run = Run("--ranks=4", *(f"{rank}:lines {count} {length}"
+    run = start("--ranks=4", *(f"{rank}:lines {count} {length}"
                              for rank, length in ((1, 20), (2, 300), (3, 3500)))).end(0)
     for rank, length in ((1, 20), (2, 300), (3, 3500)):
         own = [line for line in run.lines if re.match(rf"\[rank {rank}\] \d+ ", line)]
@@ -157,7 +74,7 @@ def check_exit_codes(folder):
     ]
     for scripts, code in cases:
         gate.unlink(missing_ok=True)
-        run = Run("--ranks=3", *scripts).end(code)
+        run = start("--ranks=3", *scripts).end(code)
         expect_gone(run.pids(3).values(), run)
         if code in (137, 139):
             name = {137: "9 (Killed)", 139: "11 (Segmentation fault)"}[code]
@@ -172,7 +89,7 @@ def check_ends_by_force(folder):
     """What goes on after rank 0 is ended: by SIGTERM, and by SIGKILL what doesn't hear or is
     frozen."""
     ready = folder / "ready"
-    run = Run("--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
+    run = start("--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
               "2:handle;say deaf;sleep 1000;sleep 1000", "3:sleep 1000")
     pids = run.pids(4)
     run.wait_for("deaf")
@@ -186,13 +103,13 @@ def check_ends_by_force(folder):
         check(f"rank {rank} (pid {pids[rank]}) has not ended after rank 0, it gets {name}\n"
               in errors, f"rank {rank}, {name}", run)
     # Rank 0's own failure counts, not the ends that the launcher made.
-    run = Run("--ranks=2", GRACE, "0:return 9", "1:sleep 1000").end(9)
+    run = start("--ranks=2", GRACE, "0:return 9", "1:sleep 1000").end(9)
     expect_gone(run.pids(2).values(), run)
 
 
 def check_signals(folder):
     # With handlers that rank 0 had before (chained) and the ranks have now.
-    run = Run("--ranks=3", GRACE, "--handle-first", "0:say up;sleep 1000;sleep 1000",
+    run = start("--ranks=3", GRACE, "--handle-first", "0:say up;sleep 1000;sleep 1000",
               *(f"{rank}:say up;sleep 1000" for rank in (1, 2)))
     pids = run.pids(3)
     run.wait_for("up", 3)
@@ -206,20 +123,20 @@ def check_signals(folder):
     expect_gone(pids.values(), run)
 
     # The Trainer's handlers come later and take the signal; they pass it on.
-    run = Run("--ranks=2", "0:signals;return 143", "1:signals;return 143")
+    run = start("--ranks=2", "0:signals;return 143", "1:signals;return 143")
     run.wait_for("watching", 2)
     os.kill(run.process.pid, signal.SIGTERM)
     run.wait_for("pending 15", 2)
     run.end(143)
     check(run.errors == [], "a forwarded signal is no failure to tell of", run)
-    run = Run("--ranks=2", "0:signals;return 130", "1:signals;return 130")
+    run = start("--ranks=2", "0:signals;return 130", "1:signals;return 130")
     run.wait_for("watching", 2)
     os.kill(run.process.pid, signal.SIGINT)
     run.end(130)
     check(sum("Press Ctrl-C again" in line for line in run.errors) == 1, "said once", run)
 
     # A rank that hears it before it has handlers of its own ends by it: no failure of its own.
-    run = Run("--ranks=2", "0:signals;return 0", "1:say up;sleep 1000")
+    run = start("--ranks=2", "0:signals;return 0", "1:say up;sleep 1000")
     run.wait_for("watching"), run.wait_for("up")
     os.kill(run.process.pid, signal.SIGTERM)
     run.end(143)
@@ -228,7 +145,7 @@ def check_signals(folder):
 
 def check_ignored_signals(folder):
     """nohup: what rank 0 ignores, the ranks ignore."""
-    run = Run("--ranks=2", f"0:say up;wait {folder}/go", f"1:say up;wait {folder}/go",
+    run = start("--ranks=2", f"0:say up;wait {folder}/go", f"1:say up;wait {folder}/go",
               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     pids = run.pids(2)
     run.wait_for("up", 2)
@@ -243,7 +160,7 @@ def check_suspend(folder):
     go = folder / "go"
     scripts = [f"{rank}:say up;wait {go}" for rank in range(3)]
     # A process group of this session, as a shell would start it.
-    run = Run("--ranks=3", *scripts, start_new_session=False, process_group=0)
+    run = start("--ranks=3", *scripts, start_new_session=False, process_group=0)
     pids = run.pids(3)
     run.wait_for("up", 3)
     os.kill(pids[0], signal.SIGTSTP)
@@ -257,7 +174,7 @@ def check_suspend(folder):
 
     # Without a shell above it SIGTSTP has no effect on rank 0, so that the others go on too.
     go.unlink()
-    run = Run("--ranks=3", *scripts)
+    run = start("--ranks=3", *scripts)
     run.wait_for("up", 3)
     os.kill(run.process.pid, signal.SIGTSTP)
     go.touch()
@@ -268,7 +185,7 @@ def check_death_of_rank_0(folder):
     """SIGKILL of rank 0: the others say so on its stderr and end, also one that is stopped; what
     they had written before isn't lost, and neither is what they write then."""
     for frozen in (False, True):
-        run = Run("--ranks=3", GRACE, "0:say up;sleep 1000",
+        run = start("--ranks=3", GRACE, "0:say up;sleep 1000",
                   "1:say up;sleep 0.2;err after;sleep 1000", "2:say up;sleep 1000")
         pids = run.pids(3)
         run.wait_for("up", 3)
@@ -286,11 +203,11 @@ def check_death_of_rank_0(folder):
 
     # The other ways out that leave no time.
     for script, code in (("0:say up;sleep 0.3;leave 3", 3), ("0:say up;sleep 0.3;raise 6", -6)):
-        run = Run("--ranks=2", GRACE, script, "1:say up;sleep 1000").end(code)
+        run = start("--ranks=2", GRACE, script, "1:say up;sleep 1000").end(code)
         expect_gone(run.pids(2).values(), run)
 
     # Before a rank has reached the library it is simply killed with its parent.
-    run = Run("--ranks=2", "0:leave 0").end(0)
+    run = start("--ranks=2", "0:leave 0").end(0)
     expect_gone(run.pids(1).values(), run)
 
 
@@ -298,7 +215,7 @@ def check_frozen_rank_0(folder):
     """Rank 0 is stopped: its output with it, but not the others' last words. Who is lost because of
     it ends it."""
     go = folder / "frozen"
-    run = Run("--ranks=2", "0:say up;sleep 1000",
+    run = start("--ranks=2", "0:say up;sleep 1000",
               f"1:say up;wait {go};say unheard;last is heard;lose")
     pids = run.pids(2)
     run.wait_for("up", 2)
@@ -315,18 +232,18 @@ def check_frozen_rank_0(folder):
 def check_other_programs(folder):
     # The thread that launched may end.
     go = folder / "thread"
-    run = Run("--ranks=2", "--from-thread", f"0:sleep 0.3;touch {go};sleep 0.3",
+    run = start("--ranks=2", "--from-thread", f"0:sleep 0.3;touch {go};sleep 0.3",
               f"1:wait {go};say alive").end(0)
     check("[rank 1] alive\n" in run.lines, "rank 1 outlives the launching thread", run)
     # Without run_main: the program waits at its exit, and ends what doesn't end.
-    run = Run("--no-run-main", GRACE, "0:return 2", "1:sleep 0.2;say done").end(2)
+    run = start("--no-run-main", GRACE, "0:return 2", "1:sleep 0.2;say done").end(2)
     check("[rank 1] done\n" in run.lines, "rank 1 may finish", run)
-    run = Run("--no-run-main", GRACE, "0:return 2", "1:sleep 1000").end(2)
+    run = start("--no-run-main", GRACE, "0:return 2", "1:sleep 1000").end(2)
     expect_gone(run.pids(2).values(), run)
     # A second launch starts nothing; one of another size is an error.
-    run = Run("--ranks=2", "0:again 2").end(0)
+    run = start("--ranks=2", "0:again 2").end(0)
     check(len(run.wait_for(r"pid \d+", 2)) == 2, "two processes in all", run)
-    run = Run("--ranks=2", "0:again 3").end(2)
+    run = start("--ranks=2", "0:again 3").end(2)
     check("error: launcher: this program runs with 2 ranks, a later Trainer asks for 3. HINT: give "
           "all Trainers of a program the same number of devices\n" in run.errors, "error", run)
 

@@ -4,6 +4,7 @@
 
 #include <lightning/distributed/detail/hub.h>
 #include <lightning/distributed/detail/wording.h>
+#include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -110,6 +111,12 @@ void Hub::check_admission(Deadline now) {
   }
   const auto timeout = options_.control.connect_timeout;
   const std::string who = concat(ranks_text(missing), " of ", options_.world_size);
+  for (const int64_t rank : missing) {
+    const std::string end = launched_rank_end(rank);
+    if (end.empty()) continue;
+    declare(concat(end, " before it had come. HINT: look at the end of its output."));
+    return;
+  }
   if (now >= admission_end_) {
     declare(concat(who, " didn't come within ", seconds_text(timeout),
                    ". HINT: look at the output of these ranks, and whether they can reach this "

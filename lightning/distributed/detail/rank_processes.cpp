@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include <lightning/distributed/control_plane.h>
 #include <lightning/distributed/detail/signal_forwarding.h>
 #include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
@@ -46,12 +47,13 @@ void write_stderr(std::string_view lines) {
   log_info(lines);
 }
 
-RankEnd end_of(int64_t rank, pid_t pid, const siginfo_t& info, bool ended_by_launcher) {
+RankEnd read_end(int64_t rank, pid_t pid, const siginfo_t& info, bool ended_by_launcher) {
   RankEnd end = {.rank = rank, .pid = pid};
   const bool exited = info.si_code == CLD_EXITED;
   end.signal = exited ? 0 : info.si_status;
   end.code = exited ? info.si_status : 128 + info.si_status;
-  end.follows = ended_by_launcher || end.code == kLostRankExitCode || was_forwarded(end.code - 128);
+  end.follows = ended_by_launcher || end.code == kLostRankExitCode || end.code == kStuckExitCode ||
+                was_forwarded(end.code - 128);
   return end;
 }
 
@@ -180,7 +182,7 @@ void RankProcesses::collect_ends() {
       info.si_status = kLostRankExitCode;
     }
     rank.ended = true;
-    ends_.push_back(end_of(rank.number, rank.process.pid, info, ended_by_launcher_));
+    ends_.push_back(read_end(rank.number, rank.process.pid, info, ended_by_launcher_));
   }
 }
 
@@ -223,6 +225,15 @@ void RankProcesses::signal_remaining(int signal) {
                     signal == SIGTERM ? "SIGTERM" : "SIGKILL"));
     ::kill(rank.process.pid, signal);
   }
+}
+
+std::string RankProcesses::end_of(int64_t rank) {
+  const std::lock_guard lock(mutex_);
+  collect_ends();
+  for (const RankEnd& end : ends_) {
+    if (end.rank == rank) return describe(end);
+  }
+  return "";
 }
 
 int RankProcesses::finish(int own_code) {

@@ -30,6 +30,9 @@ class RankProcesses {
   /// another while SIGKILL. Returns the exit code of the run.
   int finish(int own_code);
 
+  /// How the rank ended, as launched_rank_end() tells it.
+  std::string end_of(int64_t rank);
+
  private:
   struct Rank {
     int64_t number = 0;

@@ -1,6 +1,5 @@
 #include <lightning/distributed/detail/watchdog.h>
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <lightning/distributed/control_plane.h>
 #include <lightning/distributed/detail/control_thread.h>
 #include <lightning/distributed/detail/wording.h>
+#include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
@@ -20,19 +20,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kSlice{50};
 constexpr std::chrono::seconds kLastWordsTime{5};
-constexpr int kWriteMilliseconds = 1000;
-
-void write_to_stderr(std::string_view text) {
-  while (!text.empty()) {
-    // Whoever reads it may be frozen.
-    pollfd entry = {STDERR_FILENO, POLLOUT, 0};
-    if (::poll(&entry, 1, kWriteMilliseconds) <= 0) return;
-    const size_t count = std::min<size_t>(text.size(), 4096);  // doesn't block after poll
-    const ssize_t written = ::write(STDERR_FILENO, text.data(), count);
-    if (written <= 0) return;
-    text.remove_prefix(static_cast<size_t>(written));
-  }
-}
 
 }  // namespace
 
@@ -94,10 +81,11 @@ void Watchdog::end_process() {
     std::thread(std::move(task)).detach();
     done.wait_for(kLastWordsTime);
   }
-  write_to_stderr(concat("control plane: ", failure_,
-                         "\ncontrol plane: the main thread was stuck for ", seconds_text(grace_),
-                         " after that, so this process (", ::getpid(), ") ends with status ",
-                         kStuckExitCode, ".\n"));
+  write_last_words(concat("control plane: ", failure_,
+                          "\ncontrol plane: the main thread was stuck for ", seconds_text(grace_),
+                          " after that, so this process (", ::getpid(), ") ends with status ",
+                          kStuckExitCode, ".\n"));
+  end_frozen_launcher();
   ::_exit(kStuckExitCode);
 }
 
