@@ -21,6 +21,7 @@ using std::chrono::seconds;
 constexpr milliseconds kHold{50};
 constexpr seconds kGoodbyeWait{5};
 constexpr seconds kLinger{2};
+constexpr milliseconds kDeliveryPoll{1};
 constexpr size_t kEventsAtATime = 256;
 
 }  // namespace
@@ -81,6 +82,7 @@ void Hub::step() {
   }
   if (held_ && now >= held_->due) declare(std::exchange(held_, std::nullopt)->text);
   finish_goodbye(now);
+  if (!failure_.empty() && !told_) told_ = now >= told_end_ || all_delivered();
   if (now >= next_tick_) {
     next_tick_ = now + interval_;
     tick(now);
@@ -90,6 +92,7 @@ void Hub::step() {
 int Hub::wait_milliseconds(Deadline now) const {
   Deadline until = next_tick_;
   if (held_) until = std::min(until, held_->due);
+  if (!failure_.empty() && !told_) until = std::min(until, now + kDeliveryPoll);
   const auto left = std::chrono::ceil<milliseconds>(until - now).count();
   return static_cast<int>(std::max<int64_t>(left, 0));
 }
@@ -306,20 +309,32 @@ void Hub::declare(std::string text) {
   if (settled()) return;
   held_.reset();
   failure_ = std::move(text);
+  told_end_ = last_step_ + kLinger;
   send_all(MessageType::kFailed, failure_);
 }
 
-void Hub::linger() {
-  // A socket that is closed with data on both sides loses what is under way.
+// A socket that is closed with data on both sides loses what is under way.
+bool Hub::all_delivered() {
+  // Rank 0's own end is in this process.
+  return std::all_of(by_rank_.begin() + 1, by_rank_.end(), [](const Peer* peer) {
+    return peer == nullptr || peer->connection.all_delivered();
+  });
+}
+
+void Hub::wait_until_told() const {
   const Deadline end = Deadline::clock::now() + kLinger;
-  for (size_t i = 1; i < by_rank_.size(); ++i) {
-    Peer* peer = by_rank_[i];
-    if (peer == nullptr) continue;
-    while (!peer->connection.all_delivered() && Deadline::clock::now() < end) {
-      peer->connection.flush();
-      std::this_thread::sleep_for(milliseconds(1));
+  while (!told_ && Deadline::clock::now() < end) std::this_thread::sleep_for(kDeliveryPoll);
+}
+
+void Hub::linger() {
+  const Deadline end = Deadline::clock::now() + kLinger;
+  while (!all_delivered() && Deadline::clock::now() < end) {
+    for (size_t i = 1; i < by_rank_.size(); ++i) {
+      if (by_rank_[i] != nullptr) by_rank_[i]->connection.flush();
     }
+    std::this_thread::sleep_for(kDeliveryPoll);
   }
+  told_ = true;
 }
 
 }  // namespace lightning::detail

@@ -34,6 +34,10 @@ class LIGHTNING_API Hub {
   /// Waits (bounded) until what was sent has arrived.
   ~Hub();
 
+  /// Returns when the news of a failure has reached all machines (bounded), so that the process may
+  /// end.
+  void wait_until_told() const;
+
  private:
   // A connection: a stranger first, then one of the ranks.
   struct Peer {
@@ -89,6 +93,7 @@ class LIGHTNING_API Hub {
   void take_report(const Peer& peer, const FailureReport& report);
   void lose(const Peer& peer);
   void declare(std::string text);
+  bool all_delivered();
   void linger();
 
   HubOptions options_;
@@ -97,6 +102,7 @@ class LIGHTNING_API Hub {
   Socket epoll_;
   WakeEvent wake_;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> told_ = false;  // all have the news of the failure
 
   std::unordered_map<int, std::unique_ptr<Peer>> peers_;  // by descriptor
   std::vector<Peer*> by_rank_;                            // null before and after
@@ -112,6 +118,7 @@ class LIGHTNING_API Hub {
   LateWatch late_watch_;
   std::optional<HeldFailure> held_;
   std::string failure_;
+  Deadline told_end_;
   bool goodbye_ = false;  // all have left
   Frame own_goodbye_;     // rank 0's, sent once the others have gone
   Deadline goodbye_end_;

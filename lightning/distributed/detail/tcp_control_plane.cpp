@@ -109,7 +109,11 @@ void TcpControlPlane::leave() {
       plane.wake_.signal();
     }
   } goodbye{*this};
-  if (!failed()) exchange(ExchangeKind::kLeave, "", {});
+  if (!failed()) {
+    exchange(ExchangeKind::kLeave, "", {});
+  } else if (hub_) {
+    hub_->wait_until_told();
+  }
 }
 
 // ---- stopping together
