@@ -24,6 +24,12 @@ std::string_view to_text(ReduceFx fx) {
   return "";
 }
 
+/// "loss" becomes "loss_step", "loss/dataloader_idx_1" becomes "loss_step/dataloader_idx_1".
+std::string forked_name(const std::string& name, std::string_view level) {
+  const size_t end = std::min(name.rfind("/dataloader_idx_"), name.size());
+  return detail::concat(name.substr(0, end), level, name.substr(end));
+}
+
 }  // namespace
 
 void MetricLog::record(std::string_view name, const at::Tensor& value, const LogOptions& options) {
@@ -82,8 +88,8 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
   Entry entry;
   entry.name = full_name;
   const bool forked = on_step && on_epoch;
-  entry.step_name = forked ? full_name + "_step" : full_name;
-  entry.epoch_name = forked ? full_name + "_epoch" : full_name;
+  entry.step_name = forked ? forked_name(full_name, "_step") : full_name;
+  entry.epoch_name = forked ? forked_name(full_name, "_epoch") : full_name;
   entry.on_step = on_step;
   entry.on_epoch = on_epoch;
   entry.prog_bar = options.prog_bar;
@@ -250,8 +256,8 @@ void MetricLog::load_state_dict(const StateDict& state) {
     entry.on_step = one.get<bool>("on_step");
     entry.on_epoch = one.get<bool>("on_epoch");
     const bool forked = entry.on_step && entry.on_epoch;
-    entry.step_name = forked ? entry.name + "_step" : entry.name;
-    entry.epoch_name = forked ? entry.name + "_epoch" : entry.name;
+    entry.step_name = forked ? forked_name(entry.name, "_step") : entry.name;
+    entry.epoch_name = forked ? forked_name(entry.name, "_epoch") : entry.name;
     entry.prog_bar = one.get<bool>("prog_bar");
     entry.logger = one.get<bool>("logger");
     entry.reduce_fx = static_cast<ReduceFx>(one.get<int64_t>("reduce_fx"));
