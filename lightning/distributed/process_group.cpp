@@ -14,6 +14,7 @@
 
 #include <lightning/distributed/detail/backends.h>
 #include <lightning/distributed/detail/collective_log.h>
+#include <lightning/distributed/detail/detached.h>
 #include <lightning/distributed/detail/recording_backend.h>
 #include <lightning/distributed/socket.h>
 #include <lightning/util/error.h>
@@ -38,19 +39,10 @@ using namespace std::chrono_literals;
   }
 }
 
-/// What `connect` returns, unless a rank fails meanwhile: LibTorch's own waits can't be freed, so
-/// its thread is left behind then.
+/// What `connect` returns, unless a rank fails meanwhile.
 template <typename Result>
 Result connect_unless_failed(ControlPlane& control, std::function<Result()> connect) {
-  auto promise = std::make_shared<std::promise<Result>>();
-  std::future<Result> result = promise->get_future();
-  std::thread([promise, connect = std::move(connect)] {
-    try {
-      promise->set_value(connect());
-    } catch (...) {
-      promise->set_exception(std::current_exception());
-    }
-  }).detach();
+  std::future<Result> result = detail::run_detached<Result>(std::move(connect));
   while (result.wait_for(10ms) != std::future_status::ready) control.throw_if_failed();
   try {
     return result.get();

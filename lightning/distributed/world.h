@@ -21,11 +21,18 @@ struct WorldOptions {
 class LIGHTNING_API World {
  public:
   /// Launches the other ranks where nobody did, connects all, and makes the process group. Every
-  /// rank must call it. Later calls give the same world; a ConfigError when they want another.
+  /// rank must call it. Later calls give the same world; a ConfigError when they want another. When
+  /// a rank fails, now or later, the group fails with the control plane's text, which under
+  /// torchrun is also written to its error file.
   static std::shared_ptr<World> join(const Topology& topology, const WorldOptions& options);
   /// The world of this process, or null with one rank.
   static std::shared_ptr<World> current();
 
+  /// At the end of the program (run_main() calls it, else it happens at exit): says goodbye to the
+  /// other ranks, or tells them that this one failed when `exit_code` says so. Waits for them.
+  static void leave(int exit_code) noexcept;
+
+  /// With the address of rank 0, also where the ranks were launched from here.
   const Topology& topology() const { return topology_; }
   ControlPlane& control() { return *control_; }
   ProcessGroup& group() { return *group_; }
@@ -33,9 +40,13 @@ class LIGHTNING_API World {
 
  private:
   World() = default;
+  void connect(const WorldOptions& options);
+
   Topology topology_;
+  at::Device device_ = at::Device(at::kCPU);
   std::shared_ptr<ControlPlane> control_;
   std::shared_ptr<ProcessGroup> group_;
+  bool left_ = false;
 };
 
 }  // namespace lightning

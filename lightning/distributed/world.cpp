@@ -1,0 +1,114 @@
+#include <lightning/distributed/world.h>
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include <lightning/distributed/detail/torchrun_agent.h>
+#include <lightning/distributed/launcher.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+namespace {
+
+std::mutex world_mutex;
+
+/// Never destroyed: at the end of a process the threads of Gloo and the control plane may still
+/// run.
+std::shared_ptr<World>& the_world() {
+  static auto* world = new std::shared_ptr<World>();
+  return *world;
+}
+
+void check_same_world(const World& world, const Topology& topology, const at::Device& device,
+                      const at::Device& own_device) {
+  LIGHTNING_CHECK(
+      world.topology().world_size == topology.world_size && device.type() == own_device.type(),
+      ConfigError, "world: ", topology.world_size, " ranks on ", device.str(),
+      " are asked for, expected the ", world.topology().world_size, " ranks on ", own_device.str(),
+      " that this process has joined before. HINT: give all Trainers of a program the same devices "
+      "and num_nodes.");
+}
+
+// A program that ended by a signal's code (128 + n) did so after all ranks agreed to stop.
+bool is_failure(int exit_code) { return exit_code != 0 && exit_code < 128; }
+
+}  // namespace
+
+std::shared_ptr<World> World::current() {
+  const std::lock_guard lock(world_mutex);
+  return the_world();
+}
+
+std::shared_ptr<World> World::join(const Topology& topology, const WorldOptions& options) {
+  const std::lock_guard lock(world_mutex);
+  std::shared_ptr<World>& current = the_world();
+  if (current != nullptr) {
+    check_same_world(*current, topology, options.device, current->device_);
+    return current;
+  }
+  watch_launcher();
+  std::shared_ptr<World> world(new World());
+  world->topology_ = topology;
+  world->device_ = options.device;
+  try {
+    world->connect(options);
+  } catch (const std::exception& error) {
+    // The others learn why this rank doesn't come.
+    if (world->control_ != nullptr) world->control_->fail(error.what());
+    detail::write_agent_error(error.what());
+    throw;
+  }
+  current = std::move(world);
+  static const pid_t owner = ::getpid();
+  ::on_exit(
+      [](int exit_code, void*) {
+        if (::getpid() == owner) World::leave(exit_code);
+      },
+      nullptr);
+  return current;
+}
+
+void World::leave(int exit_code) noexcept {
+  try {
+    std::shared_ptr<World> world;
+    {
+      const std::lock_guard lock(world_mutex);
+      world = the_world();
+      if (world == nullptr || std::exchange(world->left_, true)) return;
+    }
+    ControlPlane& control = world->control();
+    if (is_failure(exit_code) && !control.failed()) {
+      control.fail(detail::concat("the program ended with exit code ", exit_code));
+    }
+    control.leave();
+  } catch (const std::exception& error) {
+    log_warning(error.what());
+  }
+}
+
+void World::connect(const WorldOptions& options) {
+  Socket listener;
+  if (topology_.needs_launch) {
+    LaunchedRanks launched = launch_ranks(topology_);
+    topology_ = std::move(launched.topology);
+    listener = std::move(launched.listener);
+  }
+  Rendezvous rendezvous;
+  if (topology_.agent_store) {
+    rendezvous = detail::agent_rendezvous(topology_, options.control.connect_timeout);
+  }
+  control_ =
+      ControlPlane::connect(topology_, options.control, std::move(listener), std::move(rendezvous));
+  group_ = ProcessGroup::create(control_, options.device);
+  control_->set_failure_handler([weak = std::weak_ptr(group_)](const std::string& text) {
+    if (const auto group = weak.lock()) group->fail(text);
+    detail::write_agent_error(text);
+  });
+}
+
+}  // namespace lightning

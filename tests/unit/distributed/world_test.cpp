@@ -1,0 +1,244 @@
+#include <lightning/distributed/world.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <functional>
+#include <iostream>
+#include <thread>
+
+#include <torch/torch.h>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+
+#include "support/temporary_folder.h"
+
+namespace fs = std::filesystem;
+using Catch::Contains;
+using Catch::StartsWith;
+using lightning::ConfigError;
+using lightning::DistributedError;
+using lightning::Topology;
+using lightning::World;
+using lightning::WorldOptions;
+using lightning_tests::TemporaryFolder;
+
+namespace {
+
+constexpr int kWrong = 99;
+constexpr unsigned kDeadlineSeconds = 100;
+
+/// Runs `body` in a process of its own, which exits with what it returns.
+pid_t fork_process(const std::function<int()>& body) {
+  std::cout.flush();
+  const pid_t process = ::fork();
+  if (process != 0) return process;
+  ::alarm(kDeadlineSeconds);
+  int code = kWrong;
+  try {
+    code = body();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "process %d: %s\n", ::getpid(), error.what());
+  }
+  // Without the parent's test report, but with the handlers of the world.
+  std::exit(code);
+}
+
+int wait_status(pid_t process) {
+  int status = 0;
+  ::waitpid(process, &status, 0);
+  return status;
+}
+
+int exit_code(pid_t process) {
+  const int status = wait_status(process);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+Topology topology_of(int64_t rank, int64_t size, const fs::path& folder) {
+  Topology topology;
+  topology.global_rank = topology.local_rank = rank;
+  topology.world_size = topology.local_world_size = size;
+  topology.run_id = "test";
+  topology.rendezvous_file = (folder / "rendezvous").string();
+  return topology;
+}
+
+/// Exit codes of `size` ranks that join a world and run `body`.
+std::vector<int> run_world(int64_t size, const std::function<int(World&)>& body) {
+  const TemporaryFolder folder;
+  std::vector<pid_t> ranks;
+  for (int64_t rank = 0; rank < size; ++rank) {
+    ranks.push_back(fork_process(
+        [&, rank] { return body(*World::join(topology_of(rank, size, folder.path()), {})); }));
+  }
+  std::vector<int> codes;
+  for (const pid_t rank : ranks) codes.push_back(exit_code(rank));
+  return codes;
+}
+
+at::Tensor sum_of_ranks(World& world) {
+  at::Tensor tensor = torch::full({3}, world.group().rank() + 1, at::kDouble);
+  world.group().all_reduce(tensor);
+  return tensor;
+}
+
+void expect(bool condition, const std::string& what) {
+  if (!condition) throw std::runtime_error("expected: " + what);
+}
+
+}  // namespace
+
+TEST_CASE("a world joins the ranks once for the whole program") {
+  const std::vector<int> codes = run_world(3, [](World& world) {
+    expect(torch::equal(sum_of_ranks(world), torch::full({3}, 6, at::kDouble)), "1 + 2 + 3");
+    expect(World::current().get() == &world, "the current world");
+    expect(World::join(world.topology(), {}).get() == &world, "the same again");
+    Topology other = world.topology();
+    other.world_size = 4;
+    try {
+      World::join(other, {});
+    } catch (const ConfigError& error) {
+      expect(std::string(error.what()).find("4 ranks on cpu are asked for, expected the 3 ranks") !=
+                 std::string::npos,
+             error.what());
+      return 0;
+    }
+    return kWrong;
+  });
+  CHECK(codes == std::vector<int>{0, 0, 0});
+}
+
+TEST_CASE("there is no world before one is joined") { CHECK(World::current() == nullptr); }
+
+TEST_CASE("a rank that ends early waits for the others to leave") {
+  const std::vector<int> codes = run_world(2, [](World& world) {
+    if (world.group().rank() == 1) return 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return world.control().failed() ? kWrong : 0;
+  });
+  CHECK(codes == std::vector<int>{0, 0});
+}
+
+TEST_CASE("a rank that ends with an error ends the others' collectives") {
+  const std::vector<int> codes = run_world(2, [](World& world) {
+    if (world.group().rank() == 1) return 3;
+    try {
+      sum_of_ranks(world);
+    } catch (const DistributedError& error) {
+      const std::string text = error.what();
+      expect(text.find("rank 1") != std::string::npos, "the rank, " + text);
+      expect(text.find("the program ended with exit code 3") != std::string::npos, text);
+      return 5;
+    }
+    return kWrong;
+  });
+  CHECK(codes == std::vector<int>{5, 3});
+}
+
+TEST_CASE("a killed rank is named by the others, also to torchrun") {
+  const TemporaryFolder folder;
+  const fs::path error_file = folder.path() / "error.json";
+  ::setenv("TORCHELASTIC_ERROR_FILE", error_file.c_str(), 1);
+  const std::vector<int> codes = run_world(2, [](World& world) {
+    sum_of_ranks(world);
+    if (world.group().rank() == 1) {
+      ::unsetenv("TORCHELASTIC_ERROR_FILE");
+      ::raise(SIGKILL);
+    }
+    try {
+      sum_of_ranks(world);
+    } catch (const DistributedError& error) {
+      expect(std::string(error.what()).find("rank 1") != std::string::npos, error.what());
+      expect(world.control().failure() == error.what(), "the control plane's text");
+      // No collective begins any more.
+      try {
+        sum_of_ranks(world);
+      } catch (const DistributedError&) {
+        return 5;
+      }
+    }
+    return kWrong;
+  });
+  ::unsetenv("TORCHELASTIC_ERROR_FILE");
+  CHECK(codes == std::vector<int>{5, -SIGKILL});
+
+  const auto json = nlohmann::json::parse(lightning::read_file(error_file));
+  CHECK_THAT(json["message"]["message"].get<std::string>(),
+             StartsWith("DistributedError: ") && Contains("rank 1"));
+  const int64_t timestamp =
+      std::stoll(json["message"]["extraInfo"]["timestamp"].get<std::string>());
+  CHECK(std::abs(timestamp - std::time(nullptr)) < 1000);
+}
+
+TEST_CASE("a failure while the world is joined is told to torchrun") {
+  const TemporaryFolder folder;
+  const fs::path error_file = folder.path() / "error.json";
+  ::setenv("TORCHELASTIC_ERROR_FILE", error_file.c_str(), 1);
+  WorldOptions options;
+  options.control.connect_timeout = std::chrono::milliseconds(200);
+  // The other rank never comes.
+  REQUIRE_THROWS_AS(World::join(topology_of(0, 2, folder.path()), options), DistributedError);
+  ::unsetenv("TORCHELASTIC_ERROR_FILE");
+  CHECK(World::current() == nullptr);
+  CHECK_THAT(lightning::read_file(error_file), Contains("DistributedError: "));
+}
+
+TEST_CASE("ranks find one another through the store of torchrun's agent") {
+  int port_pipe[2];
+  REQUIRE(::pipe(port_pipe) == 0);
+  const pid_t agent = fork_process([&] {
+    c10d::TCPStoreOptions options;
+    options.port = 0;
+    options.isServer = true;
+    options.waitWorkers = false;
+    const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+    const uint16_t port = store->getPort();
+    expect(::write(port_pipe[1], &port, sizeof(port)) == sizeof(port), "a pipe");
+    ::pause();
+    return 0;
+  });
+  uint16_t port = 0;
+  REQUIRE(::read(port_pipe[0], &port, sizeof(port)) == sizeof(port));
+
+  std::vector<pid_t> ranks;
+  for (int64_t rank = 0; rank < 2; ++rank) {
+    ranks.push_back(fork_process([&, rank] {
+      // Rank 1 looks the address up before rank 0 has published it.
+      if (rank == 0) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      Topology topology = topology_of(rank, 2, "");
+      topology.rendezvous_file.clear();
+      topology.main_host = "127.0.0.1";
+      topology.main_ports = {port};
+      topology.agent_store = true;
+      const auto world = World::join(topology, {});
+      expect(torch::equal(sum_of_ranks(*world), torch::full({3}, 3, at::kDouble)), "1 + 2");
+      return 0;
+    }));
+  }
+  for (const pid_t rank : ranks) CHECK(exit_code(rank) == 0);
+  ::kill(agent, SIGKILL);
+  wait_status(agent);
+  ::close(port_pipe[0]);
+  ::close(port_pipe[1]);
+}
+
+TEST_CASE("an agent's store that is gone is an error in bounded time") {
+  WorldOptions options;
+  options.control.connect_timeout = std::chrono::milliseconds(500);
+  Topology topology = topology_of(0, 2, "");
+  topology.rendezvous_file.clear();
+  topology.main_host = "127.0.0.1";
+  topology.main_ports = {1};
+  topology.agent_store = true;
+  REQUIRE_THROWS_WITH(World::join(topology, options),
+                      Contains("torchrun's agent at 127.0.0.1:1 can't be written"));
+}
