@@ -25,23 +25,26 @@ struct Agent {
   std::string key;
 };
 
-c10::intrusive_ptr<c10d::TCPStore> connect(const Agent& agent, milliseconds timeout) {
-  c10d::TCPStoreOptions options;
-  options.port = agent.port;
-  options.waitWorkers = false;
-  options.timeout = timeout;
-  return c10::make_intrusive<c10d::TCPStore>(agent.host, options);
-}
-
 milliseconds until(Deadline deadline) {
   const auto left = std::chrono::duration_cast<milliseconds>(deadline - Deadline::clock::now());
   return std::max(left, milliseconds(1));
 }
 
-std::string reason_of(std::future<bool>& done) {
+c10::intrusive_ptr<c10d::TCPStore> connect(const Agent& agent, Deadline deadline) {
+  // LibTorch writes pages of warnings when nobody listens.
+  Socket::connect(agent.host, agent.port, deadline);
+  c10d::TCPStoreOptions options;
+  options.port = agent.port;
+  options.waitWorkers = false;
+  options.timeout = until(deadline);
+  return c10::make_intrusive<c10d::TCPStore>(agent.host, options);
+}
+
+/// Empty, or why `done` isn't there.
+std::string problem_of(std::future<bool>& done, Deadline deadline) {
+  if (done.wait_until(deadline) != std::future_status::ready) return "no answer in time";
   try {
-    done.get();
-    return "";
+    return done.get() ? "" : "a value is gone at once";
   } catch (const c10::Error& e) {
     return e.what_without_backtrace();
   } catch (const std::exception& e) {
@@ -49,25 +52,23 @@ std::string reason_of(std::future<bool>& done) {
   }
 }
 
-void publish(const Agent& agent, const std::string& addresses, milliseconds timeout) {
-  std::future<bool> done = run_detached<bool>([agent, addresses, timeout] {
-    const auto store = connect(agent, timeout);
+void publish(const Agent& agent, const std::string& addresses, Deadline deadline) {
+  std::future<bool> done = run_detached<bool>([agent, addresses, deadline] {
+    const auto store = connect(agent, deadline);
     store->set(agent.key, std::vector<uint8_t>(addresses.begin(), addresses.end()));
     // set() isn't answered: only this shows that it has arrived.
     return store->check({agent.key});
   });
-  const std::string reason = done.wait_for(timeout) == std::future_status::ready
-                                 ? reason_of(done)
-                                 : concat("no answer within ", timeout.count(), " ms");
-  LIGHTNING_CHECK(reason.empty(), DistributedError, "world: the store of torchrun's agent at ",
-                  agent.host, ":", agent.port, " can't be written: ", reason,
+  const std::string problem = problem_of(done, deadline);
+  LIGHTNING_CHECK(problem.empty(), DistributedError, "world: the store of torchrun's agent at ",
+                  agent.host, ":", agent.port, " can't be written: ", problem,
                   ". HINT: see whether torchrun still runs on the first node, and whether this "
                   "host can reach it.");
 }
 
 std::string look_up(const Agent& agent, Deadline deadline) {
   std::future<std::string> found = run_detached<std::string>([agent, deadline] {
-    const auto store = connect(agent, until(deadline));
+    const auto store = connect(agent, deadline);
     store->wait({agent.key}, until(deadline));
     const std::vector<uint8_t> value = store->get(agent.key);
     return std::string(value.begin(), value.end());
@@ -87,7 +88,7 @@ Rendezvous agent_rendezvous(const Topology& topology, milliseconds timeout) {
                     concat("lightning/", topology.run_id, "/hub")};
   Rendezvous rendezvous;
   rendezvous.publish = [agent, timeout](const std::string& addresses) {
-    publish(agent, addresses, timeout);
+    publish(agent, addresses, Deadline::clock::now() + timeout);
   };
   rendezvous.lookup = [agent](Deadline deadline) { return look_up(agent, deadline); };
   return rendezvous;
