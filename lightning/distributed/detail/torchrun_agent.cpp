@@ -98,10 +98,11 @@ void write_agent_error(const std::string& text) noexcept {
   try {
     const char* path = std::getenv("TORCHELASTIC_ERROR_FILE");
     if (path == nullptr || *path == '\0' || std::filesystem::exists(path)) return;
-    const nlohmann::json details = {{"py_callstack", ""},
+    const std::string message = "DistributedError: " + text;
+    // torchrun prints what it takes for the call stack.
+    const nlohmann::json details = {{"py_callstack", message},
                                     {"timestamp", std::to_string(std::time(nullptr))}};
-    const nlohmann::json error = {
-        {"message", {{"message", "DistributedError: " + text}, {"extraInfo", details}}}};
+    const nlohmann::json error = {{"message", {{"message", message}, {"extraInfo", details}}}};
     // Invalid UTF-8 is replaced, not refused.
     write_file_atomically(
         path, error.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");

@@ -174,6 +174,7 @@ TEST_CASE("a killed rank is named by the others, also to torchrun") {
   const auto json = nlohmann::json::parse(lightning::read_file(error_file));
   CHECK_THAT(json["message"]["message"].get<std::string>(),
              StartsWith("DistributedError: ") && Contains("rank 1"));
+  CHECK(json["message"]["extraInfo"]["py_callstack"] == json["message"]["message"]);
   const int64_t timestamp =
       std::stoll(json["message"]["extraInfo"]["timestamp"].get<std::string>());
   CHECK(std::abs(timestamp - std::time(nullptr)) < 1000);
