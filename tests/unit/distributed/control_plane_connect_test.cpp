@@ -132,7 +132,7 @@ TEST_CASE("ControlPlane: a rank without a hub says where it looked") {
   run.listener = Socket();
   CHECK_THAT(connect_error(run, 1).get(),
              Contains("rank 1 (") && Contains("run '7.0.0'") && Contains("within 1 s") &&
-                 Contains("127.0.0.1:" + std::to_string(run.ports.front())));
+                 Contains(detail::concat("127.0.0.1:", run.ports.front())));
 }
 
 TEST_CASE("ControlPlane: the hub lets in none but its own ranks") {

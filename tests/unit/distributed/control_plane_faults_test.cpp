@@ -84,8 +84,8 @@ TEST_CASE("ControlPlane: the others learn at once which rank was killed") {
       continue;
     }
     CHECK_THAT(rank->read_line(),
-               Contains("rank " + std::to_string(victim) + " (") && Contains(") died") &&
-                   Contains("step " + std::to_string(40 + victim) + " in validation_step"));
+               Contains(detail::concat("rank ", victim, " (")) && Contains(") died") &&
+                   Contains(detail::concat("step ", 40 + victim, " in validation_step")));
     CHECK(rank->wait() == "exit 1");
   }
 }
@@ -104,7 +104,7 @@ TEST_CASE("ControlPlane: a process that ends without leave() counts as dead") {
       CHECK(rank->wait() == "exit 0");
     } else {
       CHECK_THAT(rank->read_line(),
-                 Contains("rank " + std::to_string(victim) + " (") && Contains("died"));
+                 Contains(detail::concat("rank ", victim, " (")) && Contains("died"));
       CHECK(rank->wait() == "exit 1");
     }
   }
@@ -118,9 +118,9 @@ TEST_CASE("ControlPlane: a frozen rank ends the others, and itself when it wakes
   wait_until_ready(ranks);
   ranks[static_cast<size_t>(victim)]->kill(SIGSTOP);
   const auto check_text = [&](RankProcess& rank) {
-    CHECK_THAT(rank.read_line(), Contains("rank " + std::to_string(victim) + " (") &&
+    CHECK_THAT(rank.read_line(), Contains(detail::concat("rank ", victim, " (")) &&
                                      Contains("frozen") && Contains("for 2 s") &&
-                                     Contains("step " + std::to_string(40 + victim)));
+                                     Contains(detail::concat("step ", 40 + victim)));
     CHECK(rank.wait() == "exit 1");
   };
   for (const auto& rank : ranks) {
@@ -165,7 +165,7 @@ TEST_CASE("ControlPlane: the watchdog ends a process whose main thread is stuck"
     return std::string();
   });
   for (const auto& rank : ranks) {
-    CHECK(rank->wait() == "exit " + std::to_string(kStuckExitCode));
+    CHECK(rank->wait() == detail::concat("exit ", kStuckExitCode));
     CHECK_THAT(rank->rest(), Contains("last words") && Contains("rank 1 (") &&
                                  Contains("the cause") && Contains("status 70"));
   }
@@ -180,7 +180,7 @@ TEST_CASE("ControlPlane: last words that never end don't keep the process") {
     get_stuck();
     return std::string();
   });
-  CHECK(rank.wait() == "exit " + std::to_string(kStuckExitCode));
+  CHECK(rank.wait() == detail::concat("exit ", kStuckExitCode));
 }
 
 TEST_CASE("ControlPlane: a main thread that got away is left in peace") {

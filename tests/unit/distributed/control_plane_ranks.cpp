@@ -65,7 +65,13 @@ std::vector<Outcome> run_threads(TestRun& run, const RankBody& body) {
   return outcomes;
 }
 
-RankProcess::RankProcess(TestRun& run, int64_t rank, const RankBody& body) : rank_(rank) {
+RankProcess::RankProcess(TestRun& run, int64_t rank, const RankBody& body)
+    : RankProcess(rank, [&] {
+        if (rank != 0) run.listener = Socket();  // which ends with rank 0
+        return body(*run.connect(rank));
+      }) {}
+
+RankProcess::RankProcess(int64_t rank, const std::function<std::string()>& body) : rank_(rank) {
   auto [read_end, write_end] = Socket::pair();
   pid_ = ::fork();
   REQUIRE(pid_ >= 0);
@@ -75,10 +81,9 @@ RankProcess::RankProcess(TestRun& run, int64_t rank, const RankBody& body) : ran
   }
   read_end = Socket();
   say_descriptor = write_end.descriptor();
-  if (rank != 0) run.listener = Socket();
   int status = 1;
   try {
-    say(body(*run.connect(rank)));
+    say(body());
     status = 0;
   } catch (const std::exception& error) {
     say(error.what());

@@ -52,6 +52,8 @@ class RankProcess {
  public:
   /// The body's result comes back; a thrown exception makes the exit status 1.
   RankProcess(TestRun& run, int64_t rank, const RankBody& body);
+  /// The same, where the body connects by itself.
+  RankProcess(int64_t rank, const std::function<std::string()>& body);
   ~RankProcess();
   RankProcess(const RankProcess&) = delete;
   RankProcess& operator=(const RankProcess&) = delete;

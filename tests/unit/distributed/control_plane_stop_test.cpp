@@ -29,7 +29,7 @@ int64_t train(ControlPlane& plane, std::mt19937& generator, bool empty_steps, in
   for (int64_t boundary = 0;; ++boundary) {
     if (!empty_steps) work(generator);
     if (boundary == request_at) {
-      plane.request_stop({0, 0, "rank " + std::to_string(plane.rank())});
+      plane.request_stop({0, 0, detail::concat("rank ", plane.rank())});
     }
     if (plane.stop_at(boundary)) return boundary;
   }
@@ -51,7 +51,7 @@ std::string stop_many_times(ControlPlane& plane, int rounds, unsigned seed) {
     if (asks && from_thread) {
       asker = std::thread([&plane, delay = own() % 3000] {
         std::this_thread::sleep_for(std::chrono::microseconds(delay));
-        plane.request_stop({15, 0, "rank " + std::to_string(plane.rank())});
+        plane.request_stop({15, 0, detail::concat("rank ", plane.rank())});
       });
     }
     const int64_t request_at = asks && !from_thread ? static_cast<int64_t>(own() % 40) : -1;

@@ -38,7 +38,7 @@ TEST_CASE("ControlPlane: all_gather returns the payloads by rank") {
   TestRun run(4);
   const auto outcomes = run_threads(run, [](ControlPlane& plane) {
     expect(plane.world_size() == 4);
-    std::string texts = join(plane.all_gather("names", "r" + std::to_string(plane.rank())));
+    std::string texts = join(plane.all_gather("names", detail::concat("r", plane.rank())));
     plane.leave();
     return texts;
   });
@@ -81,7 +81,7 @@ TEST_CASE("ControlPlane: payloads of 5 MB and empty ones arrive whole") {
     std::string result = all.at(static_cast<size_t>(plane.rank())) == (plane.rank() == 1 ? "" : big)
                              ? "same"
                              : "differs";
-    for (const std::string& text : all) result += " " + std::to_string(text.size());
+    for (const std::string& text : all) result += detail::concat(" ", text.size());
     plane.leave();
     return result;
   });

@@ -46,7 +46,7 @@ TEST_CASE("Socket: nobody listening is an error with the address") {
   { port = Socket::listen("127.0.0.1", {0}).local_port(); }
   CHECK_THROWS_AS(Socket::connect("127.0.0.1", port, guard()), DistributedError);
   CHECK_THROWS_WITH(Socket::connect("127.0.0.1", port, guard()),
-                    Contains("127.0.0.1:" + std::to_string(port)) && Contains("refused"));
+                    Contains(detail::concat("127.0.0.1:", port)) && Contains("refused"));
 }
 
 TEST_CASE("Socket: every wait ends at its deadline") {
