@@ -5,6 +5,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/interrupted.h>
 
@@ -50,6 +51,11 @@ TEST_CASE("run_main turns exceptions into one message and an exit code") {
   const Outcome data = outcome_of([]() -> int { throw lightning::DataError("file is gone\n"); });
   CHECK(data.exit_code == 1);
   CHECK(data.message == "error: file is gone\n");
+
+  const Outcome lost =
+      outcome_of([]() -> int { throw lightning::DistributedError("rank 2 died"); });
+  CHECK(lost.exit_code == lightning::kLostRankExitCode);
+  CHECK(lost.message == "error: rank 2 died\n");
 
   const Outcome other = outcome_of([]() -> int { throw std::out_of_range("index 3"); });
   CHECK(other.exit_code == 1);
