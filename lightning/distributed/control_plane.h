@@ -126,7 +126,8 @@ class LIGHTNING_API ControlPlane {
   void throw_if_failed() const;
 
   // ---- what is said of this rank
-  /// Cheap (a few stores); called at boundaries and around collectives.
+  /// Cheap (a few stores); called at boundaries. Without the name of a collective what is known of
+  /// the last one stays.
   virtual void set_status(const RankStatus& status) = 0;
   /// The newest collective of this rank (name: a literal), its number, and whether it is still
   /// under way. The process group calls it at the begin and the end of each, from any thread.

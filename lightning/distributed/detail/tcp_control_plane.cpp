@@ -222,10 +222,17 @@ void TcpControlPlane::set_status(const RankStatus& status) {
   constexpr auto kRelaxed = std::memory_order_relaxed;
   global_step_.store(status.global_step, kRelaxed);
   phase_.store(status.phase, kRelaxed);
-  collective_.store(status.collective, kRelaxed);
-  sequence_.store(status.sequence, kRelaxed);
-  waiting_.store(status.waiting, kRelaxed);
   long_phase_.store(status.long_phase, kRelaxed);
+  if (*status.collective != '\0') {
+    set_collective(status.collective, status.sequence, status.waiting);
+  }
+}
+
+void TcpControlPlane::set_collective(const char* name, uint64_t sequence, bool waiting) {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  collective_.store(name, kRelaxed);
+  sequence_.store(sequence, kRelaxed);
+  waiting_.store(waiting, kRelaxed);
 }
 
 RemoteStatus TcpControlPlane::status() const {

@@ -49,6 +49,7 @@ class TcpControlPlane final : public ControlPlane {
   std::string failure() const override;
 
   void set_status(const RankStatus& status) override;
+  void set_collective(const char* name, uint64_t sequence, bool waiting) override;
   void leave() override;
 
  private:

@@ -130,12 +130,17 @@ TEST_CASE("a rank that ends early waits for the others to leave") {
 
 TEST_CASE("a rank that ends with an error ends the others' collectives") {
   const std::vector<int> codes = run_world(2, [](World& world) {
+    sum_of_ranks(world);
+    world.control().set_status({.global_step = 7, .phase = "training_step"});
     if (world.group().rank() == 1) return 3;
     try {
       sum_of_ranks(world);
     } catch (const DistributedError& error) {
       const std::string text = error.what();
       expect(text.find("rank 1") != std::string::npos, "the rank, " + text);
+      expect(text.find("at step 7 in training_step, last collective all_reduce #1") !=
+                 std::string::npos,
+             "where it was, " + text);
       expect(text.find("the program ended with exit code 3") != std::string::npos, text);
       return 5;
     }
