@@ -1,5 +1,7 @@
-#include <catch2/catch.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#undef CHECK  // c10's; Catch has one as well
+#include <catch2/catch.hpp>
 
 #include <lightning/distributed/control_plane.h>
 
@@ -14,7 +16,7 @@ TEST_CASE("ControlPlane: clients pass over a TCPStore that is on the port") {
   options.port = 0;
   options.waitWorkers = false;
   const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
-  store->set("key", {1, 2, 3});
+  store->set("key", std::vector<uint8_t>{1, 2, 3});
 
   TestRun run(3);
   run.ports.insert(run.ports.begin(), store->getPort());
@@ -27,5 +29,6 @@ TEST_CASE("ControlPlane: clients pass over a TCPStore that is on the port") {
     CHECK(outcome.error == "");
     CHECK(outcome.result == "met");
   }
-  CHECK(store->get("key") == std::vector<uint8_t>{1, 2, 3});
+  const std::vector<uint8_t> value = {1, 2, 3};
+  CHECK(store->get("key") == value);
 }
