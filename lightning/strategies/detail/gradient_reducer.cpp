@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 #include <unordered_set>
 
@@ -61,26 +62,30 @@ class CompressHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
     const at::NoGradGuard no_grad;
     const at::Tensor& buffer = bucket.getBuffer();
-    const double share = 1.0 / static_cast<double>(state_->getSize());
+    if (bucket.getIndex() == 0) dtypes_.clear();
+    dtypes_.push_back(buffer.scalar_type());
     at::Tensor sent = buffer;
     if (buffer.scalar_type() != left_alone_) {
       sent = at::empty(buffer.sizes(), buffer.options().dtype(compressed_));
     }
     // Before the conversion: the sum over ranks is out of a 16-bit number's range sooner.
+    const double share = 1.0 / static_cast<double>(state_->getSize());
     at::mul_out(sent, buffer, at::scalar_tensor(share, at::kDouble));
     std::vector<at::Tensor> tensors = {sent};
-    return state_->allreduce(tensors)->getFuture()->then(
-        [buffer](c10::ivalue::Future& future) -> c10::IValue {
-          const at::NoGradGuard no_grad_here;
-          const at::Tensor mean = c10d::detail::parseCppCommHookResult(future.value());
-          return mean.is_alias_of(buffer) ? buffer : buffer.copy_(mean);
-        },
-        c10::TensorType::get());
+    return state_->allreduce(tensors)->getFuture();
+  }
+
+  // Not where the future completes: that is a thread of the process group's.
+  at::Tensor parseHookResult(const c10::IValue& result) override {
+    const at::ScalarType dtype = dtypes_.front();
+    dtypes_.pop_front();
+    return c10d::detail::parseCppCommHookResult(result).to(dtype);
   }
 
  private:
   at::ScalarType compressed_;
   at::ScalarType left_alone_;
+  std::deque<at::ScalarType> dtypes_;  // of the buckets under way, which come and go in order
 };
 
 bool is_exact_float(const at::Tensor& tensor) {
