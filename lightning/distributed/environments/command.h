@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <lightning/util/export.h>
+
 namespace lightning::detail {
 
 struct CommandResult {
@@ -18,7 +20,7 @@ struct CommandResult {
 /// Looks for arguments[0] in PATH. The program gets default signal handling and a process group of
 /// its own, so that a signal meant for this process's group doesn't reach it; after `limit` it is
 /// killed. Never throws for what the program does.
-CommandResult run_command(const std::vector<std::string>& arguments,
-                          std::chrono::milliseconds limit);
+LIGHTNING_API CommandResult run_command(const std::vector<std::string>& arguments,
+                                        std::chrono::milliseconds limit);
 
 }  // namespace lightning::detail
