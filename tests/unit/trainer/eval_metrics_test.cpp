@@ -11,6 +11,7 @@
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
+#include "support/temporary_folder.h"
 
 namespace {
 
@@ -98,7 +99,12 @@ Lines with_completed_steps(Lines lines) {
 struct Recording {
   explicit Recording(TrainerOptions options)
       : recorder(std::make_shared<Recorder>()),
-        trainer(std::move(options), {}, lightning::Loggers{recorder}) {}
+        trainer(inside(std::move(options), folder), {}, lightning::Loggers{recorder}) {}
+  static TrainerOptions inside(TrainerOptions options, const lightning_tests::TemporaryFolder& at) {
+    options.default_root_dir = at.path();
+    return options;
+  }
+  lightning_tests::TemporaryFolder folder;
   std::shared_ptr<Recorder> recorder;
   Trainer trainer;
 };
