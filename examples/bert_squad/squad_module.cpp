@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
+#include <variant>
 
 #include <ATen/core/grad_mode.h>
+#include <lightning/distributed/state_exchange.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
@@ -194,28 +197,59 @@ void SquadModule::on_train_epoch_end() {
 
 void SquadModule::on_validation_epoch_start() { decoder_.clear(); }
 
-void SquadModule::on_validation_epoch_end() {
-  if (decoder_.empty()) return;
+// The windows of a question may lie on several ranks: from here on each has the answers of all.
+void SquadModule::gather_answers() {
+  all_ranks_have_data_ = decoder_.has_data();
+  if (trainer().world_size() == 1) return;
+  const std::vector<std::string> states =
+      trainer().all_gather_text("squad answers", lightning::to_bytes(decoder_.state_dict()));
+  for (size_t rank = 0; rank < states.size(); ++rank) {
+    const auto state = lightning::state_from_bytes(states[rank]);
+    if (state.get<std::vector<int64_t>>("questions").empty()) all_ranks_have_data_ = false;
+    if (static_cast<int64_t>(rank) != trainer().global_rank()) decoder_.merge(state);
+  }
+}
+
+lightning::StateDict SquadModule::scores() const {
   const Predictions best = decoder_.best_spans();
   const double always = std::numeric_limits<double>::infinity();
   const SquadScores spans = evaluate_squad(decoder_.data(), best, always);
   const SquadScores scores =
       evaluate_squad(decoder_.data(), best, options_.null_threshold.value_or(always));
-  log("exact", scores.exact, {.prog_bar = true});
-  log("f1", scores.f1, {.prog_bar = true});
+  lightning::StateDict named;
+  named.set("exact", scores.exact);
+  named.set("f1", scores.f1);
   if (scores.has_ans_total > 0) {
-    log("HasAns_exact", scores.has_ans_exact);
-    log("HasAns_f1", scores.has_ans_f1);
-    log("HasAns_best_span_exact", spans.has_ans_exact);
-    log("HasAns_best_span_f1", spans.has_ans_f1);
+    named.set("HasAns_exact", scores.has_ans_exact);
+    named.set("HasAns_f1", scores.has_ans_f1);
+    named.set("HasAns_best_span_exact", spans.has_ans_exact);
+    named.set("HasAns_best_span_f1", spans.has_ans_f1);
   }
   if (scores.no_ans_total > 0) {
-    log("NoAns_exact", scores.no_ans_exact);
-    log("NoAns_f1", scores.no_ans_f1);
-    log("best_exact", scores.best_exact);
-    log("best_exact_thresh", scores.best_exact_threshold);
-    log("best_f1", scores.best_f1);
-    log("best_f1_thresh", scores.best_f1_threshold);
+    named.set("NoAns_exact", scores.no_ans_exact);
+    named.set("NoAns_f1", scores.no_ans_f1);
+    named.set("best_exact", scores.best_exact);
+    named.set("best_exact_thresh", scores.best_exact_threshold);
+    named.set("best_f1", scores.best_f1);
+    named.set("best_f1_thresh", scores.best_f1_threshold);
+  }
+  return named;
+}
+
+void SquadModule::on_validation_epoch_end() {
+  gather_answers();
+  if (decoder_.empty()) return;
+  lightning::StateDict scores;
+  if (decoder_.has_data()) scores = this->scores();
+  if (!all_ranks_have_data_ && trainer().world_size() > 1) {
+    // A rank without windows knows no questions; rank 0 has some when any rank has.
+    const std::string bytes = lightning::to_bytes(scores);
+    scores = lightning::state_from_bytes(trainer().all_gather_text("squad scores", bytes).at(0));
+  }
+  // Every rank has the scores of all ranks.
+  for (const auto& [name, value] : scores.entries()) {
+    log(name, std::get<double>(value),
+        {.prog_bar = name == "exact" || name == "f1", .sync_dist = false});
   }
   decoder_.clear();
 }
@@ -223,10 +257,13 @@ void SquadModule::on_validation_epoch_end() {
 void SquadModule::on_predict_epoch_start() { decoder_.clear(); }
 
 void SquadModule::on_predict_epoch_end() {
+  gather_answers();
   if (decoder_.empty()) return;
-  const fs::path path = trainer().run_dir() / "predictions.json";
-  write_predictions(path, decoder_.data(), with_null_threshold(decoder_.best_spans()));
-  print("Predictions: " + path.string());
+  const fs::path path = trainer().run_dir() / "predictions.json";  // every rank must ask for it
+  if (trainer().is_global_zero()) {
+    write_predictions(path, decoder_.data(), with_null_threshold(decoder_.best_spans()));
+    print("Predictions: " + path.string());
+  }
   decoder_.clear();
 }
 

@@ -106,6 +106,8 @@ class SquadModule : public lightning::LightningModule {
   /// `folder` holds config.json and the tokenizer's files.
   SquadModule(Options options, const std::filesystem::path& folder, bool load_weights);
   SpanLogits forward(const lightning::Batch& batch);
+  void gather_answers();
+  lightning::StateDict scores() const;
 
   Options options_;
   WordPieceTokenizer tokenizer_;
@@ -114,6 +116,7 @@ class SquadModule : public lightning::LightningModule {
   std::vector<std::pair<std::string, std::string>> assets_;
   LoadReport load_report_;
   AnswerDecoder decoder_;
+  bool all_ranks_have_data_ = true;  // in decoder_, as of the last gather_answers()
   Clock::time_point fit_began_;
   Clock::time_point training_since_;  // what is not in training_time_ yet
   Clock::duration training_time_{};   // of the epoch, without validation
