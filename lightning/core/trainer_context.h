@@ -69,9 +69,9 @@ class LIGHTNING_API TrainerContext {
   virtual int64_t node_rank() const = 0;
   virtual int64_t world_size() const = 0;
   bool is_global_zero() const { return global_rank() == 0; }
-  /// What each rank gives, by rank: texts or other bytes of any length, over the control plane. With
-  /// one rank its own alone. Every rank must call it with the same name, and waits for the others;
-  /// throws DistributedError when one fails.
+  /// What each rank gives, by rank: texts or other bytes of any length, over the control plane.
+  /// With one rank its own alone. Every rank must call it with the same name, and waits for the
+  /// others; throws DistributedError when one fails.
   virtual std::vector<std::string> all_gather_text(std::string_view name,
                                                    std::string_view payload) = 0;
   virtual at::Device device() const = 0;
