@@ -11,12 +11,13 @@ namespace lightning::nn::detail {
 
 namespace {
 
-// Letters: B sequences, T tokens, D head size; n attended keys of a sequence, rounded up.
-// Blocks of scores have keys as rows and kQueryBlock queries as columns, so that the softmax runs
-// down the columns and no value has to be summed across a vector register.
+// Letters: B sequences, T tokens, D head size; n attended keys of a sequence and q queries of a
+// block, both rounded up. Blocks of scores have keys as rows and queries as columns, so that the
+// softmax runs down the columns and no value has to be summed across a vector register.
 
-/// Few different sizes of n keep the number of generated matrix kernels small.
-constexpr int64_t kKeyRounding = 32;
+/// Few different sizes of n and q keep the number of generated matrix kernels small; coarser ones
+/// would cost more than they save.
+constexpr int64_t kKeyRounding = 16;
 
 /// c [m, n] (+)= a [m, k] b [k, n], all dense but for a; b in pair layout when bfloat16.
 void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
@@ -110,11 +111,19 @@ struct Head {
             .scores = nullptr,
             .attended = layout.attended.data() + b * layout.padded_tokens(),
             .keys = padded_keys,
+            .queries = 0,
             .scale = static_cast<float>(problem.scale),
             .mask = problem.mask,
             .head = static_cast<uint32_t>(index),
             .query_begin = 0,
         } {}
+
+  /// Turns to `count` queries from `begin` on. Returns q.
+  int64_t select(int64_t begin, int64_t count) {
+    block.query_begin = static_cast<uint32_t>(begin);
+    block.queries = Layout<T>::round_up(count, kQueryRounding);
+    return block.queries;
+  }
 
   int64_t b;
   int64_t head;
@@ -160,20 +169,19 @@ class ForwardWorker {
     const int64_t size = layout_.head_size;
     const int64_t n = head.padded_keys;
     const int64_t count = std::min(kQueryBlock, layout_.tokens - begin);
-    head.block.query_begin = static_cast<uint32_t>(begin);
+    const int64_t q = head.select(begin, count);
     float log_sum[kQueryBlock];
     float inverse_sum[kQueryBlock];
     if (n > 0) {
       kernel.pack_transposed_pairs(head.queries + begin * layout_.row_stride(),
-                                   layout_.row_stride(), count, size, kQueryBlock, queries_.data());
-      multiply(n, kQueryBlock, size, keys_.data(), size, queries_.data(), false, scores_.data());
+                                   layout_.row_stride(), count, size, q, queries_.data());
+      multiply(n, q, size, keys_.data(), size, queries_.data(), false, scores_.data());
     }
     kernel.softmax(head.block, probabilities_.data(), log_sum, inverse_sum);
     if (n > 0) {
-      multiply(size, kQueryBlock, n, values_.data(), n, probabilities_.data(), false,
-               result_.data());
+      multiply(size, q, n, values_.data(), n, probabilities_.data(), false, result_.data());
     }
-    kernel.unpack_transposed(result_.data(), inverse_sum, count, size, layout_.hidden,
+    kernel.unpack_transposed(result_.data(), q, inverse_sum, count, size, layout_.hidden,
                              layout_.head_of(output_, head.b, head.head) + begin * layout_.hidden);
     std::copy_n(log_sum, count, log_sums_ + index * layout_.tokens + begin);
   }
@@ -246,25 +254,22 @@ class BackwardWorker {
       clear_rows(grad_queries, count);
       return;
     }
-    head.block.query_begin = static_cast<uint32_t>(begin);
+    const int64_t q = head.select(begin, count);
     pack_queries(head, begin, count);
-    multiply(n, kQueryBlock, size, keys_.data(), size, queries_transposed_.data(), false,
-             scores_.data());
-    multiply(n, kQueryBlock, size, values_.data(), size, grads_transposed_.data(), false,
+    multiply(n, q, size, keys_.data(), size, queries_transposed_.data(), false, scores_.data());
+    multiply(n, q, size, values_.data(), size, grads_transposed_.data(), false,
              grad_probabilities_.data());
     std::copy_n(log_sums_ + index * layout_.tokens + begin, count, log_sum_);
-    std::fill(log_sum_ + count, log_sum_ + kQueryBlock, std::numeric_limits<float>::infinity());
+    std::fill(log_sum_ + count, log_sum_ + q, std::numeric_limits<float>::infinity());
     const TypedKernels<T>& kernel = typed<T>();
     kernel.softmax_backward(head.block, grad_probabilities_.data(), log_sum_, row_dot_,
                             probabilities_.data(), grad_scores_.data(), grad_scores_paired_.data());
     const bool add = begin > 0;
-    multiply(n, size, kQueryBlock, probabilities_.data(), kQueryBlock, grads_.data(), add,
-             grad_values_.data());
-    multiply(n, size, kQueryBlock, grad_scores_.data(), kQueryBlock, queries_.data(), add,
-             grad_keys_.data());
-    multiply(size, kQueryBlock, n, keys_transposed_.data(), n, grad_scores_paired_.data(), false,
+    multiply(n, size, q, probabilities_.data(), q, grads_.data(), add, grad_values_.data());
+    multiply(n, size, q, grad_scores_.data(), q, queries_.data(), add, grad_keys_.data());
+    multiply(size, q, n, keys_transposed_.data(), n, grad_scores_paired_.data(), false,
              grad_queries_.data());
-    kernel.unpack_transposed(grad_queries_.data(), nullptr, count, size, layout_.row_stride(),
+    kernel.unpack_transposed(grad_queries_.data(), q, nullptr, count, size, layout_.row_stride(),
                              grad_queries);
   }
 
@@ -274,15 +279,15 @@ class BackwardWorker {
     const int64_t size = layout_.head_size;
     const int64_t stride = layout_.row_stride();
     const int64_t hidden = layout_.hidden;
+    const int64_t q = head.block.queries;
     const T* queries = head.queries + begin * stride;
     const T* grads = layout_.head_of(grad_output_, head.b, head.head) + begin * hidden;
     const T* output = layout_.head_of(output_, head.b, head.head) + begin * hidden;
-    kernel.pack_pairs(queries, stride, count, size, kQueryBlock, queries_.data());
-    kernel.pack_transposed_pairs(queries, stride, count, size, kQueryBlock,
-                                 queries_transposed_.data());
-    kernel.pack_pairs(grads, hidden, count, size, kQueryBlock, grads_.data());
-    kernel.pack_transposed_pairs(grads, hidden, count, size, kQueryBlock, grads_transposed_.data());
-    kernel.row_dots(grads, hidden, output, hidden, count, size, kQueryBlock, row_dot_);
+    kernel.pack_pairs(queries, stride, count, size, q, queries_.data());
+    kernel.pack_transposed_pairs(queries, stride, count, size, q, queries_transposed_.data());
+    kernel.pack_pairs(grads, hidden, count, size, q, grads_.data());
+    kernel.pack_transposed_pairs(grads, hidden, count, size, q, grads_transposed_.data());
+    kernel.row_dots(grads, hidden, output, hidden, count, size, q, row_dot_);
   }
 
   void store_rows(const Head<T>& head, const std::vector<float>& grad, int64_t which) {

@@ -67,49 +67,108 @@ static inline float normal_cdf(float x) {
 /// Who asks for random numbers: different streams never share a counter.
 enum Stream : uint32_t { kFlatStream, kRowStream, kAttentionStream };
 
-static inline uint32_t high_product(uint32_t a, uint32_t b) {
-  return static_cast<uint32_t>((static_cast<uint64_t>(a) * b) >> 32);
+/// The 64-bit lanes of a register. LIGHTNING_LANES is set by the file that includes this one: the
+/// predefined macros don't follow the pragma.
+#if LIGHTNING_LANES == 8
+typedef uint64_t Lanes __attribute__((vector_size(64)));
+constexpr Lanes kEvenNumbers = {0, 2, 4, 6, 8, 10, 12, 14};
+#elif LIGHTNING_LANES == 4
+typedef uint64_t Lanes __attribute__((vector_size(32)));
+constexpr Lanes kEvenNumbers = {0, 2, 4, 6};
+#else
+typedef uint64_t Lanes __attribute__((vector_size(16)));
+constexpr Lanes kEvenNumbers = {0, 2};
+#endif
+constexpr uint32_t kNumLanes = sizeof(Lanes) / sizeof(uint64_t);
+
+/// The products of the low halves. Compilers don't find the instruction by themselves.
+static inline Lanes multiply_low(Lanes a, Lanes b) {
+#if LIGHTNING_LANES == 8
+  // Without a mask g++ 12 warns of something uninitialised in its own header.
+  return (Lanes)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);
+#elif LIGHTNING_LANES == 4
+  return (Lanes)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (Lanes)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xFFFFFFFFU) * (b & 0xFFFFFFFFU);
+#endif
 }
 
-/// The multipliers (0 or scale) of 128 elements: counters c0 + 0..15 give four words each, a word
-/// gives two elements. Element e is in half e / 64 of word e % 64 / 16 of counter e % 16.
-static inline void fill_multipliers(const DropoutMask& mask, uint32_t c0, uint32_t c1, uint32_t c2,
-                                    uint32_t c3, float* multipliers) {
-  uint32_t words[4][16];
-#pragma omp simd
-  for (uint32_t lane = 0; lane < 16; ++lane) {
-    uint32_t x0 = c0 + lane;
-    uint32_t x1 = c1;
-    uint32_t x2 = c2;
-    uint32_t x3 = c3;
-    uint32_t k0 = static_cast<uint32_t>(mask.seed);
-    uint32_t k1 = static_cast<uint32_t>(mask.seed >> 32);
+/// Four values of each of some counters, in the low halves; what the high halves hold counts for
+/// nothing.
+struct PhiloxLanes {
+  Lanes x0;
+  Lanes x1;
+  Lanes x2;
+  Lanes x3;
+};
+
+static inline void run_philox(uint64_t seed, PhiloxLanes& state) {
+  uint32_t k0 = static_cast<uint32_t>(seed);
+  uint32_t k1 = static_cast<uint32_t>(seed >> 32);
+  const Lanes factor0 = Lanes{} + 0xD2511F53U;
+  const Lanes factor1 = Lanes{} + 0xCD9E8D57U;
 #pragma GCC unroll 7
-    for (int round = 0; round < 7; ++round) {
-      const uint32_t low0 = x0 * 0xD2511F53U;
-      const uint32_t low1 = x2 * 0xCD9E8D57U;
-      const uint32_t high0 = high_product(x0, 0xD2511F53U);
-      const uint32_t high1 = high_product(x2, 0xCD9E8D57U);
-      x0 = high1 ^ x1 ^ k0;
-      x1 = low1;
-      x2 = high0 ^ x3 ^ k1;
-      x3 = low0;
-      k0 += 0x9E3779B9U;
-      k1 += 0xBB67AE85U;
-    }
-    words[0][lane] = x0;
-    words[1][lane] = x1;
-    words[2][lane] = x2;
-    words[3][lane] = x3;
+  for (int round = 0; round < 7; ++round) {
+    const Lanes product0 = multiply_low(state.x0, factor0);
+    const Lanes product1 = multiply_low(state.x2, factor1);
+    state.x0 = (product1 >> 32) ^ state.x1 ^ k0;
+    state.x1 = product1;
+    state.x2 = (product0 >> 32) ^ state.x3 ^ k1;
+    state.x3 = product0;
+    k0 += 0x9E3779B9U;
+    k1 += 0xBB67AE85U;
   }
+}
+
+/// Low halves of neighbours side by side, in the order of memory on a little-endian machine.
+static inline void store_words(Lanes even, Lanes odd, uint32_t* target) {
+  const Lanes words = (even & 0xFFFFFFFFU) | (odd << 32);
+  __builtin_memcpy(target, &words, sizeof(words));
+}
+
+/// Words of the generator for counters c0 + 0..15: word w of counter i at words[w][i].
+static inline void fill_words(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                              uint32_t (*words)[16]) {
+  for (uint32_t first = 0; first < 16; first += 2 * kNumLanes) {
+    // A carry into the high halves is lost, as it should be.
+    PhiloxLanes even = {kEvenNumbers + (c0 + first), Lanes{} + c1, Lanes{} + c2, Lanes{} + c3};
+    PhiloxLanes odd = even;
+    odd.x0 += 1;
+    run_philox(seed, even);
+    run_philox(seed, odd);
+    store_words(even.x0, odd.x0, words[0] + first);
+    store_words(even.x1, odd.x1, words[1] + first);
+    store_words(even.x2, odd.x2, words[2] + first);
+    store_words(even.x3, odd.x3, words[3] + first);
+  }
+}
+
+/// The multipliers (0 or scale) of 128 elements, eight rows of 16: counters c0 + 0..15 give four
+/// words each, a word gives two elements. Element i of row r is in half r / 4 of word r % 4 of
+/// counter i.
+static inline void fill_multipliers(const DropoutMask& mask, uint32_t c0, uint32_t c1, uint32_t c2,
+                                    uint32_t c3, int64_t row_stride, float* multipliers) {
+  uint32_t words[4][16];
+  fill_words(mask.seed, c0, c1, c2, c3, words);
   const uint32_t keep_below = mask.keep_below;
   const float scale = mask.scale;
-  const uint32_t* word = words[0];
+  for (int64_t w = 0; w < 4; ++w) {
+    const uint32_t* word = words[w];
+    float* low = multipliers + w * row_stride;
+    float* high = multipliers + (4 + w) * row_stride;
 #pragma omp simd
-  for (int i = 0; i < 64; ++i) {
-    multipliers[i] = (word[i] & 0xFFFFU) < keep_below ? scale : 0.0F;
-    multipliers[64 + i] = (word[i] >> 16) < keep_below ? scale : 0.0F;
+    for (int i = 0; i < 16; ++i) {
+      low[i] = (word[i] & 0xFFFFU) < keep_below ? scale : 0.0F;
+      high[i] = (word[i] >> 16) < keep_below ? scale : 0.0F;
+    }
   }
+}
+/// The same with the rows one after the other.
+static inline void fill_multipliers(const DropoutMask& mask, uint32_t c0, uint32_t c1, uint32_t c2,
+                                    uint32_t c3, float* multipliers) {
+  fill_multipliers(mask, c0, c1, c2, c3, 16, multipliers);
 }
 
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -288,66 +347,117 @@ static void bias_gelu_backward(const BiasGeluArguments<T>& a, int64_t row_begin,
 
 // ---- attention
 
-template <typename T>
+/// Keys whose multipliers are made at a time.
+constexpr int64_t kKeyGroup = 8;
+
+/// The multipliers of kKeyGroup keys.
+template <int64_t kQueries, typename T>
 static inline void fill_score_multipliers(const ScoreBlock<T>& block, int64_t key,
                                           float* multipliers) {
-  if (block.mask.active()) {
-    fill_multipliers(block.mask, static_cast<uint32_t>(key) * 8, block.query_begin, block.head,
-                     kAttentionStream, multipliers);
+  if (!block.mask.active()) return;
+  for (int64_t q = 0; q < kQueries; q += 16) {
+    fill_multipliers(block.mask, static_cast<uint32_t>(2 * key),
+                     block.query_begin + static_cast<uint32_t>(q), block.head, kAttentionStream,
+                     kQueries, multipliers + q);
   }
 }
 
 /// Two rows of keys into pair layout.
+template <int64_t kQueries>
 static inline void store_pair(const float* even, const float* odd, float* target) {
-  for (int64_t q = 0; q < kQueryBlock; ++q) {
+  for (int64_t q = 0; q < kQueries; ++q) {
     target[q] = even[q];
-    target[kQueryBlock + q] = odd[q];
+    target[kQueries + q] = odd[q];
   }
 }
+template <int64_t kQueries>
 static inline void store_pair(const float* even, const float* odd, Bf16* target) {
   uint32_t* words = reinterpret_cast<uint32_t*>(target);
-  for (int64_t q = 0; q < kQueryBlock; ++q) {
+  for (int64_t q = 0; q < kQueries; ++q) {
     words[q] = bf16_bits(even[q]) | (bf16_bits(odd[q]) << 16);
+  }
+}
+
+template <int64_t kQueries, typename T>
+static void softmax_of(const ScoreBlock<T>& block, T* probabilities, float* log_sum,
+                       float* inverse_sum) {
+  float highest[kQueries];
+  float sums[kQueries];
+  for (int64_t q = 0; q < kQueries; ++q) {
+    highest[q] = -__builtin_inff();
+    sums[q] = 0.0F;
+  }
+  for (int64_t key = 0; key < block.keys; ++key) {
+    if (block.attended[key] == 0) continue;
+    const float* scores = block.scores + key * kQueries;
+    for (int64_t q = 0; q < kQueries; ++q) {
+      highest[q] = scores[q] > highest[q] ? scores[q] : highest[q];
+    }
+  }
+  float multipliers[kKeyGroup * kQueries];
+  for (int64_t i = 0; i < kKeyGroup * kQueries; ++i) multipliers[i] = 1.0F;
+  float rows[2][kQueries];
+  const float scale = block.scale;
+  for (int64_t key = 0; key < block.keys; key += 2) {
+    if (key % kKeyGroup == 0) fill_score_multipliers<kQueries>(block, key, multipliers);
+    for (int64_t r = 0; r < 2; ++r) {
+      const float* scores = block.scores + (key + r) * kQueries;
+      const float* kept = multipliers + (key % kKeyGroup + r) * kQueries;
+      const bool attended = block.attended[key + r] != 0;
+      for (int64_t q = 0; q < kQueries; ++q) {
+        const float e = value_if(attended, exp_approximately(scale * (scores[q] - highest[q])));
+        sums[q] += e;
+        rows[r][q] = e * kept[q];
+      }
+    }
+    store_pair<kQueries>(rows[0], rows[1], probabilities + key * kQueries);
+  }
+  for (int64_t q = 0; q < kQueries; ++q) {
+    const bool empty = sums[q] == 0.0F;
+    inverse_sum[q] = empty ? 0.0F : 1.0F / sums[q];
+    log_sum[q] = empty ? __builtin_inff() : block.scale * highest[q] + __builtin_logf(sums[q]);
+  }
+}
+
+template <int64_t kQueries, typename T>
+static void softmax_backward_of(const ScoreBlock<T>& block, const float* grad_probabilities,
+                                const float* log_sum, const float* row_dot, T* probabilities,
+                                T* grad_scores, T* grad_scores_paired) {
+  float multipliers[kKeyGroup * kQueries];
+  for (int64_t i = 0; i < kKeyGroup * kQueries; ++i) multipliers[i] = 1.0F;
+  float rows[2][kQueries];
+  const float scale = block.scale;
+  for (int64_t key = 0; key < block.keys; key += 2) {
+    if (key % kKeyGroup == 0) fill_score_multipliers<kQueries>(block, key, multipliers);
+    for (int64_t r = 0; r < 2; ++r) {
+      const int64_t offset = (key + r) * kQueries;
+      const float* __restrict scores = block.scores + offset;
+      const float* __restrict grads = grad_probabilities + offset;
+      const float* __restrict kept = multipliers + (key % kKeyGroup + r) * kQueries;
+      const bool attended = block.attended[key + r] != 0;
+      for (int64_t q = 0; q < kQueries; ++q) {
+        const float p = value_if(attended, exp_approximately(scale * scores[q] - log_sum[q]));
+        store(p * kept[q], probabilities + offset + q);
+        rows[r][q] = scale * p * (grads[q] * kept[q] - row_dot[q]);
+      }
+      for (int64_t q = 0; q < kQueries; ++q) store(rows[r][q], grad_scores + offset + q);
+    }
+    store_pair<kQueries>(rows[0], rows[1], grad_scores_paired + key * kQueries);
   }
 }
 
 template <typename T>
 static void softmax(const ScoreBlock<T>& block, T* probabilities, float* log_sum,
                     float* inverse_sum) {
-  float highest[kQueryBlock];
-  float sums[kQueryBlock];
-  for (int64_t q = 0; q < kQueryBlock; ++q) {
-    highest[q] = -__builtin_inff();
-    sums[q] = 0.0F;
-  }
-  for (int64_t key = 0; key < block.keys; ++key) {
-    if (block.attended[key] == 0) continue;
-    const float* scores = block.scores + key * kQueryBlock;
-    for (int64_t q = 0; q < kQueryBlock; ++q) {
-      highest[q] = scores[q] > highest[q] ? scores[q] : highest[q];
-    }
-  }
-  float multipliers[2 * kQueryBlock];
-  for (int64_t i = 0; i < 2 * kQueryBlock; ++i) multipliers[i] = 1.0F;
-  float rows[2][kQueryBlock];
-  const float scale = block.scale;
-  for (int64_t key = 0; key < block.keys; key += 2) {
-    fill_score_multipliers(block, key, multipliers);
-    for (int64_t r = 0; r < 2; ++r) {
-      const float* scores = block.scores + (key + r) * kQueryBlock;
-      const bool attended = block.attended[key + r] != 0;
-      for (int64_t q = 0; q < kQueryBlock; ++q) {
-        const float e = value_if(attended, exp_approximately(scale * (scores[q] - highest[q])));
-        sums[q] += e;
-        rows[r][q] = e * multipliers[r * kQueryBlock + q];
-      }
-    }
-    store_pair(rows[0], rows[1], probabilities + key * kQueryBlock);
-  }
-  for (int64_t q = 0; q < kQueryBlock; ++q) {
-    const bool empty = sums[q] == 0.0F;
-    inverse_sum[q] = empty ? 0.0F : 1.0F / sums[q];
-    log_sum[q] = empty ? __builtin_inff() : block.scale * highest[q] + __builtin_logf(sums[q]);
+  switch (block.queries) {
+    case 16:
+      return softmax_of<16>(block, probabilities, log_sum, inverse_sum);
+    case 32:
+      return softmax_of<32>(block, probabilities, log_sum, inverse_sum);
+    case 48:
+      return softmax_of<48>(block, probabilities, log_sum, inverse_sum);
+    default:
+      return softmax_of<kQueryBlock>(block, probabilities, log_sum, inverse_sum);
   }
 }
 
@@ -355,26 +465,19 @@ template <typename T>
 static void softmax_backward(const ScoreBlock<T>& block, const float* grad_probabilities,
                              const float* log_sum, const float* row_dot, T* probabilities,
                              T* grad_scores, T* grad_scores_paired) {
-  float multipliers[2 * kQueryBlock];
-  for (int64_t i = 0; i < 2 * kQueryBlock; ++i) multipliers[i] = 1.0F;
-  float rows[2][kQueryBlock];
-  const float scale = block.scale;
-  for (int64_t key = 0; key < block.keys; key += 2) {
-    fill_score_multipliers(block, key, multipliers);
-    for (int64_t r = 0; r < 2; ++r) {
-      const int64_t offset = (key + r) * kQueryBlock;
-      const float* __restrict scores = block.scores + offset;
-      const float* __restrict grads = grad_probabilities + offset;
-      const float* __restrict kept = multipliers + r * kQueryBlock;
-      const bool attended = block.attended[key + r] != 0;
-      for (int64_t q = 0; q < kQueryBlock; ++q) {
-        const float p = value_if(attended, exp_approximately(scale * scores[q] - log_sum[q]));
-        store(p * kept[q], probabilities + offset + q);
-        rows[r][q] = scale * p * (grads[q] * kept[q] - row_dot[q]);
-      }
-      for (int64_t q = 0; q < kQueryBlock; ++q) store(rows[r][q], grad_scores + offset + q);
-    }
-    store_pair(rows[0], rows[1], grad_scores_paired + key * kQueryBlock);
+  const auto run = [&](auto* function) {
+    function(block, grad_probabilities, log_sum, row_dot, probabilities, grad_scores,
+             grad_scores_paired);
+  };
+  switch (block.queries) {
+    case 16:
+      return run(softmax_backward_of<16, T>);
+    case 32:
+      return run(softmax_backward_of<32, T>);
+    case 48:
+      return run(softmax_backward_of<48, T>);
+    default:
+      return run(softmax_backward_of<kQueryBlock, T>);
   }
 }
 
@@ -443,13 +546,32 @@ static void pack_transposed_pairs(const Bf16* input, int64_t stride, int64_t row
   }
 }
 
-template <typename T>
-static void unpack_transposed(const float* input, const float* factors, int64_t rows,
-                              int64_t columns, int64_t stride, T* output) {
+static void unpack_transposed(const float* input, int64_t input_stride, const float* factors,
+                              int64_t rows, int64_t columns, int64_t stride, float* output) {
   for (int64_t r = 0; r < rows; ++r) {
     const float factor = factors == nullptr ? 1.0F : factors[r];
     for (int64_t c = 0; c < columns; ++c) {
-      store(input[c * kQueryBlock + r] * factor, output + r * stride + c);
+      output[r * stride + c] = input[c * input_stride + r] * factor;
+    }
+  }
+}
+/// Two columns at a time: what is converted lies side by side, and half as much is scattered.
+static void unpack_transposed(const float* input, int64_t input_stride, const float* factors,
+                              int64_t rows, int64_t columns, int64_t stride, Bf16* output) {
+  float ones[kQueryBlock];
+  if (factors == nullptr) {
+    for (int64_t r = 0; r < kQueryBlock; ++r) ones[r] = 1.0F;
+    factors = ones;
+  }
+  uint32_t words[kQueryBlock];
+  for (int64_t c = 0; c < columns; c += 2) {
+    const float* even = input + c * input_stride;
+    const float* odd = even + input_stride;
+    for (int64_t r = 0; r < input_stride; ++r) {
+      words[r] = bf16_bits(even[r] * factors[r]) | (bf16_bits(odd[r] * factors[r]) << 16);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      __builtin_memcpy(static_cast<void*>(output + r * stride + c), words + r, sizeof(uint32_t));
     }
   }
 }
@@ -492,7 +614,7 @@ static constexpr TypedKernels<T> typed_kernels() {
       .pack_pairs = pack_pairs,
       .pack_transposed = pack_transposed<T>,
       .pack_transposed_pairs = pack_transposed_pairs,
-      .unpack_transposed = unpack_transposed<T>,
+      .unpack_transposed = unpack_transposed,
       .unpack_rows = unpack_rows<T>,
       .row_dots = row_dots<T>,
   };

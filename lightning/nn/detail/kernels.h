@@ -29,8 +29,10 @@ struct DropoutMask {
 /// multiple of it.
 constexpr int64_t kDropoutBlock = 128;
 
-/// Queries that attention kernels work on at a time: the row length of their score blocks.
+/// Queries that attention kernels work on at a time, at most, and what their number is a multiple
+/// of.
 constexpr int64_t kQueryBlock = 64;
+constexpr int64_t kQueryRounding = 16;
 
 /// LayerNorm(residual + dropout(input + bias)) for rows of `width` elements.
 template <typename T>
@@ -74,14 +76,15 @@ struct BiasGeluArguments {
   T* grad_input = nullptr;
 };
 
-/// One head's scores of kQueryBlock queries against all keys, keys as rows:
-/// scores[key * kQueryBlock + query]. `keys` is a multiple of 2.
+/// One head's scores of some queries (16, 32, 48 or 64) against all keys, keys as rows:
+/// scores[key * queries + query]. `keys` is a multiple of 8.
 template <typename T>
 struct ScoreBlock {
   float* scores;
   /// 0 for keys that aren't attended to.
   const uint8_t* attended;
   int64_t keys;
+  int64_t queries;
   float scale;
   DropoutMask mask;
   /// Position of the block in the whole attention: which head of which sequence, first query.
@@ -126,10 +129,11 @@ struct TypedKernels {
                           int64_t padded_rows, T* output);
   void (*pack_transposed_pairs)(const T* input, int64_t stride, int64_t rows, int64_t columns,
                                 int64_t padded_rows, T* output);
-  /// Writes the transpose of input [columns, kQueryBlock], its column q times factors[q] (1 when
-  /// factors is null), to `rows` rows of the output.
-  void (*unpack_transposed)(const float* input, const float* factors, int64_t rows, int64_t columns,
-                            int64_t stride, T* output);
+  /// Writes the transpose of input [columns, input_stride], its column q times factors[q] (1 when
+  /// factors is null), to `rows` rows of the output. `columns` is even, input_stride at most
+  /// kQueryBlock; there are input_stride factors.
+  void (*unpack_transposed)(const float* input, int64_t input_stride, const float* factors,
+                            int64_t rows, int64_t columns, int64_t stride, T* output);
   /// Converts a dense [rows, columns] matrix into strided rows.
   void (*unpack_rows)(const float* input, int64_t rows, int64_t columns, int64_t stride, T* output);
   /// result[r] = sum over c of a[r, c] * b[r, c]; zero from `rows` to `padded_rows`.

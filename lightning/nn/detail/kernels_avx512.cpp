@@ -1,7 +1,14 @@
 #include <lightning/nn/detail/kernels.h>
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+#define LIGHTNING_LANES 8
+#else
+#define LIGHTNING_LANES 2
 #endif
 
 namespace lightning::nn::detail {

@@ -1,5 +1,11 @@
 #include <lightning/nn/detail/kernels.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define LIGHTNING_LANES 2
+
 namespace lightning::nn::detail {
 namespace baseline {
 

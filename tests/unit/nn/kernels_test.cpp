@@ -102,12 +102,12 @@ std::vector<torch::Tensor> run_row_kernels(const Kernels& set, int64_t width) {
 }
 
 template <typename T>
-std::vector<torch::Tensor> run_score_kernels(const Kernels& set) {
+std::vector<torch::Tensor> run_score_kernels(const Kernels& set, int64_t queries) {
   torch::manual_seed(2);
-  constexpr int64_t kKeys = 38;
-  const auto scores = torch::randn({kKeys * kernel_room::kQueryBlock}) * 3;
-  const auto grads = torch::randn({kKeys * kernel_room::kQueryBlock});
-  const auto sums = torch::zeros({3, kernel_room::kQueryBlock});
+  constexpr int64_t kKeys = 40;
+  const auto scores = torch::randn({kKeys * queries}) * 3;
+  const auto grads = torch::randn({kKeys * queries});
+  const auto sums = torch::zeros({3, queries});
   const auto attended = (torch::rand({kKeys}) < 0.8).to(torch::kByte);
   std::vector<torch::Tensor> outputs;
   for (int i = 0; i < 4; ++i) outputs.push_back(torch::zeros_like(random<T>(scores.numel())));
@@ -115,6 +115,7 @@ std::vector<torch::Tensor> run_score_kernels(const Kernels& set) {
       .scores = pointer<float>(scores),
       .attended = pointer<uint8_t>(attended),
       .keys = kKeys,
+      .queries = queries,
       .scale = 0.25F,
       .mask = kMask,
       .head = 3,
@@ -122,8 +123,8 @@ std::vector<torch::Tensor> run_score_kernels(const Kernels& set) {
   };
   const auto& kernel = of(set, T{});
   float* sum = pointer<float>(sums);
-  kernel.softmax(block, pointer<T>(outputs[0]), sum, sum + kernel_room::kQueryBlock);
-  kernel.softmax_backward(block, pointer<float>(grads), sum, sum + 2 * kernel_room::kQueryBlock,
+  kernel.softmax(block, pointer<T>(outputs[0]), sum, sum + queries);
+  kernel.softmax_backward(block, pointer<float>(grads), sum, sum + 2 * queries,
                           pointer<T>(outputs[1]), pointer<T>(outputs[2]), pointer<T>(outputs[3]));
   outputs.push_back(sums);
   return outputs;
@@ -147,8 +148,11 @@ TEST_CASE("kernels of all instruction sets give the same results", "[nn]") {
       compare([&](const Kernels& kernels) { return run_row_kernels<float>(kernels, width); });
       compare([&](const Kernels& kernels) { return run_row_kernels<Bf16>(kernels, width); });
     }
-    compare(run_score_kernels<float>);
-    compare(run_score_kernels<Bf16>);
+    for (const int64_t queries : {16, 32, 48, 64}) {
+      CAPTURE(queries);
+      compare([&](const Kernels& kernels) { return run_score_kernels<float>(kernels, queries); });
+      compare([&](const Kernels& kernels) { return run_score_kernels<Bf16>(kernels, queries); });
+    }
   }
 }
 
