@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include <c10/core/CPUAllocator.h>
 #include <sys/resource.h>
 #include <catch2/catch.hpp>
 
@@ -45,4 +46,35 @@ TEST_CASE("blocks that a step frees are found again by the next one", "[accelera
   CAPTURE(before, after);
   CHECK(before > 1000);
   CHECK(after < before / 20);
+}
+
+TEST_CASE("large tensors keep their memory, small ones and the values are torch's",
+          "[accelerators]") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  SKIP_TEST("the sanitizers bring an allocator of their own");
+#endif
+  lightning::keep_freed_host_memory();
+  const c10::Allocator* allocator = c10::GetCPUAllocator();
+  lightning::keep_freed_host_memory();
+  CHECK(c10::GetCPUAllocator() == allocator);
+  CHECK(allocator != c10::GetDefaultCPUAllocator());
+  void* first = nullptr;
+  for (int step = 0; step < 3; ++step) {
+    const c10::DataPtr large = c10::GetCPUAllocator()->allocate(size_t{3} << 20);
+    if (step == 0) first = large.get();
+    CHECK(large.get() == first);
+    std::memset(large.get(), 1, size_t{3} << 20);
+  }
+  // Small, empty, huge, and by the raw interface.
+  for (const size_t bytes : {size_t{100}, size_t{0}, (size_t{1} << 30) + 1, size_t{1} << 20}) {
+    CAPTURE(bytes);
+    const c10::DataPtr block = c10::GetCPUAllocator()->allocate(bytes);
+    CHECK((block.get() == nullptr) == (bytes == 0));
+    void* raw = c10::GetCPUAllocator()->raw_allocate(bytes);
+    c10::GetCPUAllocator()->raw_deallocate(raw);
+  }
+  const c10::DataPtr source = c10::GetCPUAllocator()->allocate(size_t{1} << 20);
+  std::memset(source.get(), 7, size_t{1} << 20);
+  const c10::DataPtr copy = c10::GetCPUAllocator()->clone(source.get(), size_t{1} << 20);
+  CHECK(std::memcmp(source.get(), copy.get(), size_t{1} << 20) == 0);
 }
