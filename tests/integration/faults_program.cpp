@@ -29,7 +29,7 @@ struct Arguments {
   std::string phase;
   std::string until;
   std::chrono::milliseconds timeout{3000};
-  std::chrono::milliseconds grace{500};
+  std::chrono::milliseconds grace{60'000};
 };
 
 Arguments parse(int argc, char** argv) {

@@ -64,7 +64,7 @@ def exit_code(phase, rank, death):
 def check_fault(phase, rank, number):
     """SIGKILL or SIGSTOP of one rank in one phase."""
     death = number == signal.SIGKILL
-    run = start(phase, f"--rank={rank}")
+    run = start(phase, f"--rank={rank}", "--grace-ms=2000")
     pids = at_phase(run, phase)
     os.kill(pids[rank], number)
     run.end(exit_code(phase, rank, death))

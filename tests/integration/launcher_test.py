@@ -103,7 +103,8 @@ def check_ends_by_force(folder):
         check(f"rank {rank} (pid {pids[rank]}) has not ended after rank 0, it gets {name}\n"
               in errors, f"rank {rank}, {name}", run)
     # Rank 0's own failure counts, not the ends that the launcher made.
-    run = start("--ranks=2", GRACE, "0:return 9", "1:sleep 1000").end(9)
+    ready.unlink()
+    run = start("--ranks=2", GRACE, f"0:wait {ready};return 9", f"1:touch {ready};sleep 1000").end(9)
     expect_gone(run.pids(2).values(), run)
 
 
@@ -184,15 +185,18 @@ def check_suspend(folder):
 def check_death_of_rank_0(folder):
     """SIGKILL of rank 0: the others say so on its stderr and end, also one that is stopped; what
     they had written before isn't lost, and neither is what they write then."""
+    killed, up = folder / "killed", folder / "up"
     for frozen in (False, True):
-        run = start("--ranks=3", GRACE, "0:say up;sleep 1000",
-                  "1:say up;sleep 0.2;err after;sleep 1000", "2:say up;sleep 1000")
+        killed.unlink(missing_ok=True)
+        run = start("--ranks=3", "--grace-ms=3000", "0:say up;sleep 1000",
+                    f"1:say up;wait {killed};err after;sleep 1000", "2:say up;sleep 1000")
         pids = run.pids(3)
         run.wait_for("up", 3)
         if frozen:
             os.kill(pids[2], signal.SIGSTOP)
             wait_for_state(pids[2], "T", run)
         os.kill(pids[0], signal.SIGKILL)
+        killed.touch()
         run.end(-signal.SIGKILL)
         expect_gone(pids.values(), run)
         for rank in (1, 2):
@@ -202,8 +206,9 @@ def check_death_of_rank_0(folder):
         check(any("after" in line for line in run.errors), "written after the death", run)
 
     # The other ways out that leave no time.
-    for script, code in (("0:say up;sleep 0.3;leave 3", 3), ("0:say up;sleep 0.3;raise 6", -6)):
-        run = start("--ranks=2", GRACE, script, "1:say up;sleep 1000").end(code)
+    for action, code in (("leave 3", 3), ("raise 6", -6)):
+        up.unlink(missing_ok=True)
+        run = start("--ranks=2", GRACE, f"0:wait {up};{action}", f"1:touch {up};sleep 1000").end(code)
         expect_gone(run.pids(2).values(), run)
 
     # Before a rank has reached the library it is simply killed with its parent.
@@ -236,9 +241,10 @@ def check_other_programs(folder):
               f"1:wait {go};say alive").end(0)
     check("[rank 1] alive\n" in run.lines, "rank 1 outlives the launching thread", run)
     # Without run_main: the program waits at its exit, and ends what doesn't end.
-    run = start("--no-run-main", GRACE, "0:return 2", "1:sleep 0.2;say done").end(2)
+    run = start("--no-run-main", "0:return 2", "1:sleep 0.2;say done").end(2)
     check("[rank 1] done\n" in run.lines, "rank 1 may finish", run)
-    run = start("--no-run-main", GRACE, "0:return 2", "1:sleep 1000").end(2)
+    up = folder / "up"
+    run = start("--no-run-main", GRACE, f"0:wait {up};return 2", f"1:touch {up};sleep 1000").end(2)
     expect_gone(run.pids(2).values(), run)
     # A second launch starts nothing; one of another size is an error.
     run = start("--ranks=2", "0:again 2").end(0)
