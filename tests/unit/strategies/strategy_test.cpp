@@ -1,0 +1,187 @@
+// What the strategies make of a window: several real ranks are in tests/integration/ddp_test.py.
+#include <catch2/catch.hpp>
+
+#include <lightning/distributed/control_plane.h>
+#include <lightning/distributed/process_group.h>
+#include <lightning/nn/batch_norm.h>
+#include <lightning/strategies/ddp.h>
+#include <lightning/strategies/single_device.h>
+#include <lightning/strategies/synchronize_batch_norm.h>
+#include <lightning/trainer/options.h>
+#include <lightning/util/error.h>
+
+#include "support/boring_module.h"
+
+namespace {
+
+using Catch::Matchers::Contains;
+
+/// One rank that finds all others to be like itself.
+class EqualRanks : public lightning::ControlPlane {
+ public:
+  explicit EqualRanks(int64_t world_size) : world_size_(world_size) {}
+  int64_t rank() const override { return 0; }
+  int64_t world_size() const override { return world_size_; }
+  const std::string& local_address() const override { return address_; }
+  const std::vector<std::string>& hosts() const override { return hosts_; }
+  std::vector<std::string> all_gather(std::string_view, std::string_view payload) override {
+    ++exchanges;
+    return std::vector<std::string>(static_cast<size_t>(world_size_), std::string(payload));
+  }
+  std::string broadcast(std::string_view, std::string_view payload) override {
+    return std::string(payload);
+  }
+  void barrier(std::string_view) override {}
+  void request_stop(lightning::StopRequest) override {}
+  bool stop_at(int64_t) override { return false; }
+  std::optional<lightning::StopRequest> stop() const override { return std::nullopt; }
+  void clear_stop() override {}
+  void fail(std::string_view) noexcept override {}
+  void set_failure_handler(std::function<void(const std::string&)>) override {}
+  void set_last_words(std::function<void()>) override {}
+  bool failed() const override { return false; }
+  std::string failure() const override { return ""; }
+  void set_status(const lightning::RankStatus&) override {}
+  void leave() override {}
+
+  int64_t exchanges = 0;
+
+ private:
+  int64_t world_size_;
+  std::string address_ = "127.0.0.1";
+  std::vector<std::string> hosts_;
+};
+
+struct DryRun {
+  explicit DryRun(int64_t world_size)
+      : control(world_size), group(lightning::ProcessGroup::fake(0, world_size)) {
+    topology.world_size = world_size;
+  }
+  lightning::DDPStrategy strategy(const lightning::DDPOptions& options = {}) {
+    return lightning::DDPStrategy(at::kCPU, topology, *group, control, options);
+  }
+  lightning::Topology topology;
+  EqualRanks control;
+  std::shared_ptr<lightning::ProcessGroup> group;
+};
+
+at::Tensor loss_of(BoringModule& module, double input) {
+  return module.layer->forward(torch::full({1, 2}, input)).sum();
+}
+
+class WithTorchsNorm : public BoringModule {
+ public:
+  WithTorchsNorm() { register_module("norm", torch::nn::BatchNorm1d(2)); }
+};
+
+class WithSparse : public BoringModule {
+ public:
+  WithSparse() {
+    register_module("words", torch::nn::Embedding(torch::nn::EmbeddingOptions(9, 2).sparse(true)));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("A window of one process sums its weights and forgets those before", "[strategies]") {
+  BoringModule module;
+  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  strategy.setup(module);
+  for (int i = 0; i < 2; ++i) {
+    strategy.begin_window(module);
+    CHECK_FALSE(strategy.window().has_data);
+    strategy.backward(module, loss_of(module, 1.0), torch::tensor(3.0), false);
+    strategy.backward(module, {}, {}, false);
+    strategy.backward(module, loss_of(module, 1.0), torch::tensor({2.0}), true);
+    CHECK(strategy.window().has_data);
+    CHECK(strategy.window().weight.item<double>() == 5.0);
+  }
+  strategy.begin_window(module);
+  strategy.backward(module, {}, {}, true);
+  CHECK_FALSE(strategy.window().has_data);
+  CHECK_FALSE(strategy.window().weight.defined());
+}
+
+TEST_CASE("A window has weights for all of its batches or for none", "[strategies]") {
+  BoringModule module;
+  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  strategy.setup(module);
+  strategy.begin_window(module);
+  strategy.backward(module, loss_of(module, 1.0), {}, false);
+  CHECK_THROWS_WITH(strategy.backward(module, loss_of(module, 1.0), torch::tensor(3.0), true),
+                    Contains("gave a weight for some batches"));
+}
+
+TEST_CASE("DDP gives means over ranks and the weight along with them", "[strategies]") {
+  for (const bool views : {false, true}) {
+    DryRun dry(4);
+    auto strategy = dry.strategy({.gradient_as_bucket_view = views});
+    BoringModule module;
+    strategy.setup(module);
+    strategy.begin_window(module);
+    const int64_t before = dry.group->counters().messages;
+    strategy.backward(module, loss_of(module, 1.0) * 3.0, torch::tensor(3.0), false);
+    CHECK(dry.group->counters().messages == before);
+    strategy.backward(module, loss_of(module, 2.0) * 2.0, torch::tensor(2.0), true);
+    CHECK(dry.group->counters().messages == before + 1);
+    CHECK(strategy.window().weight.item<double>() == 5.0);
+    CHECK(module.layer->bias.grad().item<double>() == 5.0);
+    CHECK(module.layer->weight.grad().equal(torch::full({1, 2}, 7.0)));
+  }
+}
+
+TEST_CASE("DDP makes its reducer anew when requires_grad changes, and only then", "[strategies]") {
+  DryRun dry(2);
+  auto strategy = dry.strategy();
+  BoringModule module;
+  strategy.setup(module);
+  CHECK(dry.control.exchanges == 1);
+  const auto run_window = [&] {
+    strategy.begin_window(module);
+    strategy.backward(module, loss_of(module, 1.0), {}, true);
+  };
+  run_window();
+  run_window();
+  CHECK(dry.control.exchanges == 2);
+  module.layer->bias.set_requires_grad(false);
+  run_window();
+  run_window();
+  CHECK(dry.control.exchanges == 3);
+}
+
+TEST_CASE("A torn down DDP leaves nothing on the module", "[strategies]") {
+  DryRun dry(2);
+  BoringModule module;
+  auto strategy = dry.strategy();
+  strategy.setup(module);
+  strategy.begin_window(module);
+  strategy.backward(module, loss_of(module, 1.0), {}, true);
+  strategy.teardown();
+  const int64_t before = dry.group->counters().messages;
+  module.zero_grad();
+  loss_of(module, 1.0).backward();
+  CHECK(module.layer->bias.grad().item<double>() == 1.0);
+  CHECK(dry.group->counters().messages == before);
+}
+
+TEST_CASE("DDP refuses what it can't do", "[strategies]") {
+  DryRun dry(2);
+  CHECK_THROWS_WITH(dry.strategy({.bucket_cap_mb = 0.0}), Contains("bucket_cap_mb is 0"));
+  WithSparse module;
+  auto strategy = dry.strategy();
+  CHECK_THROWS_WITH(strategy.setup(module), Contains("words") && Contains("sparse"));
+}
+
+TEST_CASE("sync_batchnorm takes our layers and names torch's", "[strategies]") {
+  const auto group = lightning::ProcessGroup::fake(0, 2);
+  WithTorchsNorm torchs;
+  CHECK_THROWS_WITH(lightning::synchronize_batch_norm(torchs, group),
+                    Contains("norm") && Contains("torch::nn::BatchNorm") && Contains("HINT"));
+  CHECK_NOTHROW(lightning::synchronize_batch_norm(torchs, nullptr));
+
+  torch::nn::Sequential own(torch::nn::Linear(2, 2), lightning::nn::BatchNorm(2));
+  lightning::synchronize_batch_norm(*own, group);
+  CHECK(own->at<lightning::nn::BatchNormImpl>(1).process_group() == group);
+  lightning::synchronize_batch_norm(*own, nullptr);
+  CHECK(own->at<lightning::nn::BatchNormImpl>(1).process_group() == nullptr);
+}
