@@ -32,7 +32,8 @@ struct LIGHTNING_API Checkpoint {
   /// Parameters and buffers; several names may share one tensor (tied weights).
   NamedTensors model = {};
   /// Everything else, under top-level names: "loop", "optimizer", "lr_scheduler", "callbacks",
-  /// "rng", "precision", "data_loader", "metrics", "module", "data_module".
+  /// "precision", "data_loader", "module", "data_module", "ranks" ("ranks/0/rng",
+  /// "ranks/0/metrics").
   StateDict state = {};
   /// Resolved config as YAML; empty when the run has none.
   std::string config = {};

@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <lightning/distributed/launcher.h>
+#include <lightning/distributed/world.h>
 #include <lightning/util/error.h>
 #include <lightning/util/interrupted.h>
 
@@ -54,7 +55,9 @@ int run(const std::function<int()>& body) {
 
 int run_main(const std::function<int()>& body) {
   watch_launcher();
-  return finish_launched_ranks(run(body));
+  const int exit_code = run(body);
+  World::leave(exit_code);
+  return finish_launched_ranks(exit_code);
 }
 
 int run_main(int argc, char** argv, const std::function<int(int, char**)>& body) {

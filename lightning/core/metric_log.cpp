@@ -54,10 +54,13 @@ void MetricLog::record_value(std::string_view name, const Value& value, const Lo
                   ", where nothing can be logged. HINT: log in a step, a batch or an epoch hook "
                   "(docs/hooks.md lists them).");
   Entry& entry = entry_for(name, options);
+  const double weight = options.batch_size.value_or(scope_.batch_size);
+  if (scope_.batch_size == 0.0) return;
   entry.newest = value;
+  entry.newest_weight = weight;
   entry.has_newest = true;
   entry.in_next_row = entry.on_step && entry.logger;
-  if (entry.on_epoch) accumulate(entry, value, options.batch_size.value_or(scope_.batch_size));
+  if (entry.on_epoch) accumulate(entry, value, weight);
 }
 
 MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options) {
@@ -85,19 +88,26 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
                     ", expected the same options. HINT: use another name for the other value.");
     return entry;
   }
-  Entry entry;
-  entry.name = full_name;
-  const bool forked = on_step && on_epoch;
-  entry.step_name = forked ? forked_name(full_name, "_step") : full_name;
-  entry.epoch_name = forked ? forked_name(full_name, "_epoch") : full_name;
-  entry.on_step = on_step;
-  entry.on_epoch = on_epoch;
+  Entry entry = make_entry(full_name, on_step, on_epoch);
   entry.prog_bar = options.prog_bar;
   entry.logger = options.logger;
   entry.reduce_fx = options.reduce_fx;
+  entry.sync_step = options.sync_dist.value_or(false);
+  entry.sync_epoch = options.sync_dist.value_or(true);
   entries_.push_back(std::move(entry));
   expected_ = 0;
   return entries_.back();
+}
+
+MetricLog::Entry MetricLog::make_entry(std::string name, bool on_step, bool on_epoch) {
+  Entry entry;
+  const bool forked = on_step && on_epoch;
+  entry.step_name = forked ? forked_name(name, "_step") : name;
+  entry.epoch_name = forked ? forked_name(name, "_epoch") : name;
+  entry.name = std::move(name);
+  entry.on_step = on_step;
+  entry.on_epoch = on_epoch;
+  return entry;
 }
 
 void MetricLog::accumulate(Entry& entry, const Value& value, double weight) {
@@ -216,6 +226,84 @@ void MetricLog::reset_epoch() {
   }
 }
 
+std::vector<MetricLog::Part> MetricLog::parts(Level level) const {
+  std::vector<Part> parts;
+  for (const Entry& entry : entries_) {
+    const bool step = level == Level::kStep;
+    if (step ? !(entry.sync_step && entry.in_next_row) : !(entry.sync_epoch && entry.on_epoch)) {
+      continue;
+    }
+    Part part = {.name = entry.name,
+                 .reduce_fx = entry.reduce_fx,
+                 .on_step = entry.on_step,
+                 .on_epoch = entry.on_epoch,
+                 .prog_bar = entry.prog_bar,
+                 .logger = entry.logger,
+                 .value = step ? entry.newest : entry.accumulated,
+                 .weight = step ? entry.newest_weight : entry.weight};
+    if (step && entry.reduce_fx == ReduceFx::kMean) {
+      part.value.host *= part.weight;
+      if (part.value.device.defined()) part.value.device = part.value.device * part.weight;
+    }
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+void MetricLog::Part::add(const Part& other) {
+  if (other.weight == 0.0) return;
+  if (weight == 0.0) {
+    value = other.value;
+    weight = other.weight;
+    return;
+  }
+  Entry both;
+  both.reduce_fx = reduce_fx;
+  both.accumulated = value;
+  both.weight = weight;
+  // The value of a mean is a weighted sum already.
+  if (reduce_fx == ReduceFx::kMean) both.reduce_fx = ReduceFx::kSum;
+  accumulate(both, other.value, other.weight);
+  value = both.accumulated;
+  weight = both.weight;
+}
+
+void MetricLog::add_epoch(const MetricLog& other) {
+  std::vector<Part> sum = parts(Level::kEpoch);
+  for (const Part& theirs : other.parts(Level::kEpoch)) {
+    const auto ours = std::find_if(sum.begin(), sum.end(),
+                                   [&](const Part& part) { return part.name == theirs.name; });
+    if (ours == sum.end()) {
+      sum.push_back(theirs);
+    } else {
+      ours->add(theirs);
+    }
+  }
+  set_parts(Level::kEpoch, sum);
+}
+
+void MetricLog::set_parts(Level level, const std::vector<Part>& parts) {
+  for (const Part& part : parts) {
+    auto entry = std::find_if(entries_.begin(), entries_.end(),
+                              [&](const Entry& known) { return known.name == part.name; });
+    if (entry == entries_.end()) {
+      Entry fresh = make_entry(part.name, part.on_step, part.on_epoch);
+      fresh.prog_bar = part.prog_bar;
+      fresh.logger = part.logger;
+      fresh.reduce_fx = part.reduce_fx;
+      entry = entries_.insert(entries_.end(), std::move(fresh));
+    }
+    if (level == Level::kEpoch) {
+      entry->accumulated = part.value;
+      entry->weight = part.weight;
+    } else if (part.weight > 0.0) {
+      entry->newest = part.value;
+      entry->newest_weight = part.weight;
+      if (part.reduce_fx == ReduceFx::kMean) entry->newest.host /= part.weight;
+    }
+  }
+}
+
 StateDict MetricLog::state_dict() const {
   StateDict state;
   std::vector<std::string> names;
@@ -228,6 +316,9 @@ StateDict MetricLog::state_dict() const {
     one.set("prog_bar", entry.prog_bar);
     one.set("logger", entry.logger);
     one.set("reduce_fx", static_cast<int64_t>(entry.reduce_fx));
+    one.set("sync_step", entry.sync_step);
+    one.set("sync_epoch", entry.sync_epoch);
+    one.set("newest_weight", entry.newest_weight);
     one.set("has_newest", entry.has_newest);
     one.set("in_next_row", entry.in_next_row);
     one.set("weight", entry.weight);
@@ -251,16 +342,13 @@ void MetricLog::load_state_dict(const StateDict& state) {
   const auto& names = state.get<std::vector<std::string>>("names");
   for (size_t i = 0; i < names.size(); ++i) {
     const StateDict one = state.nested(std::to_string(i));
-    Entry entry;
-    entry.name = names[i];
-    entry.on_step = one.get<bool>("on_step");
-    entry.on_epoch = one.get<bool>("on_epoch");
-    const bool forked = entry.on_step && entry.on_epoch;
-    entry.step_name = forked ? forked_name(entry.name, "_step") : entry.name;
-    entry.epoch_name = forked ? forked_name(entry.name, "_epoch") : entry.name;
+    Entry entry = make_entry(names[i], one.get<bool>("on_step"), one.get<bool>("on_epoch"));
     entry.prog_bar = one.get<bool>("prog_bar");
     entry.logger = one.get<bool>("logger");
     entry.reduce_fx = static_cast<ReduceFx>(one.get<int64_t>("reduce_fx"));
+    entry.sync_step = one.get<bool>("sync_step");
+    entry.sync_epoch = one.get<bool>("sync_epoch");
+    entry.newest_weight = one.get<double>("newest_weight");
     entry.has_newest = one.get<bool>("has_newest");
     entry.in_next_row = one.get<bool>("in_next_row");
     entry.weight = one.get<double>("weight");

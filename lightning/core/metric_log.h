@@ -29,8 +29,9 @@ struct LogOptions {
   /// Send it to the loggers.
   bool logger = true;
   ReduceFx reduce_fx = ReduceFx::kMean;
-  /// Reduce over ranks at the end of the interval.
-  bool sync_dist = false;
+  /// Reduce over ranks at the end of the interval; none: values of an epoch are reduced, those of a
+  /// step are this rank's.
+  std::optional<bool> sync_dist = std::nullopt;
   /// Append "/dataloader_idx_N" when there are several loaders.
   bool add_dataloader_idx = true;
   /// Weight of this value in the epoch's mean; none: Batch::batch_size of the batch under way.
@@ -55,7 +56,7 @@ class LIGHTNING_API MetricLog {
     bool on_step = false;  // defaults
     bool on_epoch = false;
     bool in_step = true;          // false: outside of steps, where on_step has no meaning
-    double batch_size = 1.0;      // weight of the batch under way
+    double batch_size = 1.0;      // weight of the batch under way; 0: what is logged doesn't count
     int64_t dataloader_idx = -1;  // -1: one loader, names stay as they are
   };
   /// Set by the loops around each hook; costs a few stores.
@@ -80,17 +81,41 @@ class LIGHTNING_API MetricLog {
   void reset_epoch();
   bool empty() const { return entries_.empty(); }
 
-  /// Accumulators and newest values, for exact resume in the middle of an epoch.
-  StateDict state_dict() const;
-  void load_state_dict(const StateDict& state);
-
- private:
+  // ---- between ranks
   /// Numbers of the CPU are kept as doubles, values of a device as tensors there.
   struct Value {
     double host = 0.0;
     at::Tensor device;
     LoggedValue named(const std::string& name) const { return {name, host, device}; }
   };
+  enum class Level { kStep, kEpoch };
+  /// What ranks tell one another of a value that is to be reduced.
+  struct Part {
+    std::string name;
+    ReduceFx reduce_fx = ReduceFx::kMean;
+    bool on_step = false;
+    bool on_epoch = false;
+    bool prog_bar = false;
+    bool logger = true;
+    Value value;          // a mean: the weighted sum
+    double weight = 0.0;  // 0: this rank has no value
+
+    /// Makes this the value of both.
+    void add(const Part& other);
+  };
+  /// The values of the next step row, or of the epoch, that are to be reduced over ranks.
+  std::vector<Part> parts(Level level) const;
+  /// Puts the reduced ones in their place; names that this rank never logged are added.
+  void set_parts(Level level, const std::vector<Part>& parts);
+
+  /// Adds what another rank had gathered of the epoch.
+  void add_epoch(const MetricLog& other);
+
+  /// Accumulators and newest values, for exact resume in the middle of an epoch.
+  StateDict state_dict() const;
+  void load_state_dict(const StateDict& state);
+
+ private:
   struct Entry {
     std::string name;
     std::string step_name;
@@ -100,13 +125,17 @@ class LIGHTNING_API MetricLog {
     bool prog_bar = false;
     bool logger = true;
     ReduceFx reduce_fx = ReduceFx::kMean;
+    bool sync_step = false;
+    bool sync_epoch = true;
     Value newest;
+    double newest_weight = 1.0;
     bool has_newest = false;
     bool in_next_row = false;
     Value accumulated;    // weighted sum (mean), sum, min or max
     double weight = 0.0;  // 0: nothing accumulated
   };
   Entry& entry_for(std::string_view name, const LogOptions& options);
+  static Entry make_entry(std::string name, bool on_step, bool on_epoch);
   void record_value(std::string_view name, const Value& value, const LogOptions& options);
   static void accumulate(Entry& entry, const Value& value, double weight);
   static Value reduced(const Entry& entry);

@@ -6,6 +6,7 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <lightning/distributed/state_exchange.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/trainer/generator_state.h>
@@ -81,7 +82,10 @@ void CheckpointConnector::write_requested() {
   check_nonfinite(run_);
   if (!weights_are_finite()) return;
   for (const SaveRequest& request : requests) {
-    run_.writer->write(dump(request.weights_only), request.path, request.committed);
+    Checkpoint checkpoint = dump(request.weights_only);
+    if (run_.is_global_zero()) {
+      run_.writer->write(std::move(checkpoint), request.path, request.committed);
+    }
   }
 }
 
@@ -134,13 +138,25 @@ void CheckpointConnector::dump_fit_state(StateDict& state) {
     run_.data_module->state_dict(data_state);
     state.set("data_module", data_state);
   }
-  state.set("rng", GeneratorState::capture().state_dict());
   state.set("precision", run_.precision->state_dict());
   if (!run_.train_loaders.empty()) {
     state.set("data_loader/train", run_.train_loader().state_dict());
   }
-  state.set("metrics", run_.train_metrics.state_dict());
+  dump_rank_states(state);
   state.set("loggers", run_.logger_positions ? *run_.logger_positions : logger_positions(run_));
+}
+
+void CheckpointConnector::dump_rank_states(StateDict& state) {
+  StateDict own;
+  own.set("rng", GeneratorState::capture().state_dict());
+  own.set("metrics", run_.train_metrics.state_dict());
+  std::vector<StateDict> ranks = {own};
+  if (run_.world != nullptr) {
+    ranks = gather_states(run_.world->control(), "state of each rank for a checkpoint", own);
+  }
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    state.set("ranks/" + std::to_string(rank), ranks[rank]);
+  }
 }
 
 void CheckpointConnector::load(const std::filesystem::path& path) {
@@ -177,10 +193,29 @@ void CheckpointConnector::restore_fit() {
   }
   run_.precision->load_state_dict(state.nested("precision"));
   run_.progress = progress_from(state.nested("loop"));
-  run_.train_metrics.load_state_dict(state.nested("metrics"));
+  restore_metrics();
   run_.first_step = run_.progress.global_step;
   run_.restored = true;
   warn_about_environment();
+}
+
+void CheckpointConnector::restore_metrics() {
+  const StateDict ranks = checkpoint_.state.nested("ranks");
+  const size_t saved = ranks.top_level_names().size();
+  const auto of_rank = [&](size_t rank) { return ranks.nested(std::to_string(rank) + "/metrics"); };
+  const auto own = static_cast<size_t>(run_.strategy->global_rank());
+  if (saved == static_cast<size_t>(run_.world_size())) {
+    run_.train_metrics.load_state_dict(of_rank(own));
+    return;
+  }
+  // Another number of ranks: the first one goes on with what all of them had gathered of the epoch.
+  run_.train_metrics.load_state_dict(of_rank(0));
+  if (own > 0) run_.train_metrics.reset_epoch();
+  for (size_t rank = 1; rank < saved && own == 0; ++rank) {
+    MetricLog other;
+    other.load_state_dict(of_rank(rank));
+    run_.train_metrics.add_epoch(other);
+  }
 }
 
 void CheckpointConnector::restore_data_and_generators() {
@@ -189,7 +224,14 @@ void CheckpointConnector::restore_data_and_generators() {
   if (run_.progress.batch_idx > 0) {
     run_.train_loader().load_state_dict(checkpoint_.state.nested("data_loader/train"));
   }
-  GeneratorState::from_state_dict(checkpoint_.state.nested("rng")).restore();
+  const StateDict ranks = checkpoint_.state.nested("ranks");
+  const std::string own = std::to_string(run_.strategy->global_rank());
+  if (ranks.contains_nested(own)) {
+    GeneratorState::from_state_dict(ranks.nested(own + "/rng")).restore();
+  } else {
+    // A rank that wasn't there: a stream of its own, which depends on seed, step and rank alone.
+    seed_rank_generators(run_.progress.global_step, run_.strategy->global_rank());
+  }
 }
 
 void CheckpointConnector::warn_about_environment() {

@@ -13,7 +13,8 @@ class CheckpointConnector {
  public:
   explicit CheckpointConnector(RunState& run) : run_(run) {}
 
-  /// Writes the checkpoints that were asked for; to be called at safe points and outside of loops.
+  /// Writes the checkpoints that were asked for (rank 0 does, with what the others tell it); to be
+  /// called at safe points and outside of loops.
   /// Throws CheckpointError, and DataError when the weights are not finite and on_nonfinite is
   /// error. Sync: waits for the device when there is anything to write.
   void write_requested();
@@ -34,6 +35,9 @@ class CheckpointConnector {
  private:
   Checkpoint dump(bool weights_only);
   void dump_fit_state(StateDict& state);
+  /// What differs from rank to rank: generators and metrics gathered so far.
+  void dump_rank_states(StateDict& state);
+  void restore_metrics();
   void warn_about_environment();
   bool weights_are_finite();
 

@@ -151,12 +151,14 @@ bool EvaluationLoop::run_pass(const Kind& kind, DataLoaders& loaders, const Batc
     enter_epoch_scope("an epoch end hook");
     call_callbacks(run_, kind.callback_epoch_end);
     (module.*kind.epoch_end)();
+    run_.reduce_metrics(run_.eval_metrics, MetricLog::Level::kEpoch, kind.step_name);
     publish_metrics();
   }
   run_.eval_metrics.enter({.hook = "an end hook"});
   if (completed) {
     call_callbacks(run_, kind.callback_end);
     (module.*kind.end)();
+    run_.stop.agree();
   }
   (module.*kind.model_train)();
   module.attach(&run_.context, &run_.train_metrics);
@@ -175,6 +177,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
 
   for (int64_t loader_idx = 0; loader_idx < loaders.size(); ++loader_idx) {
     DataLoader& loader = loaders[loader_idx];
+    loader.set_shard(run_.shard(UnevenInputs::kExact));
     run_.num_eval_batches = limit.resolve(loader.num_batches(), "the limit of this pass");
     if (at_most) {
       run_.num_eval_batches =
@@ -182,8 +185,11 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
     }
     loader.begin_epoch(run_.progress.epoch);
     for (int64_t i = 0; !run_.num_eval_batches || i < *run_.num_eval_batches; ++i) {
+      if (may_stop) run_.stop.at_boundary();
       if (may_stop && run_.pending_signal() != 0) return false;
       std::optional<Batch> batch = loader.next();
+      // Other ranks may have one more batch: all pass the same boundaries.
+      if (!batch && run_.num_eval_batches && run_.world != nullptr) continue;
       if (!batch) break;
       batch->set_dataloader_idx(loader_idx);
       run_.eval_batch_idx = i;

@@ -32,6 +32,7 @@ void prepare_training_loader(RunState& run) {
       "data module to fit(), or override train_dataloader().");
   LIGHTNING_CHECK(run.train_loaders.size() == 1, ConfigError, "Trainer: train_dataloader() gave ",
                   run.train_loaders.size(), " loaders, expected one.");
+  run.train_loader().set_shard(run.shard(run.options.user.uneven_inputs));
   const std::optional<int64_t> available = run.train_loader().num_batches();
   LIGHTNING_CHECK(available != 0, DataError,
                   "Trainer: the training loader has no batch. HINT: the data set is empty, or "
@@ -116,8 +117,10 @@ void FitLoop::end_epoch(bool completed) {
   };
   call(/*monitoring=*/false);
   run_.module->on_train_epoch_end();
+  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kEpoch, "the training epoch");
   run_.host_metrics.merge(run_.train_metrics.callback_row());
   call(/*monitoring=*/true);
+  run_.stop.agree();
   check_nonfinite(run_);
   run_.logger_connector.send(run_.train_metrics.epoch_row(), run_.progress.global_step,
                              run_.progress.epoch);

@@ -3,6 +3,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 
+#include <lightning/util/random.h>
+
 namespace lightning {
 namespace {
 
@@ -40,6 +42,11 @@ GeneratorState GeneratorState::from_state_dict(const StateDict& state) {
   GeneratorState result;
   result.states_ = state;
   return result;
+}
+
+void seed_rank_generators(int64_t global_step, int64_t rank) {
+  at::manual_seed(
+      mix_seed(global_seed(), static_cast<uint64_t>(global_step) + 1, static_cast<uint64_t>(rank)));
 }
 
 }  // namespace lightning

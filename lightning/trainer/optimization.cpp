@@ -36,7 +36,10 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   {
     const Precision::ForwardContext precision = run_.precision->forward_context();
     output_ = module.training_step(batch, batch_idx);
-    if (!output_.is_skip()) loss = window_loss(output_);
+    if (!output_.is_skip()) {
+      if (output_.weight.defined() && batch.is_filler()) output_.weight = output_.weight * 0.0;
+      loss = window_loss(output_, batch.rank_weight());
+    }
   }
   if (begins_window) {
     call_callbacks(run_, &Callback::on_before_zero_grad, optimizer);
@@ -60,7 +63,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   module.on_after_backward();
 }
 
-at::Tensor Optimization::window_loss(const StepOutput& output) const {
+at::Tensor Optimization::window_loss(const StepOutput& output, double rank_weight) const {
   LIGHTNING_CHECK(output.loss.numel() == 1, ConfigError,
                   "LightningModule: training_step() returned a loss of shape ", output.loss.sizes(),
                   ", expected a scalar. HINT: reduce it by mean() or sum().");
@@ -69,8 +72,10 @@ at::Tensor Optimization::window_loss(const StepOutput& output) const {
                   "that depends on trainable parameters. HINT: don't detach() it, and don't freeze "
                   "every parameter; return StepOutput::skip() to leave a batch out.");
   if (output.weight.defined()) return output.loss * output.weight.to(output.loss.options());
+  // Ranks whose batches differ in size at an epoch's ragged end count by their size.
+  const at::Tensor loss = rank_weight == 1.0 ? output.loss : output.loss * rank_weight;
   const int64_t accumulate = run_.options.user.accumulate_grad_batches;
-  return accumulate == 1 ? output.loss : output.loss / accumulate;
+  return accumulate == 1 ? loss : loss / accumulate;
 }
 
 void Optimization::step_optimizer() {

@@ -20,7 +20,7 @@ class Optimization {
 
  private:
   void compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window);
-  at::Tensor window_loss(const StepOutput& output) const;
+  at::Tensor window_loss(const StepOutput& output, double rank_weight) const;
   void step_optimizer();
 
   RunState& run_;

@@ -55,6 +55,10 @@ void require_at_least(int64_t value, int64_t least, std::string_view option,
 void validate(const TrainerOptions& o) {
   require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
   if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
+  LIGHTNING_CHECK(o.heartbeat_timeout.count() > 0 && o.collective_timeout.count() > 0, ConfigError,
+                  "Trainer: heartbeat_timeout is ", o.heartbeat_timeout.count(),
+                  " s and collective_timeout is ", o.collective_timeout.count(),
+                  " s, expected positive times. HINT: leave them out for 30 s and 30 min.");
   if (o.min_epochs)
     require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
   require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");
@@ -166,6 +170,45 @@ Devices Devices::from_text(std::string_view text) {
   return devices;
 }
 
+namespace {
+
+/// Which rank this process is and which device it has.
+void place(ResolvedOptions& resolved) {
+  const TrainerOptions& user = resolved.user;
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices.to_text());
+  const std::vector<at::Device>& devices = accelerator.devices();
+  const bool on_gpu = devices.front().is_cuda();
+  const bool as_many_as_there_are = user.devices == "auto";
+  TopologyRequest request;
+  request.cluster = user.cluster;
+  if (!as_many_as_there_are) request.devices = static_cast<int64_t>(devices.size());
+  // 1 is also what stands there when nobody thought of it: the cluster knows better.
+  if (user.num_nodes > 1) request.num_nodes = user.num_nodes;
+  if (on_gpu) request.visible_gpus = num_gpus();
+  resolved.topology = detect_topology(current_environment(), request);
+  resolved.world_size = resolved.topology.world_size;
+
+  const auto local_rank = static_cast<size_t>(resolved.topology.local_rank);
+  if (on_gpu && (as_many_as_there_are || local_rank >= devices.size())) {
+    const auto index = static_cast<c10::DeviceIndex>(resolved.topology.device_index);
+    resolved.device = at::Device(at::kCUDA, index);
+  } else {
+    resolved.device = on_gpu ? devices[local_rank] : devices.front();
+  }
+  resolved.device_name = device_name(resolved.device);
+
+  LIGHTNING_CHECK(
+      user.strategy == "auto" || user.strategy == "ddp" || user.strategy == "single_device",
+      ConfigError, "Trainer: strategy is \"", user.strategy,
+      "\", expected auto, ddp or single_device. HINT: use ddp; strategies that shard "
+      "(fsdp, deepspeed_stage_2, ...) aren't there yet.");
+  LIGHTNING_CHECK(user.strategy != "single_device" || resolved.world_size == 1, ConfigError,
+                  "Trainer: strategy is single_device and there are ", resolved.world_size,
+                  " ranks, expected one. HINT: use ddp, or devices: 1.");
+}
+
+}  // namespace
+
 ResolvedOptions resolve(const TrainerOptions& options) {
   validate(options);
   ResolvedOptions resolved;
@@ -173,14 +216,7 @@ ResolvedOptions resolve(const TrainerOptions& options) {
   apply_fast_dev_run(resolved.user);
   const TrainerOptions& user = resolved.user;
 
-  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices.to_text());
-  LIGHTNING_CHECK(accelerator.devices().size() == 1 && user.num_nodes == 1, ConfigError,
-                  "Trainer: devices is ", user.devices.to_text(), " and num_nodes is ",
-                  user.num_nodes,
-                  ", expected one device on one machine. HINT: set devices: 1 and num_nodes: 1; "
-                  "training on several devices isn't there yet.");
-  resolved.device = accelerator.devices().front();
-  resolved.device_name = accelerator.name();
+  place(resolved);
   resolved.precision = Precision::effective_mode(user.precision, resolved.device);
   resolved.max_steps = user.max_steps;
   // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no

@@ -13,7 +13,10 @@
 
 #include <lightning/config/fields.h>
 #include <lightning/core/lightning_module.h>
+#include <lightning/data/shard.h>
+#include <lightning/distributed/topology.h>
 #include <lightning/precision/precision.h>
+#include <lightning/strategies/ddp.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -92,6 +95,16 @@ struct TrainerOptions {
   std::string accelerator = "auto";
   Devices devices = "auto";
   int64_t num_nodes = 1;
+  std::string strategy = "auto";
+  DDPOptions ddp = {};
+  std::string cluster = "auto";
+  bool sync_batchnorm = false;
+  bool use_distributed_sampler = true;
+  UnevenInputs uneven_inputs = UnevenInputs::kJoin;
+  bool prepare_data_per_node = true;
+  std::chrono::seconds heartbeat_timeout{30};
+  std::chrono::seconds collective_timeout{1800};
+  std::string network_interface = "";
   PrecisionMode precision = PrecisionMode::k32True;
   // ---- how long
   std::optional<int64_t> max_epochs = std::nullopt;
@@ -132,6 +145,17 @@ LIGHTNING_FIELDS(
     TrainerOptions, LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
     LIGHTNING_FIELD(devices, "auto, a number of devices (-1: all), or a list of indices ([0, 1])"),
     LIGHTNING_FIELD(num_nodes, "number of machines"),
+    LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp or single_device"),
+    LIGHTNING_FIELD(ddp, "how gradients are reduced over ranks"),
+    LIGHTNING_FIELD(cluster, "who starts the ranks: auto, slurm, torchrun, mpi, lsf or local"),
+    LIGHTNING_FIELD(sync_batchnorm, "normalise over the global batch"),
+    LIGHTNING_FIELD(use_distributed_sampler, "each rank loads its own part of the data"),
+    LIGHTNING_FIELD(uneven_inputs,
+                    "join, pad or drop: the last global batch when it can't be full"),
+    LIGHTNING_FIELD(prepare_data_per_node, "prepare_data() runs on each node, not once in all"),
+    LIGHTNING_FIELD(heartbeat_timeout, "silence after which a rank counts as frozen"),
+    LIGHTNING_FIELD(collective_timeout, "how long ranks wait for one that is late"),
+    LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
     LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
@@ -173,6 +197,8 @@ struct ResolvedOptions {
   at::Device device = at::Device(at::kCPU);
   std::string device_name;
   PrecisionMode precision = PrecisionMode::k32True;  // after the fall-back on the CPU
+  /// Where this process stands when the Trainer is made; launched ranks don't run yet.
+  Topology topology;
   int64_t world_size = 1;
   int64_t max_epochs = -1;  // -1: no limit
   int64_t max_steps = -1;   // -1: no limit

@@ -29,6 +29,7 @@ void PredictionLoop::run_batches(const PredictionSink& sink) {
   const Precision::ForwardContext precision = run_.precision->forward_context();
   for (int64_t loader_idx = 0; loader_idx < run_.eval_loaders.size(); ++loader_idx) {
     DataLoader& loader = run_.eval_loaders[loader_idx];
+    loader.set_shard(run_.shard(UnevenInputs::kExact));
     run_.num_eval_batches = run_.options.user.limit_predict_batches.resolve(
         loader.num_batches(), "limit_predict_batches");
     loader.begin_epoch(0);

@@ -60,7 +60,7 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
 
 void print_run_end(const RunState& run) {
   const double seconds = run.elapsed_seconds() - run.progress.elapsed_seconds;
-  std::string reason = run.stop_reason;
+  std::string reason = run.stop.reason();
   if (reason.empty()) {
     const bool by_steps =
         run.options.max_steps != -1 && run.progress.global_step >= run.options.max_steps;

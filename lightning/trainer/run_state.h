@@ -15,14 +15,16 @@
 #include <lightning/checkpoint/checkpoint_writer.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/core/lightning_module.h>
+#include <lightning/distributed/world.h>
 #include <lightning/loggers/logger.h>
 #include <lightning/precision/nonfinite_guard.h>
 #include <lightning/precision/precision.h>
 #include <lightning/strategies/strategy.h>
 #include <lightning/trainer/host_metrics.h>
 #include <lightning/trainer/logger_connector.h>
+#include <lightning/trainer/metric_sync.h>
 #include <lightning/trainer/options.h>
-#include <lightning/trainer/signals.h>
+#include <lightning/trainer/stop_control.h>
 
 namespace lightning {
 
@@ -61,6 +63,7 @@ struct RunState {
 
   std::shared_ptr<LightningModule> module;
   std::shared_ptr<LightningDataModule> data_module;  // may be null
+  std::shared_ptr<World> world;                      // null with one rank
   std::unique_ptr<Strategy> strategy;
   std::unique_ptr<Precision> precision;
   std::vector<std::shared_ptr<Callback>> callbacks;
@@ -78,6 +81,7 @@ struct RunState {
   MetricLog eval_metrics;
   HostMetrics host_metrics;
   LoggerConnector logger_connector;
+  std::optional<MetricSync> metric_sync;  // with several ranks
   NonFiniteGuard nonfinite;
 
   Progress progress;
@@ -90,9 +94,8 @@ struct RunState {
   int64_t eval_batch_idx = 0;
   std::optional<int64_t> num_eval_batches;
 
-  bool should_stop = false;
-  std::string stop_reason;
-  const SignalWatch* signals = nullptr;  // only in fit
+  StopControl stop;
+  bool in_fit_loops = false;
 
   std::vector<SaveRequest> save_requests;
   std::unique_ptr<CheckpointWriter> writer;
@@ -104,7 +107,23 @@ struct RunState {
 
   explicit RunState(TrainerContext& trainer_context) : context(trainer_context) {}
 
-  int pending_signal() const { return signals == nullptr ? 0 : signals->pending(); }
+  int pending_signal() const { return stop.signal(); }
+  int64_t world_size() const { return strategy->world_size(); }
+  bool is_global_zero() const { return strategy->global_rank() == 0; }
+  /// Rank 0's text, on every rank. Every rank must call it.
+  std::string from_rank_zero(std::string_view name, const std::string& text) const {
+    return world == nullptr ? text : world->control().broadcast(name, text);
+  }
+  /// The part of the data that this rank loads in training, or in evaluations.
+  Shard shard(UnevenInputs uneven) const {
+    if (!options.user.use_distributed_sampler) return {};
+    return {strategy->global_rank(), strategy->world_size(), uneven};
+  }
+  /// Values logged for `level` become those of all ranks, where they are to be. Every rank must
+  /// call it.
+  void reduce_metrics(MetricLog& log, MetricLog::Level level, std::string_view interval) {
+    if (metric_sync) metric_sync->reduce(log, level, interval);
+  }
   double elapsed_seconds() const {
     const std::chrono::duration<double> session = std::chrono::steady_clock::now() - started;
     return progress.elapsed_seconds + session.count();

@@ -15,8 +15,9 @@ MetricLog::Scope step_scope(std::string_view hook, const Batch& batch) {
   scope.hook = hook;
   scope.allowed = true;
   scope.on_step = true;
-  // A batch whose collate set no size weighs as one.
-  scope.batch_size = static_cast<double>(std::max<int64_t>(batch.batch_size(), 1));
+  // A batch whose collate set no size weighs as one, a filler as nothing.
+  scope.batch_size =
+      batch.is_filler() ? 0.0 : static_cast<double>(std::max<int64_t>(batch.batch_size(), 1));
   return scope;
 }
 
@@ -78,7 +79,7 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   }
   if (last_batch) step_schedulers(Interval::kEpoch);
 
-  progress.samples_seen += loaded.batch_size();
+  if (!loaded.is_filler()) progress.samples_seen += loaded.batch_size();
   ++progress.total_batches;
   ++progress.batch_idx;
   run_.train_metrics.enter(step_scope("on_train_batch_end", batch));
@@ -114,7 +115,7 @@ bool TrainEpochLoop::validation_is_due(bool last_batch) const {
   if (!options.check_val_every_n_epoch) return progress.total_batches % interval.count() == 0;
   if ((progress.epoch + 1) % *options.check_val_every_n_epoch != 0) return false;
   // A run that ends here is looked at once more, as Lightning does.
-  if (run_.should_stop && may_stop_early() && !in_window_) return true;
+  if (run_.stop.requested() && may_stop_early() && !in_window_) return true;
   if (interval.is_count()) return progress.batch_idx % interval.count() == 0;
   if (interval.fraction() == 1.0 || !num_batches_) return last_batch;
   const auto every = static_cast<int64_t>(interval.fraction() * static_cast<double>(*num_batches_));
@@ -126,20 +127,24 @@ bool TrainEpochLoop::may_stop_early() const {
          run_.progress.global_step >= run_.options.user.min_steps.value_or(0);
 }
 
-bool TrainEpochLoop::must_stop() const {
+bool TrainEpochLoop::must_stop() {
   if (in_window_) return false;  // the window is finished first
-  if (run_.pending_signal() != 0) return true;
+  const auto& max_time = run_.options.user.max_time;
+  if (max_time && run_.elapsed_seconds() >= static_cast<double>(max_time->count())) {
+    run_.stop.request_time_limit();
+  }
+  run_.stop.at_boundary();
+  if (run_.pending_signal() != 0 || run_.stop.time_is_up()) return true;
   const int64_t max_steps = run_.options.max_steps;
   if (max_steps != -1 && run_.progress.global_step >= max_steps) return true;
-  const auto& max_time = run_.options.user.max_time;
-  if (max_time && run_.elapsed_seconds() >= static_cast<double>(max_time->count())) return true;
-  return run_.should_stop && may_stop_early();
+  return run_.stop.requested() && may_stop_early();
 }
 
 void TrainEpochLoop::log_step_row() {
   const int64_t every = run_.options.user.log_every_n_steps;
   if (every == 0 || run_.progress.global_step % every != 0) return;
   check_nonfinite(run_);
+  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kStep, "training");
   run_.logger_connector.send(run_.train_metrics.take_step_row(), run_.progress.global_step,
                              run_.progress.epoch);
 }

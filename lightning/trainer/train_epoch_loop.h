@@ -21,7 +21,7 @@ class TrainEpochLoop {
   /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
   /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was asked for.
-  bool must_stop() const;
+  bool must_stop();
 
  private:
   void advance(const Batch& batch, bool last_batch);

@@ -1,456 +1,11 @@
 #include <lightning/trainer/trainer.h>
 
-#include <algorithm>
-#include <cmath>
-#include <csignal>
-#include <cstdlib>
-#include <exception>
-#include <limits>
-#include <typeindex>
-#include <typeinfo>
 #include <utility>
 
-#include <ATen/Context.h>
-
-#include <lightning/accelerators/host_memory.h>
-#include <lightning/callbacks/model_checkpoint.h>
-#include <lightning/callbacks/model_summary.h>
-#include <lightning/callbacks/progress_bar.h>
-#include <lightning/config/yaml.h>
-#include <lightning/loggers/csv_logger.h>
-#include <lightning/loggers/tensorboard_logger.h>
-#include <lightning/optim/optimizer_state.h>
-#include <lightning/optim/parameter_groups.h>
-#include <lightning/strategies/single_device.h>
-#include <lightning/trainer/checkpoint_connector.h>
-#include <lightning/trainer/fit_loop.h>
-#include <lightning/trainer/prediction_loop.h>
-#include <lightning/trainer/report.h>
-#include <lightning/trainer/run_folder.h>
-#include <lightning/trainer/run_state.h>
-#include <lightning/util/error.h>
-#include <lightning/util/file_system.h>
-#include <lightning/util/interrupted.h>
+#include <lightning/trainer/trainer_impl.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
-namespace {
-
-namespace fs = std::filesystem;
-
-template <typename T>
-bool has_callback(const Callbacks& callbacks) {
-  for (const auto& callback : callbacks) {
-    if (dynamic_cast<const T*>(callback.get()) != nullptr) return true;
-  }
-  return false;
-}
-
-/// Callbacks that write checkpoints see the final state of all others.
-void move_checkpoint_writers_last(Callbacks& callbacks) {
-  std::stable_partition(callbacks.begin(), callbacks.end(),
-                        [](const auto& callback) { return !callback->writes_checkpoints(); });
-}
-
-void set_deterministic(bool deterministic) {
-  at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-  if (!deterministic) return;
-  at::globalContext().setBenchmarkCuDNN(false);
-  // cuBLAS is deterministic only with a workspace of its own; what the user set stays.
-  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-}
-
-}  // namespace
-
-class Trainer::Impl {
- public:
-  Impl(Trainer& trainer, TrainerOptions options, Callbacks callbacks,
-       std::optional<Loggers> loggers)
-      : trainer_(trainer), options_(resolve(options)), callbacks_(std::move(callbacks)) {
-    const TrainerOptions& user = options_.user;
-    if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
-      callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
-    } else if (!user.enable_checkpointing) {
-      // fast_dev_run switches off what the program brought along; a plain option contradicts it.
-      LIGHTNING_CHECK(user.fast_dev_run.batches() > 0 || !has_callback<ModelCheckpoint>(callbacks_),
-                      ConfigError,
-                      "Trainer: enable_checkpointing is false and there is a ModelCheckpoint, "
-                      "expected one or the other. HINT: remove the ModelCheckpoint.");
-      std::erase_if(callbacks_, [](const auto& c) { return c->writes_checkpoints(); });
-    }
-    if (user.enable_progress_bar && !has_callback<ProgressBar>(callbacks_)) {
-      callbacks_.push_back(std::make_shared<ProgressBar>());
-    }
-    if (user.enable_model_summary && !has_callback<ModelSummary>(callbacks_)) {
-      callbacks_.push_back(std::make_shared<ModelSummary>());
-    }
-    move_checkpoint_writers_last(callbacks_);
-    if (user.fast_dev_run.batches() > 0) return;
-    loggers_ = loggers ? *std::move(loggers)
-                       : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
-                                 std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
-    logger_positions_.resize(loggers_.size());
-  }
-
-  RunState& run() {
-    LIGHTNING_CHECK(run_ != nullptr, ConfigError,
-                    "Trainer: nothing was run yet, this needs a run. HINT: call fit(), validate(), "
-                    "test() or predict() first.");
-    return *run_;
-  }
-  RunState* run_if_any() { return run_.get(); }
-  const ResolvedOptions& options() const { return options_; }
-
-  void fit(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
-           DataLoaders train, DataLoaders val, const RunArguments& arguments);
-  void evaluate(Stage stage, std::shared_ptr<LightningModule> module,
-                std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
-                const RunArguments& arguments, const std::function<void()>& pass);
-  std::vector<MetricMap> measure(Stage stage, std::shared_ptr<LightningModule> module,
-                                 std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
-                                 const RunArguments& arguments);
-  void predict(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
-               DataLoaders loaders, const PredictionSink& sink, const RunArguments& arguments);
-
-  const fs::path& run_dir() {
-    if (run_dir_.empty()) run_dir_ = make_run_dir(options_.user.default_root_dir);
-    if (run_ != nullptr) run_->run_dir = run_dir_;
-    return run_dir_;
-  }
-  void save_checkpoint(const fs::path& path, bool weights_only, std::function<void()> committed);
-  int64_t estimated_stepping_batches();
-
-  std::string config_;
-  std::string program_;
-
- private:
-  void begin_run(Stage stage, std::shared_ptr<LightningModule> module,
-                 std::shared_ptr<LightningDataModule> data);
-  std::optional<fs::path> resolve_checkpoint(const std::string& ckpt_path);
-  std::string make_config() const;
-  void add_module_callbacks();
-  void setup_data_and_module();
-  void setup_optimizers();
-  void open_loggers(bool resuming);
-  void run_fit(const std::optional<fs::path>& checkpoint);
-  void finish_interrupted(int signal);
-  void finish(std::string_view status);
-  void handle_exception(const std::exception* exception);
-  /// Runs `body`; on an exception tells everybody, cleans up and lets it pass on.
-  void guarded(const std::function<void()>& body);
-
-  Trainer& trainer_;
-  ResolvedOptions options_;
-  Callbacks callbacks_;
-  Loggers loggers_;
-  std::vector<StateDict> logger_positions_;  // after the run before, in the same folder
-  fs::path run_dir_;
-  std::unique_ptr<RunState> run_;
-  std::unique_ptr<CheckpointConnector> checkpoints_;
-  bool fitted_ = false;
-};
-
-void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> module,
-                              std::shared_ptr<LightningDataModule> data) {
-  LIGHTNING_CHECK(module != nullptr, ConfigError, "Trainer: ", to_string(stage),
-                  "() was given a null module, expected a shared_ptr to a LightningModule.");
-  run_ = std::make_unique<RunState>(trainer_);
-  RunState& run = *run_;
-  run.options = options_;
-  run.stage = stage;
-  run.module = std::move(module);
-  run.data_module = std::move(data);
-  run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
-  run.precision = Precision::create(options_.user.precision, options_.device);
-  run.nonfinite = NonFiniteGuard(run.precision->loss_scaler());
-  run.callbacks = callbacks_;
-  run.loggers = loggers_;
-  run.writer = std::make_unique<CheckpointWriter>(options_.user.async_checkpointing);
-  run.run_dir = run_dir_;
-  checkpoints_ = std::make_unique<CheckpointConnector>(run);
-  set_deterministic(options_.user.deterministic);
-  if (options_.device.is_cpu()) keep_freed_host_memory();
-  set_log_rank(static_cast<int>(run.strategy->global_rank()));
-  run.module->attach(&trainer_, stage == Stage::kFit ? &run.train_metrics : &run.eval_metrics);
-  if (run.data_module != nullptr) run.data_module->attach(&trainer_);
-  run.config = make_config();
-}
-
-std::string Trainer::Impl::make_config() const {
-  if (!config_.empty()) return config_;
-  config::ConfigNode config = config::ConfigNode::map();
-  config.set("trainer", config::to_node(options_.user));
-  if (!run_->module->hyperparameters().is_null()) {
-    config.set("model", run_->module->hyperparameters());
-  }
-  if (run_->data_module != nullptr && !run_->data_module->hyperparameters().is_null()) {
-    config.set("data", run_->data_module->hyperparameters());
-  }
-  return config::to_yaml(config);
-}
-
-std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckpt_path) {
-  if (ckpt_path.empty()) return std::nullopt;
-  if (ckpt_path != "last" && ckpt_path != "best") return fs::path(ckpt_path);
-  return find_checkpoint(options_.user.default_root_dir, ckpt_path);
-}
-
-void Trainer::Impl::add_module_callbacks() {
-  Callbacks own = run_->module->configure_callbacks();
-  for (auto& callback : own) {
-    const std::type_index type(typeid(*callback));
-    // Lightning's rule: the model's callback replaces one of the same type.
-    std::erase_if(run_->callbacks,
-                  [&](const auto& c) { return std::type_index(typeid(*c)) == type; });
-    run_->callbacks.push_back(std::move(callback));
-  }
-  move_checkpoint_writers_last(run_->callbacks);
-}
-
-void Trainer::Impl::setup_data_and_module() {
-  RunState& run = *run_;
-  if (run.data_module != nullptr) run.data_module->prepare_data();
-  run.module->prepare_data();
-  if (run.data_module != nullptr) run.data_module->setup(run.stage);
-  call_callbacks(run, &Callback::setup, run.stage);
-  run.module->setup(run.stage);
-  run.module->configure_model();
-}
-
-void Trainer::Impl::setup_optimizers() {
-  RunState& run = *run_;
-  run.optimizers = run.module->configure_optimizers().configs();
-  LIGHTNING_CHECK(
-      !run.optimizers.empty(), ConfigError,
-      "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
-      "override it and return a shared_ptr to an optimizer.");
-  LIGHTNING_CHECK(
-      run.optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
-      run.optimizers.size(),
-      " optimizers, expected one. HINT: put all parameters into groups of one optimizer; "
-      "manual optimization isn't there yet.");
-  const OptimizerConfig& config = run.optimizers.front();
-  LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
-                  "LightningModule: configure_optimizers() gave a null optimizer.");
-  LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
-                  "LightningModule: the LR scheduler's frequency is ",
-                  config.lr_scheduler.frequency, ", expected at least 1.");
-  optim::require_supported(*config.optimizer);
-  optim::validate_parameters(*config.optimizer, *run.module);
-}
-
-void Trainer::Impl::open_loggers(bool resuming) {
-  RunState& run = *run_;
-  const StateDict saved = resuming ? checkpoints_->state().nested("loggers") : StateDict();
-  for (size_t i = 0; i < run.loggers.size(); ++i) {
-    StateDict position = resuming ? saved.nested(std::to_string(i)) : logger_positions_[i];
-    run.loggers[i]->setup({.run_dir = run_dir(),
-                           .global_rank = run.strategy->global_rank(),
-                           .resume = position.empty() ? nullptr : &position,
-                           .resume_step = run.progress.global_step});
-  }
-  run.logger_connector.set_loggers(run.loggers);
-}
-
-void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
-                        std::shared_ptr<LightningDataModule> data, DataLoaders train,
-                        DataLoaders val, const RunArguments& arguments) {
-  // A second fit() is a run of its own.
-  if (std::exchange(fitted_, true)) {
-    run_dir_.clear();
-    logger_positions_.assign(loggers_.size(), {});
-  }
-  begin_run(Stage::kFit, std::move(module), std::move(data));
-  run_->train_loaders = std::move(train);
-  run_->val_loaders = std::move(val);
-  guarded([&] { run_fit(resolve_checkpoint(arguments.ckpt_path)); });
-}
-
-void Trainer::Impl::run_fit(const std::optional<fs::path>& checkpoint) {
-  RunState& run = *run_;
-  const SignalWatch signals;
-  run.signals = &signals;
-  const bool writes_files = options_.user.fast_dev_run.batches() == 0;
-  // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
-  const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
-  if (old_run) run_dir_ = *old_run;
-  if (writes_files) {
-    run_dir();
-    if (!old_run) write_run_files(run_dir_, run.config, options_);
-  }
-  add_module_callbacks();
-  setup_data_and_module();
-  if (checkpoint) checkpoints_->load(*checkpoint);
-  run.precision->convert_module(*run.module);
-  run.strategy->setup(*run.module);
-  setup_optimizers();
-  if (checkpoint) checkpoints_->restore_fit();
-  open_loggers(/*resuming=*/old_run.has_value());
-  call_callbacks(run, &Callback::on_fit_start);
-  run.module->on_fit_start();
-  print_run_header(run, checkpoint);
-  if (!old_run) log_hyperparameters(run);
-
-  FitLoop loop(
-      run,
-      [this] {
-        checkpoints_->restore_data_and_generators();
-        checkpoints_->release();
-      },
-      [this] { checkpoints_->write_requested(); });
-  loop.run();
-  run.logger_connector.flush();
-  if (const int signal = run.pending_signal(); signal != 0) finish_interrupted(signal);
-  checkpoints_->write_requested();
-  run.writer->wait();
-  call_callbacks(run, &Callback::on_fit_end);
-  run.module->on_fit_end();
-  print_run_end(run);
-  finish("success");
-}
-
-void Trainer::Impl::finish_interrupted(int signal) {
-  RunState& run = *run_;
-  const char* name = signal == SIGINT ? "SIGINT (Ctrl-C)" : "SIGTERM";
-  std::string text = detail::concat("Trainer: stopped by ", name, " after step ",
-                                    run.progress.global_step, " of epoch ", run.progress.epoch);
-  if (run.progress.global_step > 0 && options_.user.fast_dev_run.batches() == 0) {
-    const fs::path folder = run_dir_ / "checkpoints";
-    const fs::path path = folder / detail::concat("epoch=", run.progress.epoch,
-                                                  "-step=", run.progress.global_step, ".ckpt");
-    std::error_code error;
-    if (!fs::exists(path, error)) {
-      FileSystem::current().create_directories(folder);
-      save_checkpoint(path, /*weights_only=*/false, [folder, path] {
-        FileSystem::current().replace_link(path.filename(), folder / "last.ckpt");
-      });
-    }
-    checkpoints_->write_requested();
-    run.writer->wait();
-    text += detail::concat(". HINT: resume with ", resume_command(program_, run_dir_, path));
-  } else {
-    text += ". Nothing was trained, so no checkpoint was written.";
-  }
-  throw Interrupted(signal, text);
-}
-
-void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> module,
-                             std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
-                             const RunArguments& arguments, const std::function<void()>& pass) {
-  const std::optional<fs::path> checkpoint = resolve_checkpoint(arguments.ckpt_path);
-  begin_run(stage, std::move(module), std::move(data));
-  guarded([&] {
-    RunState& run = *run_;
-    run.eval_loaders = std::move(loaders);
-    add_module_callbacks();
-    setup_data_and_module();
-    if (checkpoint) checkpoints_->load(*checkpoint);
-    if (checkpoint) run.progress = progress_from(checkpoints_->state().nested("loop"));
-    checkpoints_->release();
-    run.precision->convert_module(*run.module);
-    run.strategy->setup(*run.module);
-    prepare_evaluation_loaders(run);
-    pass();
-    finish("success");
-  });
-}
-
-std::vector<MetricMap> Trainer::Impl::measure(Stage stage, std::shared_ptr<LightningModule> module,
-                                              std::shared_ptr<LightningDataModule> data,
-                                              DataLoaders loaders, const RunArguments& arguments) {
-  std::vector<MetricMap> metrics;
-  evaluate(stage, std::move(module), std::move(data), std::move(loaders), arguments, [&] {
-    if (!loggers_.empty()) open_loggers(/*resuming=*/false);
-    metrics = EvaluationLoop(*run_).run_evaluation();
-    run_->logger_connector.flush();
-    print_metrics(stage, metrics);
-  });
-  return metrics;
-}
-
-void Trainer::Impl::predict(std::shared_ptr<LightningModule> module,
-                            std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
-                            const PredictionSink& sink, const RunArguments& arguments) {
-  evaluate(Stage::kPredict, std::move(module), std::move(data), std::move(loaders), arguments,
-           [&] { PredictionLoop(*run_).run(sink); });
-}
-
-void Trainer::Impl::guarded(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const std::exception& exception) {
-    handle_exception(&exception);
-    throw;
-  } catch (...) {
-    handle_exception(nullptr);
-    throw;
-  }
-}
-
-void Trainer::Impl::handle_exception(const std::exception* exception) {
-  const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
-  // What goes wrong while cleaning up must not hide what went wrong first.
-  try {
-    if (exception != nullptr) {
-      call_callbacks(*run_, &Callback::on_exception, *exception);
-      if (run_->data_module != nullptr) run_->data_module->on_exception(*exception);
-    }
-    run_->writer->wait();
-    finish(interrupted ? "interrupted" : "failed");
-  } catch (const std::exception& second) {
-    log_warning(detail::concat("Trainer: cleaning up failed too: ", second.what()));
-  }
-  run_->module->attach(nullptr, nullptr);
-  if (run_->data_module != nullptr) run_->data_module->attach(nullptr);
-  run_->signals = nullptr;
-}
-
-void Trainer::Impl::finish(std::string_view status) {
-  RunState& run = *run_;
-  if (run.data_module != nullptr) run.data_module->teardown(run.stage);
-  call_callbacks(run, &Callback::teardown, run.stage);
-  run.module->teardown(run.stage);
-  for (size_t i = 0; i < run.loggers.size(); ++i) {
-    logger_positions_[i] = run.loggers[i]->state_dict();
-    run.loggers[i]->finalize(status);
-  }
-  run.module->attach(nullptr, nullptr);
-  if (run.data_module != nullptr) run.data_module->attach(nullptr);
-  run.signals = nullptr;
-}
-
-void Trainer::Impl::save_checkpoint(const fs::path& path, bool weights_only,
-                                    std::function<void()> committed) {
-  run().save_requests.push_back({path, weights_only, std::move(committed)});
-  // Outside of fit nothing is under way: the state is whole.
-  const bool in_loops = run_->stage == Stage::kFit && run_->signals != nullptr;
-  if (!in_loops) checkpoints_->write_requested();
-}
-
-int64_t Trainer::Impl::estimated_stepping_batches() {
-  RunState& state = run();
-  const int64_t max_steps = options_.max_steps;
-  if (options_.max_epochs == -1) {
-    LIGHTNING_CHECK(
-        max_steps != -1, ConfigError,
-        "Trainer: the number of training steps is unknown, a schedule needs it. HINT: set "
-        "max_steps or max_epochs.");
-    return max_steps;
-  }
-  prepare_training_loader(state);
-  const std::optional<int64_t> batches = state.num_training_batches();
-  if (!batches) {
-    LIGHTNING_CHECK(max_steps != -1, ConfigError,
-                    "Trainer: the length of the training data is unknown, a schedule needs the "
-                    "number of steps. HINT: set max_steps or limit_train_batches.");
-    return max_steps;
-  }
-  const int64_t accumulate = options_.user.accumulate_grad_batches;
-  const int64_t steps = (*batches + accumulate - 1) / accumulate * options_.max_epochs;
-  return max_steps == -1 ? steps : std::min(steps, max_steps);
-}
-
-// ---- the public face
 
 Trainer::Trainer(TrainerOptions options, Callbacks callbacks, std::optional<Loggers> loggers)
     : impl_(std::make_unique<Impl>(*this, std::move(options), std::move(callbacks),
@@ -495,8 +50,7 @@ void Trainer::predict(std::shared_ptr<LightningModule> module, DataLoaders loade
 }
 
 void Trainer::set_config(std::string yaml, std::string program) {
-  impl_->config_ = std::move(yaml);
-  impl_->program_ = std::move(program);
+  impl_->set_config(std::move(yaml), std::move(program));
 }
 const ResolvedOptions& Trainer::options() const { return impl_->options(); }
 
@@ -536,10 +90,15 @@ std::optional<int64_t> Trainer::max_steps() const {
   return steps == -1 ? std::nullopt : std::optional<int64_t>(steps);
 }
 int64_t Trainer::estimated_stepping_batches() { return impl_->estimated_stepping_batches(); }
-int64_t Trainer::global_rank() const { return impl_->run().strategy->global_rank(); }
-int64_t Trainer::local_rank() const { return impl_->run().strategy->local_rank(); }
-int64_t Trainer::node_rank() const { return impl_->run().strategy->node_rank(); }
-int64_t Trainer::world_size() const { return impl_->run().strategy->world_size(); }
+int64_t Trainer::global_rank() const { return impl_->options().topology.global_rank; }
+int64_t Trainer::local_rank() const { return impl_->options().topology.local_rank; }
+int64_t Trainer::node_rank() const { return impl_->options().topology.node_rank; }
+int64_t Trainer::world_size() const { return impl_->options().topology.world_size; }
+std::vector<std::string> Trainer::all_gather_text(std::string_view name, std::string_view payload) {
+  const std::shared_ptr<World>& world = impl_->run().world;
+  if (world == nullptr) return {std::string(payload)};
+  return world->control().all_gather(name, payload);
+}
 at::Device Trainer::device() const { return impl_->options().device; }
 LightningModule& Trainer::lightning_module() { return *impl_->run().module; }
 std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->run().optimizers; }
@@ -554,19 +113,16 @@ const MetricMap& Trainer::progress_bar_metrics() {
   RunState& run = impl_->run();
   return run.logger_connector.progress_bar(run.train_metrics);
 }
-const fs::path& Trainer::run_dir() const { return impl_->run_dir(); }
-const fs::path& Trainer::default_root_dir() const { return impl_->options().user.default_root_dir; }
-void Trainer::save_checkpoint(const fs::path& path, bool weights_only,
+const std::filesystem::path& Trainer::run_dir() const { return impl_->run_dir(); }
+const std::filesystem::path& Trainer::default_root_dir() const {
+  return impl_->options().user.default_root_dir;
+}
+void Trainer::save_checkpoint(const std::filesystem::path& path, bool weights_only,
                               std::function<void()> committed) {
   impl_->save_checkpoint(path, weights_only, std::move(committed));
 }
-void Trainer::request_stop(std::string reason) {
-  RunState& run = impl_->run();
-  if (run.should_stop) return;
-  run.should_stop = true;
-  run.stop_reason = std::move(reason);
-}
-bool Trainer::should_stop() const { return impl_->run().should_stop; }
+void Trainer::request_stop(std::string reason) { impl_->run().stop.request(std::move(reason)); }
+bool Trainer::should_stop() const { return impl_->run().stop.requested(); }
 void Trainer::print(std::string_view line) { log_info(line); }
 
 }  // namespace lightning

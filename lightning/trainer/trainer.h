@@ -95,6 +95,8 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   int64_t local_rank() const override;
   int64_t node_rank() const override;
   int64_t world_size() const override;
+  std::vector<std::string> all_gather_text(std::string_view name,
+                                           std::string_view payload) override;
   at::Device device() const override;
   LightningModule& lightning_module() override;
   std::vector<OptimizerConfig>& optimizers() override;

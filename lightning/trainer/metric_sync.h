@@ -1,0 +1,41 @@
+/// MetricSync: makes logged values those of all ranks. An interval costs one collective of a fixed
+/// size, whatever was logged; names travel only when they change, over the control plane.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <lightning/core/metric_log.h>
+#include <lightning/distributed/control_plane.h>
+#include <lightning/distributed/process_group.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+class LIGHTNING_API MetricSync {
+ public:
+  /// Both must outlive it.
+  MetricSync(ProcessGroup& group, ControlPlane& control, at::Device device)
+      : group_(&group), control_(&control), device_(device) {}
+
+  /// Replaces the values that are to be reduced at `level` by those of all ranks: means by weight,
+  /// sums, least and greatest values. A rank that saw no batch takes the names from the others.
+  /// Every rank must call it. Sync: waits for the device, once per interval. Throws ConfigError
+  /// that names the values and ranks when ranks logged different ones in `interval`.
+  void reduce(MetricLog& log, MetricLog::Level level, std::string_view interval);
+
+ private:
+  using Parts = std::vector<MetricLog::Part>;
+  std::vector<double> gather(const Parts& parts, bool changed);
+  void agree_on_names(Parts& parts, std::string_view interval);
+
+  ProcessGroup* group_;
+  ControlPlane* control_;
+  at::Device device_;
+  int64_t capacity_ = 16;               // values that fit into the collective
+  std::vector<uint32_t> known_hashes_;  // of lists of names that all ranks have compared
+};
+
+}  // namespace lightning

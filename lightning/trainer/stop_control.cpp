@@ -1,0 +1,77 @@
+#include <lightning/trainer/stop_control.h>
+
+#include <utility>
+
+#include <lightning/distributed/control_plane.h>
+
+namespace lightning {
+namespace {
+
+constexpr std::string_view kTimeLimit = "max_time";
+
+}  // namespace
+
+void StopControl::request(std::string reason) {
+  if (requested_ || wanted_) return;
+  if (control_ == nullptr) {
+    accept(0, reason);
+  } else {
+    wanted_ = true;
+    wanted_reason_ = std::move(reason);
+  }
+}
+
+void StopControl::request_time_limit() {
+  if (control_ == nullptr) {
+    time_is_up_ = true;
+  } else if (control_->rank() == 0) {
+    wants_time_limit_ = true;
+  }
+}
+
+void StopControl::at_boundary() {
+  if (control_ == nullptr) return;
+  const int signal = signals_ == nullptr ? 0 : signals_->pending();
+  const bool unmet_signal = signal != 0 && signal_ == 0;
+  if (!asked_ && (unmet_signal || wanted_ || wants_time_limit_)) {
+    asked_ = true;
+    control_->request_stop(
+        {.signal = unmet_signal ? signal : 0,
+         .rank = control_->rank(),
+         .reason = wants_time_limit_ && !unmet_signal ? std::string(kTimeLimit) : wanted_reason_});
+  }
+  if (!control_->stop_at(++boundary_)) return;
+  const auto agreed = control_->stop();
+  // Another request may come while this one waits for min_steps.
+  control_->clear_stop();
+  boundary_ = 0;
+  asked_ = false;
+  if (agreed) accept(agreed->signal, agreed->reason);
+}
+
+void StopControl::agree() {
+  if (control_ == nullptr) return;
+  for (const std::string& reason : control_->all_gather("stop", wanted_ ? wanted_reason_ : "")) {
+    if (!reason.empty()) accept(0, reason);
+  }
+}
+
+void StopControl::accept(int signal, std::string_view reason) {
+  if (signal != 0) {
+    signal_ = signal;
+  } else if (reason == kTimeLimit) {
+    time_is_up_ = true;
+    wants_time_limit_ = false;
+  } else {
+    if (!requested_) reason_ = reason;
+    requested_ = true;
+    wanted_ = false;
+  }
+}
+
+int StopControl::signal() const {
+  if (control_ != nullptr || signals_ == nullptr) return signal_;
+  return signals_->pending();
+}
+
+}  // namespace lightning

@@ -1,0 +1,123 @@
+// A program that trains on several ranks, notes which samples each of them saw, and can be made to
+// fail in many ways on one of them.
+#include <csignal>
+#include <fstream>
+#include <stdexcept>
+
+#include <lightning/lightning.h>
+
+struct RanksModelOptions {
+  double dropout = 0.0;
+  /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
+  std::string samples = "";
+  /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
+  /// terminate (SIGTERM to itself), stop (request_stop).
+  std::string fault = "";
+  int64_t fault_rank = 1;
+  int64_t fault_step = 3;
+};
+LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
+                 LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
+                 LIGHTNING_FIELD(fault, "what goes wrong"),
+                 LIGHTNING_FIELD(fault_rank, "on which rank"),
+                 LIGHTNING_FIELD(fault_step, "in which step"))
+
+class RanksModel : public lightning::LightningModule {
+ public:
+  using Options = RanksModelOptions;
+  explicit RanksModel(Options options) : options_(std::move(options)) {
+    using namespace torch::nn;
+    net_ = register_module(
+        "net", Sequential(Linear(4, 8), Tanh(), Dropout(options_.dropout), Linear(8, 1)));
+    save_hyperparameters(options_);
+  }
+
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    note(batch);
+    if (trainer().global_rank() == options_.fault_rank &&
+        global_step() + 1 == options_.fault_step) {
+      go_wrong();
+    }
+    const auto loss = torch::mse_loss(net_->forward(batch["x"]), batch["y"]);
+    log("train_loss", loss, {.on_step = true, .on_epoch = true, .sync_dist = true});
+    return loss;
+  }
+  void validation_step(const lightning::Batch& batch, int64_t) override {
+    log("val_loss", torch::mse_loss(net_->forward(batch["x"]), batch["y"]));
+    log("val_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
+    log("val_count", static_cast<double>(batch["y"].size(0)),
+        {.reduce_fx = lightning::ReduceFx::kSum});
+  }
+  lightning::OptimizerList configure_optimizers() override {
+    return std::make_shared<lightning::optim::AdamW>(parameters(),
+                                                     torch::optim::AdamWOptions(0.02));
+  }
+
+ private:
+  void note(const lightning::Batch& batch) const {
+    if (options_.samples.empty() || batch.is_filler()) return;
+    std::ofstream file(options_.samples + "." + std::to_string(trainer().global_rank()),
+                       std::ios::app);
+    const auto numbers = batch["number"].contiguous();
+    for (int64_t i = 0; i < numbers.numel(); ++i) {
+      file << current_epoch() << ' ' << global_step() << ' ' << numbers.data_ptr<int64_t>()[i]
+           << '\n';
+    }
+  }
+  void go_wrong() {
+    if (options_.fault == "throw") throw std::runtime_error("the disk of this rank is full");
+    if (options_.fault == "kill") ::raise(SIGKILL);
+    if (options_.fault == "freeze") ::raise(SIGSTOP);
+    if (options_.fault == "terminate") ::raise(SIGTERM);
+    if (options_.fault == "stop") trainer().request_stop("asked for by a rank");
+    if (options_.fault == "extra_log") log("only_here", 1.0, {.sync_dist = true});
+  }
+
+  Options options_;
+  torch::nn::Sequential net_{nullptr};
+};
+
+class Numbered : public lightning::Dataset {
+ public:
+  explicit Numbered(int64_t size) : size_(size) {}
+  int64_t size() const override { return size_; }
+  lightning::Batch get(int64_t index, lightning::SampleContext&) override {
+    const auto x =
+        torch::linspace(-1, 1, 4, torch::kDouble) * static_cast<double>(index + 1) / 20.0;
+    return lightning::Batch({{"x", x},
+                             {"y", (x * x).sum().sin().reshape({1})},
+                             {"number", torch::tensor(index, torch::kLong)}});
+  }
+
+ private:
+  int64_t size_;
+};
+
+struct RanksDataOptions {
+  int64_t size = 44;
+  int64_t val_size = 13;
+  int64_t global_batch_size = 12;
+};
+LIGHTNING_FIELDS(RanksDataOptions, LIGHTNING_FIELD(size, "training samples"),
+                 LIGHTNING_FIELD(val_size, "validation samples"),
+                 LIGHTNING_FIELD(global_batch_size, "samples per step, over all ranks"))
+
+class RanksData : public lightning::LightningDataModule {
+ public:
+  using Options = RanksDataOptions;
+  explicit RanksData(Options options) : options_(options) { save_hyperparameters(options); }
+  lightning::DataLoaders train_dataloader() override { return loader(options_.size, true); }
+  lightning::DataLoaders val_dataloader() override { return loader(options_.val_size, false); }
+
+ private:
+  lightning::DataLoaders loader(int64_t size, bool shuffle) const {
+    return std::make_shared<lightning::DataLoader>(
+        std::make_shared<Numbered>(size),
+        lightning::DataLoaderOptions{
+            .global_batch_size = options_.global_batch_size, .shuffle = shuffle, .num_workers = 1});
+  }
+
+  Options options_;
+};
+
+int main(int argc, char** argv) { return lightning::cli_main<RanksModel, RanksData>(argc, argv); }
