@@ -1,3 +1,8 @@
+// Without NDEBUG at::RecordFunction has a member more than in LibTorch, which is built with it.
+#ifndef NDEBUG
+#define NDEBUG
+#endif
+
 #include <lightning/data/detail/default_generator_watch.h>
 
 #include <utility>
