@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 
 #include <lightning/accelerators/host_memory.h>
 #include <lightning/callbacks/model_checkpoint.h>
@@ -149,6 +150,8 @@ void Trainer::Impl::join_ranks(RunState& run) {
   world.control.collective_timeout = user.collective_timeout;
   world.control.interface = user.network_interface;
   run.world = World::join(options_.topology, world);
+  at::set_num_threads(
+      static_cast<int>(threads_per_rank(current_environment(), run.world->topology())));
   ControlPlane& control = run.world->control();
   run.strategy = std::make_unique<DDPStrategy>(options_.device, run.world->topology(),
                                                run.world->group(), control, user.ddp);
