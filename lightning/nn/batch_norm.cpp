@@ -1,6 +1,8 @@
 #include <lightning/nn/batch_norm.h>
 
+#include <algorithm>
 #include <numeric>
+#include <optional>
 #include <ostream>
 #include <tuple>
 #include <utility>
@@ -65,10 +67,11 @@ Statistics global_statistics(const at::Tensor& input, ProcessGroup& group) {
 class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatchNorm> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                            const at::Tensor& weight, const at::Tensor& bias,
-                            const at::Tensor& mean, const at::Tensor& var, const at::Tensor& count,
-                            double eps, const std::shared_ptr<ProcessGroup>& group) {
-    context->save_for_backward({input, weight, mean, var, count});
+                            const std::optional<at::Tensor>& weight,
+                            const std::optional<at::Tensor>& bias, const at::Tensor& mean,
+                            const at::Tensor& var, const at::Tensor& count, double eps,
+                            const std::shared_ptr<ProcessGroup>& group) {
+    context->save_for_backward({input, weight.value_or(at::Tensor()), mean, var, count});
     context->saved_data["eps"] = eps;
     context->saved_data["group"] =
         c10::IValue::make_capsule(c10::make_intrusive<GroupHolder>(group));
@@ -112,9 +115,9 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
   }
 
   /// torch's kernel for evaluation, which takes statistics as they are.
-  static at::Tensor normalize(const at::Tensor& input, const at::Tensor& weight,
-                              const at::Tensor& bias, const at::Tensor& mean, const at::Tensor& var,
-                              double eps) {
+  static at::Tensor normalize(const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                              const std::optional<at::Tensor>& bias, const at::Tensor& mean,
+                              const at::Tensor& var, double eps) {
     if (input.numel() == 0) return at::empty_like(input);
     return std::get<0>(at::native_batch_norm(input, weight, bias, mean, var, /*training=*/false,
                                              /*momentum=*/0.0, eps));
@@ -211,8 +214,10 @@ at::Tensor BatchNormImpl::forward_on_all_ranks(const at::Tensor& input, double m
   // 16-bit inputs: in float32, as torch's kernels do inside.
   const bool reduced = input.scalar_type() == at::kHalf || input.scalar_type() == at::kBFloat16;
   const at::Tensor wide = reduced ? input.to(at::kFloat) : input;
-  const auto in_wide = [&](const at::Tensor& t) {
-    return t.defined() ? t.to(wide.scalar_type()) : t;
+  const auto in_wide = [&](const at::Tensor& t) { return t.to(wide.scalar_type()); };
+  // Functions take no undefined tensors.
+  const auto if_defined = [&](const at::Tensor& t) {
+    return t.defined() ? std::optional(in_wide(t)) : std::nullopt;
   };
   at::Tensor mean, var, count;
   {
@@ -228,8 +233,8 @@ at::Tensor BatchNormImpl::forward_on_all_ranks(const at::Tensor& input, double m
       running_var.lerp_(unbiased.to(running_var.scalar_type()), momentum);
     }
   }
-  const at::Tensor output = SynchronizedBatchNorm::apply(wide, in_wide(weight), in_wide(bias), mean,
-                                                         var, count, options.eps(), group_);
+  const at::Tensor output = SynchronizedBatchNorm::apply(wide, if_defined(weight), if_defined(bias),
+                                                         mean, var, count, options.eps(), group_);
   return reduced ? output.to(input.scalar_type()) : output;
 }
 

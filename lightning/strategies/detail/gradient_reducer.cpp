@@ -191,6 +191,7 @@ void GradientReducer::backward(LightningModule& module, const at::Tensor& loss, 
   run(module, loss, root);
   check_complete(root);
   read_totals(window);
+  if (options_.gradient_as_bucket_view) make_detachable();
   first_window_ = false;
 }
 
@@ -258,6 +259,14 @@ void GradientReducer::check_complete(const at::Tensor& root) {
                                 "find_unused_parameters: true instead."
                               : "all of them. HINT: set find_unused_parameters: true, or freeze "
                                 "those that are not to be trained."));
+  }
+}
+
+void GradientReducer::make_detachable() {
+  // zero_grad(set_to_none = false) of LibTorch's optimizers calls detach_(), which views refuse.
+  for (at::Tensor& parameter : parameters_) {
+    at::Tensor& grad = parameter.mutable_grad();
+    if (grad.defined() && grad.is_view()) grad = grad.detach();
   }
 }
 

@@ -41,6 +41,7 @@ class GradientReducer {
   void run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root);
   void check_complete(const at::Tensor& root);
   void read_totals(Window& window);
+  void make_detachable();
 
   DDPOptions options_;
   int64_t world_size_;
