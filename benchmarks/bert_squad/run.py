@@ -92,6 +92,7 @@ def main():
     parser.add_argument("--data", required=True, help="SQuAD v1.1 or v2 JSON file")
     parser.add_argument("--questions", type=int, default=320)
     parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument("--peers", nargs="+", help="names of the peers to run (default: all)")
     parser.add_argument("--ours", nargs="*", default=[], help="more arguments for bert_squad")
     arguments = parser.parse_args()
 
@@ -110,12 +111,12 @@ def main():
              ["--mode", "seed", "--longest_of", arguments.data, "--max_steps", 8,
               "--warmup_steps", 2]),
     ]
+    if arguments.peers:
+        contenders = [c for c in contenders if c.name in ("ours", *arguments.peers)]
     results = harness.interleave(contenders, arguments)
     harness.report(f"MiniLM on SQuAD text, {arguments.num_threads} threads", results, [
-        harness.Comparison(SECONDS, "Lightning", higher_is_better=False, unit="s"),
-        harness.Comparison(SECONDS, "Lightning, freed memory kept", higher_is_better=False,
-                           unit="s"),
-        harness.Comparison(SECONDS, "Lightning, the seed's way", higher_is_better=False, unit="s"),
+        harness.Comparison(SECONDS, name, higher_is_better=False, unit="s")
+        for name in results if name != "ours"
     ], arguments)
     print_use_of_machine(results, width, arguments)
 
