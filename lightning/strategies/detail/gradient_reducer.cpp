@@ -169,11 +169,10 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
   reducer_ = std::make_unique<c10d::Reducer>(
       parameters_, std::move(buckets), group,
       /*expect_sparse_gradients=*/std::vector<bool>(parameters_.size(), false),
-      static_cast<int64_t>(cap), options_.find_unused_parameters && !options_.static_graph,
-      options_.gradient_as_bucket_view, std::move(names), static_cast<int64_t>(first_cap),
+      static_cast<int64_t>(cap), options_.find_unused_parameters, options_.gradient_as_bucket_view,
+      std::move(names), static_cast<int64_t>(first_cap),
       /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
       /*bucket_bytes_cap_list=*/std::vector<int64_t>());
-  if (options_.static_graph) reducer_->set_static_graph();
   // The reducer wants to lay out its buckets anew once, in the order in which gradients came. Done
   // here, in the order that they have already: later it would change the last bits of sums, so that
   // a resumed run would differ; never done, it would note down the order for ever.
@@ -210,10 +209,8 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& 
   // Those that backward doesn't come by count as unused with find_unused_parameters: the gradients
   // of parameters that no rank used stay undefined.
   std::vector<at::Tensor> touched = {totals_};
-  const bool finds_unused = options_.find_unused_parameters && !options_.static_graph;
-  if (!finds_unused) {
-    const bool knows_graph = options_.static_graph && !first_window_;
-    for (const at::Tensor& parameter : knows_graph ? in_graph_ : parameters_) {
+  if (!options_.find_unused_parameters) {
+    for (const at::Tensor& parameter : parameters_) {
       if (!parameter.is_same(totals_)) touched.push_back(parameter);
     }
   }
@@ -221,20 +218,12 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& 
 }
 
 void GradientReducer::run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root) {
-  // Counts windows, which only a static graph needs.
-  if (options_.static_graph) reducer_->prepare_for_forward();
   reducer_->prepare_for_backward({root});
   if (loss.defined()) {
     module.backward(root);
   } else {
     root.backward();
   }
-  if (!options_.static_graph || !first_window_) return;
-  const Nodes nodes = nodes_below(root);
-  for (const at::Tensor& parameter : parameters_) {
-    if (contains(nodes, parameter)) in_graph_.push_back(parameter);
-  }
-  reducer_->delay_all_reduce();
 }
 
 void GradientReducer::check_complete(const at::Tensor& root) {
@@ -254,11 +243,9 @@ void GradientReducer::check_complete(const at::Tensor& root) {
     if (count == 0) throw;
     throw ConfigError(concat(
         "DDPStrategy: ", count, " trainable parameter(s) had no part in the loss of this step (",
-        missing, count > 5 ? ", ..." : "", "), expected ",
-        options_.static_graph ? "the same ones as in the first step with static_graph. HINT: use "
-                                "find_unused_parameters: true instead."
-                              : "all of them. HINT: set find_unused_parameters: true, or freeze "
-                                "those that are not to be trained."));
+        missing, count > 5 ? ", ..." : "",
+        "), expected all of them. HINT: set find_unused_parameters: true, or freeze those that are "
+        "not to be trained."));
   }
 }
 

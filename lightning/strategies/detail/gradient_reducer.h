@@ -51,8 +51,6 @@ class GradientReducer {
   // A parameter of no use but that its gradient is reduced along with the others'.
   at::Tensor totals_;
   at::Tensor own_totals_;  // what this rank gives as its gradient
-  // static_graph: parameters that had part in the first loss.
-  std::vector<at::Tensor> in_graph_;
   bool first_window_ = true;
   std::unique_ptr<c10d::Reducer> reducer_;
 };

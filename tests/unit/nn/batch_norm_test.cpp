@@ -1,5 +1,4 @@
-// Against torch's batch normalisation. Several ranks with processes of their own are in
-// tests/integration/ddp_test.py; here a group of ranks that all hold what this one holds.
+// Against torch's batch normalisation; the group is one of ranks that all hold what this one holds.
 #include <lightning/nn/batch_norm.h>
 
 #include <torch/torch.h>
