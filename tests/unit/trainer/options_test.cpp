@@ -86,7 +86,7 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
       {"num_sanity_val_steps: -2", "num_sanity_val_steps"},
       {"num_nodes: 0", "num_nodes"},
       {"num_nodes: 2", "num_nodes"},
-      {"devices: 2", "devices"},
+      {"devices: 0", "devices"},
       {"accelerator: tpu", "tpu"},
   };
   for (const Case& c : cases) {
