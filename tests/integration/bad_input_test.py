@@ -173,7 +173,7 @@ def config_cases(table):
 
 def option_cases(table):
     for option, value in (
-            ("accumulate_grad_batches", 0), ("gradient_clip_val", -1.0), ("devices", 3),
+            ("accumulate_grad_batches", 0), ("gradient_clip_val", -1.0), ("devices", 0),
             ("num_nodes", 2), ("accelerator", "tpu"), ("limit_train_batches", 2.5),
             ("limit_train_batches", 0.00001), ("val_check_interval", 100000), ("max_epochs", -7),
             ("log_every_n_steps", -1)):
