@@ -18,6 +18,9 @@ constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGTSTP
 std::atomic<const std::vector<pid_t>*> targets{nullptr};
 std::atomic<pid_t> owner{-1};
 std::atomic<uint64_t> forwarded{0};
+// The thread that is in a handler which was there before ours, and may forward too (SignalWatch):
+// ranks take a second SIGINT for the order to end at once.
+std::atomic<pid_t> chaining{-1};
 struct sigaction previous[NSIG];
 
 void send(int signal) {
@@ -42,11 +45,22 @@ void act_by_default(int signal) {
   ::sigaction(signal, &own, nullptr);
 }
 
+void forward(int signal) {
+  if (signal == SIGTSTP) {
+    // Without a terminal of its own a process would ignore SIGTSTP.
+    send(SIGSTOP);
+  } else {
+    if (signal > 0 && signal < 64) forwarded.fetch_or(uint64_t{1} << signal);
+    send(signal);
+  }
+}
+
 // Only async-signal-safe calls in here.
 void handle(int signal, siginfo_t* info, void* context) {
   const int error = errno;
-  forward_signal(signal);
+  forward(signal);
   const struct sigaction& next = previous[signal];
+  const pid_t before = chaining.exchange(::gettid());
   if ((next.sa_flags & SA_SIGINFO) != 0) {
     next.sa_sigaction(signal, info, context);
   } else if (next.sa_handler != SIG_DFL) {
@@ -54,6 +68,7 @@ void handle(int signal, siginfo_t* info, void* context) {
   } else if (signal != SIGCONT) {
     act_by_default(signal);
   }
+  chaining = before;
   // Here again: somebody has continued this process, or it was never stopped.
   if (signal == SIGTSTP) send(SIGCONT);
   errno = error;
@@ -63,13 +78,7 @@ void handle(int signal, siginfo_t* info, void* context) {
 
 void forward_signal(int signal) noexcept {
   const int error = errno;
-  if (signal == SIGTSTP) {
-    // Without a terminal of its own a process would ignore SIGTSTP.
-    send(SIGSTOP);
-  } else {
-    if (signal > 0 && signal < 64) forwarded.fetch_or(uint64_t{1} << signal);
-    send(signal);
-  }
+  if (chaining.load() != ::gettid()) forward(signal);
   errno = error;
 }
 
