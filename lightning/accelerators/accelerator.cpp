@@ -1,7 +1,6 @@
 #include <lightning/accelerators/accelerator.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <optional>
 
@@ -10,25 +9,13 @@
 
 #include <lightning/accelerators/cuda.h>
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning {
 namespace {
 
 using Stats = c10::CachingDeviceAllocator::DeviceStats;
 constexpr auto kAggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-std::optional<int64_t> parse_integer(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 [[noreturn]] void throw_bad_devices(std::string_view devices, std::string_view expected) {
   throw ConfigError(detail::concat("Accelerator: devices is \"", devices, "\", expected ", expected,
@@ -42,7 +29,7 @@ std::vector<int64_t> parse_list(std::string_view devices) {
   std::vector<int64_t> indices;
   while (!trimmed(rest).empty()) {
     const size_t comma = std::min(rest.find(','), rest.size());
-    const auto index = parse_integer(trimmed(rest.substr(0, comma)));
+    const auto index = parse_number<int64_t>(trimmed(rest.substr(0, comma)));
     if (!index) throw_bad_devices(devices, "a list of device indices such as \"0,2\"");
     indices.push_back(*index);
     rest.remove_prefix(std::min(comma + 1, rest.size()));
@@ -62,7 +49,7 @@ std::vector<int64_t> gpu_indices(std::string_view devices) {
   if (is_list(devices)) {
     indices = parse_list(devices);
   } else {
-    const auto count = devices == "auto" ? 1 : parse_integer(devices);
+    const auto count = devices == "auto" ? 1 : parse_number<int64_t>(devices);
     if (!count || *count == 0 || *count < -1 || *count > available) {
       throw_bad_devices(devices, detail::concat("auto, -1, a number from 1 to ", available,
                                                 " or a list of indices"));
@@ -80,7 +67,7 @@ std::vector<int64_t> gpu_indices(std::string_view devices) {
 }
 
 std::vector<at::Device> cpu_devices(std::string_view devices) {
-  const auto count = devices == "auto" ? 1 : parse_integer(devices);
+  const auto count = devices == "auto" ? 1 : parse_number<int64_t>(devices);
   if (!count || *count < 1) {
     throw_bad_devices(devices, "auto or a number of processes (1 or more) for the CPU");
   }

@@ -1,6 +1,5 @@
 #include <lightning/cli/cli_config.h>
 
-#include <charconv>
 #include <utility>
 
 #include <lightning/checkpoint/checkpoint.h>
@@ -9,6 +8,7 @@
 #include <lightning/trainer/run_folder.h>
 #include <lightning/util/error.h>
 #include <lightning/util/random.h>
+#include <lightning/util/strings.h>
 
 namespace lightning {
 
@@ -97,12 +97,9 @@ SeedOption SeedOption::from_text(std::string_view text) {
   SeedOption option;
   option.on_ = text != "false";
   if (text == "true" || text == "false") return option;
-  uint64_t seed = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw ConfigError("expected true, false or an integer of at least 0.");
-  }
-  option.seed_ = seed;
+  const auto seed = parse_number<uint64_t>(text);
+  if (!seed) throw ConfigError("expected true, false or an integer of at least 0.");
+  option.seed_ = *seed;
   return option;
 }
 

@@ -1,10 +1,10 @@
 #include <lightning/config/node.h>
 
-#include <charconv>
 #include <cstddef>
 #include <optional>
 
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning::config {
 namespace {
@@ -16,17 +16,10 @@ std::pair<std::string_view, std::string_view> split_path(std::string_view dotted
   return {dotted.substr(0, dot), dotted.substr(dot + 1)};
 }
 
-std::optional<size_t> to_index(std::string_view part) {
-  size_t index = 0;
-  const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-  if (part.empty() || error != std::errc() || end != part.data() + part.size()) return std::nullopt;
-  return index;
-}
-
 /// The item of a list that a part of a path names. `dotted` is the whole path, for the message.
 ConfigNode& item_at(ConfigNode& list, std::string_view part, std::string_view dotted,
                     const Source& source) {
-  const auto index = to_index(part);
+  const auto index = parse_number<size_t>(part);
   LIGHTNING_CHECK(index && *index < list.items().size(), ConfigError, source.to_string(), ": \"",
                   dotted, "\" leads into a list of ", list.items().size(),
                   list.items().size() == 1 ? " item" : " items", ", expected an index below ",
@@ -86,7 +79,7 @@ const ConfigNode* ConfigNode::find_path(std::string_view dotted) const {
   const auto [part, rest] = split_path(dotted);
   const ConfigNode* child = nullptr;
   if (kind_ == Kind::kList) {
-    const auto index = to_index(part);
+    const auto index = parse_number<size_t>(part);
     if (index && *index < items_.size()) child = &items_[*index];
   } else {
     child = find(part);

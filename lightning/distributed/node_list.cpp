@@ -1,11 +1,11 @@
 #include <lightning/distributed/node_list.h>
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 #include <optional>
 
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning {
 namespace {
@@ -42,12 +42,9 @@ std::vector<std::string_view> split_names(std::string_view text) {
   return names;
 }
 
-std::optional<uint64_t> parse_number(std::string_view digits) {
-  if (digits.empty() || digits.size() > kMostDigits) return std::nullopt;
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-  return number;
+std::optional<uint64_t> parse_digits(std::string_view digits) {
+  if (digits.size() > kMostDigits) return std::nullopt;
+  return parse_number<uint64_t>(digits);
 }
 
 std::string padded(uint64_t number, size_t width) {
@@ -64,8 +61,8 @@ std::vector<std::string> expand_bracket(std::string_view text, std::string_view 
     const std::string_view range = bracket.substr(0, comma);
     const size_t dash = range.find('-');
     const std::string_view first_digits = range.substr(0, dash);
-    const auto first = parse_number(first_digits);
-    const auto last = dash == std::string_view::npos ? first : parse_number(range.substr(dash + 1));
+    const auto first = parse_digits(first_digits);
+    const auto last = dash == std::string_view::npos ? first : parse_digits(range.substr(dash + 1));
     if (!first || !last) {
       refuse_nodes(text,
                    detail::concat("has '", range, "' in a bracket, which is no number range"));
@@ -135,13 +132,13 @@ std::vector<int64_t> parse_tasks_per_node(std::string_view text) {
     uint64_t nodes = 1;
     if (const size_t open = item.find("(x"); open != std::string_view::npos) {
       const auto count = item.ends_with(')')
-                             ? parse_number(item.substr(open + 2, item.size() - open - 3))
+                             ? parse_digits(item.substr(open + 2, item.size() - open - 3))
                              : std::nullopt;
       if (!count || *count == 0) refuse();
       nodes = *count;
       item = item.substr(0, open);
     }
-    const auto number = parse_number(item);
+    const auto number = parse_digits(item);
     if (!number || tasks.size() + nodes > kMostHosts) refuse();
     tasks.insert(tasks.end(), nodes, static_cast<int64_t>(*number));
     if (comma == std::string_view::npos) return tasks;

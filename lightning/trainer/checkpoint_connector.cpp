@@ -79,6 +79,7 @@ void CheckpointConnector::write_requested() {
   if (run_.writer != nullptr) run_.writer->check();
   if (run_.save_requests.empty()) return;
   const std::vector<SaveRequest> requests = std::exchange(run_.save_requests, {});
+  run_.set_status("checkpoint", /*long_phase=*/true);
   check_nonfinite(run_);
   if (!weights_are_finite()) return;
   for (const SaveRequest& request : requests) {

@@ -1,34 +1,14 @@
 #include <lightning/trainer/options.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include <lightning/accelerators/accelerator.h>
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning {
 namespace {
-
-std::optional<int64_t> parse_integer(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::optional<double> parse_decimal(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 /// The indices of "0,1", "0," or "[0, 1]"; nothing for what is no list.
 std::optional<std::vector<int64_t>> parse_indices(std::string_view text) {
@@ -38,7 +18,7 @@ std::optional<std::vector<int64_t>> parse_indices(std::string_view text) {
   std::vector<int64_t> indices;
   while (!trimmed(text).empty()) {
     const size_t comma = std::min(text.find(','), text.size());
-    const auto index = parse_integer(trimmed(text.substr(0, comma)));
+    const auto index = parse_number<int64_t>(trimmed(text.substr(0, comma)));
     if (!index || *index < 0) return std::nullopt;
     indices.push_back(*index);
     text.remove_prefix(std::min(comma + 1, text.size()));
@@ -127,8 +107,8 @@ void BatchLimit::validate(std::string_view option) const {
 }
 
 BatchLimit BatchLimit::from_text(std::string_view text) {
-  if (const auto count = parse_integer(text)) return BatchLimit(*count);
-  if (const auto fraction = parse_decimal(text)) return BatchLimit(*fraction);
+  if (const auto count = parse_number<int64_t>(text)) return BatchLimit(*count);
+  if (const auto fraction = parse_number<double>(text)) return BatchLimit(*fraction);
   throw ConfigError("expected a share (0.5) or a number of batches (10)");
 }
 
@@ -142,7 +122,7 @@ std::string BatchLimit::to_text() const {
 FastDevRun FastDevRun::from_text(std::string_view text) {
   if (text == "true") return true;
   if (text == "false") return false;
-  if (const auto batches = parse_integer(text)) return static_cast<int>(*batches);
+  if (const auto batches = parse_number<int64_t>(text)) return static_cast<int>(*batches);
   throw ConfigError("expected true, false or a number of batches");
 }
 
@@ -165,7 +145,7 @@ Devices::Devices(std::string_view text) : text_(trimmed(text)) {
 Devices Devices::from_text(std::string_view text) {
   Devices devices(text);
   const bool sound =
-      devices == "auto" || parse_integer(devices.text_) || parse_indices(devices.text_);
+      devices == "auto" || parse_number<int64_t>(devices.text_) || parse_indices(devices.text_);
   if (!sound) throw ConfigError("expected auto, a number of devices (2) or a list ([0, 1])");
   return devices;
 }

@@ -10,6 +10,8 @@ void PredictionLoop::run(const PredictionSink& sink) {
   const bool was_training = module.is_training();
   run_.eval_metrics.enter({.hook = "a predict hook"});
   module.attach(&run_.context, &run_.eval_metrics);
+  run_.set_status("predict_step");
+  run_.strategy->synchronize_buffers();
   module.on_predict_model_eval();
   call_callbacks(run_, &Callback::on_predict_start);
   module.on_predict_start();

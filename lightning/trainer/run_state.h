@@ -114,6 +114,13 @@ struct RunState {
   std::string from_rank_zero(std::string_view name, const std::string& text) const {
     return world == nullptr ? text : world->control().broadcast(name, text);
   }
+  /// Where this rank is, for messages about it. `phase` must be a literal; in a long phase
+  /// (prepare_data, setup, checkpoints) the others wait without an end. Nothing with one rank.
+  void set_status(const char* phase, bool long_phase = false) const {
+    if (world == nullptr) return;
+    world->control().set_status(
+        {.global_step = progress.global_step, .phase = phase, .long_phase = long_phase});
+  }
   /// The part of the data that this rank loads in training, or in evaluations.
   Shard shard(UnevenInputs uneven) const {
     if (!options.user.use_distributed_sampler) return {};

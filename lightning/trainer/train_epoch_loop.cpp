@@ -63,6 +63,7 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   Progress& progress = run_.progress;
   LightningModule& module = *run_.module;
   const int64_t batch_idx = progress.batch_idx;
+  run_.set_status("training_step");
   const Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(loaded));
 
   run_.train_metrics.enter(step_scope("on_train_batch_start", batch));

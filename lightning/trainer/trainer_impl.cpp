@@ -200,6 +200,7 @@ void Trainer::Impl::add_module_callbacks() {
 
 void Trainer::Impl::setup_data_and_module() {
   RunState& run = *run_;
+  run.set_status("prepare_data", /*long_phase=*/true);
   const bool per_node = options_.user.prepare_data_per_node;
   const Topology& topology = options_.topology;
   if (per_node ? topology.local_rank == 0 : topology.global_rank == 0) {
@@ -207,6 +208,7 @@ void Trainer::Impl::setup_data_and_module() {
     run.module->prepare_data();
   }
   run.strategy->barrier("prepare_data");
+  run.set_status("setup", /*long_phase=*/true);
   if (run.data_module != nullptr) run.data_module->setup(run.stage);
   call_callbacks(run, &Callback::setup, run.stage);
   run.module->setup(run.stage);
@@ -422,6 +424,8 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
 
 void Trainer::Impl::finish(std::string_view status) {
   RunState& run = *run_;
+  run.set_status("teardown");
+  run.strategy->teardown();
   if (run.data_module != nullptr) run.data_module->teardown(run.stage);
   call_callbacks(run, &Callback::teardown, run.stage);
   run.module->teardown(run.stage);

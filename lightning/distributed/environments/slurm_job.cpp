@@ -1,7 +1,6 @@
 #include <lightning/distributed/environments/slurm_job.h>
 
 #include <algorithm>
-#include <charconv>
 #include <thread>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include <lightning/distributed/environments/environments.h>
 #include <lightning/distributed/environments/variables.h>
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning {
 namespace {
@@ -17,24 +17,14 @@ constexpr std::chrono::seconds kAskLimit{10};
 constexpr std::chrono::seconds kRequeueLimit{20};
 constexpr int kRequeueAttempts = 3;
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
-
 /// Numbers between colons; nothing when something else is there.
 std::optional<std::vector<int64_t>> parse_colons(std::string_view text) {
   std::vector<int64_t> numbers;
   while (true) {
     const size_t colon = text.find(':');
-    const std::string_view digits = text.substr(0, colon);
-    int64_t number = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    const bool whole = error == std::errc() && end == digits.data() + digits.size();
-    if (!whole || number < 0 || number > 1'000'000'000) return std::nullopt;
-    numbers.push_back(number);
+    const auto number = parse_number<int64_t>(text.substr(0, colon));
+    if (!number || *number < 0 || *number > 1'000'000'000) return std::nullopt;
+    numbers.push_back(*number);
     if (colon == std::string_view::npos) return numbers;
     text.remove_prefix(colon + 1);
   }

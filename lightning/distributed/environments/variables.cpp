@@ -1,9 +1,8 @@
 #include <lightning/distributed/environments/variables.h>
 
-#include <charconv>
-
 #include <lightning/util/crc32c.h>
 #include <lightning/util/error.h>
+#include <lightning/util/strings.h>
 
 namespace lightning::detail {
 namespace {
@@ -73,11 +72,8 @@ std::string Variables::first_of(std::initializer_list<std::string_view> names) c
 std::optional<int64_t> Variables::number(std::string_view name) const {
   const std::string* text = find(name);
   if (text == nullptr) return std::nullopt;
-  int64_t value = 0;
-  const char* end = text->data() + text->size();
-  const auto [parsed, error] = std::from_chars(text->data(), end, value);
-  LIGHTNING_CHECK(error == std::errc() && parsed == end && value >= 0, ConfigError, cluster_, ": ",
-                  name, " is '", *text,
+  const auto value = parse_number<int64_t>(*text);
+  LIGHTNING_CHECK(value && *value >= 0, ConfigError, cluster_, ": ", name, " is '", *text,
                   "', expected a number of at least 0. HINT: look for a line of your script that "
                   "sets it");
   return value;

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <map>
 #include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <lightning/util/crc32c.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
@@ -16,13 +16,8 @@ namespace {
 
 using Lines = std::vector<std::pair<std::string, std::string>>;  // key, value
 
-/// 64-bit FNV-1a, in hexadecimal.
 std::string hash_of(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325U;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  char digits[17];
-  std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(hash));
-  return digits;
+  return concat(text.size(), ":", crc32c(text.data(), text.size()));
 }
 
 Lines parse(const std::string& description) {

@@ -43,18 +43,6 @@ std::future<std::string> connect_error(TestRun& run, int64_t rank) {
   });
 }
 
-void check_all_meet(TestRun& run) {
-  const auto outcomes = run_threads(run, [](ControlPlane& plane) {
-    plane.barrier("met");
-    plane.leave();
-    return std::string("met");
-  });
-  for (const Outcome& outcome : outcomes) {
-    CHECK(outcome.error == "");
-    CHECK(outcome.result == "met");
-  }
-}
-
 std::string refusal_of(TestRun& run, const Hello& hello) {
   SimulatedRank stranger(run.ports.front(), hello);
   const std::optional<Message> answer = stranger.next();

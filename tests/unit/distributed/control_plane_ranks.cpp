@@ -65,6 +65,18 @@ std::vector<Outcome> run_threads(TestRun& run, const RankBody& body) {
   return outcomes;
 }
 
+void check_all_meet(TestRun& run) {
+  const auto outcomes = run_threads(run, [](ControlPlane& plane) {
+    plane.barrier("met");
+    plane.leave();
+    return std::string("met");
+  });
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.error == "");
+    CHECK(outcome.result == "met");
+  }
+}
+
 RankProcess::RankProcess(TestRun& run, int64_t rank, const RankBody& body)
     : RankProcess(rank, [&] {
         if (rank != 0) run.listener = Socket();  // which ends with rank 0

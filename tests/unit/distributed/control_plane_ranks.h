@@ -47,6 +47,9 @@ using RankBody = std::function<std::string(lightning::ControlPlane& plane)>;
 /// Runs `body` on a thread for each rank, after connect() and before the plane's destructor.
 std::vector<Outcome> run_threads(TestRun& run, const RankBody& body);
 
+/// All ranks of a run, as threads, find one another and leave in order.
+void check_all_meet(TestRun& run);
+
 /// A rank in a process of its own (made by fork; to be used before this process has threads).
 class RankProcess {
  public:

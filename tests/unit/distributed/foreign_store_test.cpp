@@ -20,15 +20,7 @@ TEST_CASE("ControlPlane: clients pass over a TCPStore that is on the port") {
 
   TestRun run(3);
   run.ports.insert(run.ports.begin(), store->getPort());
-  const auto outcomes = run_threads(run, [](ControlPlane& plane) {
-    plane.barrier("met");
-    plane.leave();
-    return std::string("met");
-  });
-  for (const Outcome& outcome : outcomes) {
-    CHECK(outcome.error == "");
-    CHECK(outcome.result == "met");
-  }
+  check_all_meet(run);
   const std::vector<uint8_t> value = {1, 2, 3};
   CHECK(store->get("key") == value);
 }
