@@ -183,6 +183,8 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
     reducer_->register_comm_hook(std::make_unique<CompressHook>(
         group, half ? at::kHalf : at::kBFloat16, totals_.scalar_type()));
   }
+  // Gradients that are there already have become views of the new buckets.
+  if (options_.gradient_as_bucket_view) make_detachable();
 }
 
 void GradientReducer::backward(LightningModule& module, const at::Tensor& loss, Window& window) {

@@ -1,4 +1,4 @@
-// What the strategies make of a window: several real ranks are in tests/integration/ranks_test.py.
+// What the strategies make of a window: several real ranks are in tests/integration/ddp_test.py.
 #include <catch2/catch.hpp>
 
 #include <lightning/distributed/control_plane.h>
