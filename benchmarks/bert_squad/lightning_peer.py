@@ -33,7 +33,8 @@ def parse_arguments():
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--max_steps", type=int, default=-1)
     parser.add_argument("--warmup_steps", type=int, default=None, help="default: the first epoch")
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=8, help="of each rank")
+    parser.add_argument("--devices", type=int, default=1, help="processes of DDP, with --mode fast")
     parser.add_argument("--num_threads", type=int, default=2)
     parser.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
     parser.add_argument("--longest_of", default=None, help="SQuAD file that sets the seed's width")
@@ -83,7 +84,8 @@ class QuestionAnswering(pl.LightningModule):
 
 
 class GroupedBatches:
-    """A batch sampler by squad_common's rule, another order each epoch."""
+    """A batch sampler by squad_common's rule, another order each epoch. With several ranks each one
+    gets every n-th row of a global batch."""
 
     def __init__(self, lengths):
         self.lengths = lengths
@@ -91,13 +93,17 @@ class GroupedBatches:
 
     def batches(self, epoch):
         return squad_common.length_grouped_batches(
-            self.lengths, ARGUMENTS.batch_size, ARGUMENTS.seed, epoch)
+            self.lengths, ARGUMENTS.batch_size * ARGUMENTS.devices, ARGUMENTS.seed, epoch)
 
     def __len__(self):
-        return -(-len(self.lengths) // ARGUMENTS.batch_size)
+        return -(-len(self.lengths) // (ARGUMENTS.batch_size * ARGUMENTS.devices))
 
     def __iter__(self):
-        yield from self.batches(self.epoch)
+        ranks = ARGUMENTS.devices
+        rank = torch.distributed.get_rank() if ranks > 1 else 0
+        for batch in self.batches(self.epoch):
+            # No rank may have nothing.
+            yield batch[rank::ranks] or batch[:1]
         self.epoch += 1
 
 
@@ -172,18 +178,23 @@ def main():
     warmup = len(loader) if ARGUMENTS.warmup_steps is None else ARGUMENTS.warmup_steps
     clock = StepClock()
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=ARGUMENTS.epochs, max_steps=ARGUMENTS.max_steps,
+        accelerator="cpu", devices=ARGUMENTS.devices,
+        strategy="ddp" if ARGUMENTS.devices > 1 else "auto", use_distributed_sampler=False,
+        max_epochs=ARGUMENTS.epochs, max_steps=ARGUMENTS.max_steps,
         precision="bf16-mixed" if fast else "32-true",
         logger=CSVLogger(ARGUMENTS.run_folder), callbacks=[clock], enable_checkpointing=False,
         log_every_n_steps=50)
     trainer.fit(QuestionAnswering(folder, fast, total), loader)
+    if not trainer.is_global_zero:
+        return
     result = clock.summary(warmup)
     if ARGUMENTS.batches_out and sampler:
         write_batches(ARGUMENTS.batches_out, questions, features, sampler, warmup, result["steps"])
     print("\n" + json.dumps({
         "peer": f"Lightning {pl.__version__}, transformers {transformers.__version__}",
         "mode": ARGUMENTS.mode, "attention": ARGUMENTS.attention,
-        "batch_size": ARGUMENTS.batch_size, "threads": ARGUMENTS.num_threads, **result,
+        "batch_size": ARGUMENTS.batch_size, "devices": ARGUMENTS.devices,
+        "threads": ARGUMENTS.num_threads, **result,
     }), flush=True)
 
 

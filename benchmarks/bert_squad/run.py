@@ -21,7 +21,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness  # noqa: E402
 import squad_common  # noqa: E402
-from make_subset import make_subset  # noqa: E402
+from bert_squad.make_subset import make_subset  # noqa: E402
 
 SECONDS = "seconds per step"
 BATCH = 8
@@ -42,7 +42,7 @@ def step_gflop(width, hidden=384, intermediate=1536, layers=6):
     return 3 * layers * per_token * BATCH * width / 1e9
 
 
-def ours(arguments, subset, steps):
+def ours(arguments, subset, steps, devices=1):
     def seconds_per_step(output):
         epoch = harness.pattern(EPOCH_SECONDS)(output)
         return None if epoch is None else epoch / steps
@@ -50,12 +50,14 @@ def ours(arguments, subset, steps):
     command = [harness.BIN / "bert_squad", "fit",
                "--config", harness.ROOT / "configs" / "bert_squad" / "minilm.yaml",
                "--model.pretrained", squad_common.minilm_folder(),
-               "--data.train_file", subset, "--data.batch_size", BATCH,
+               "--data.train_file", subset, "--data.batch_size", BATCH // devices,
                "--data.max_seq_length", 384, "--data.doc_stride", 128,
                "--trainer.max_epochs", 2, "--trainer.limit_val_batches", 0,
                "--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", 1.0,
                "--trainer.callbacks", "[]", "--trainer.enable_checkpointing", "false",
                "--trainer.default_root_dir", FOLDER / "ours", *arguments.ours]
+    if devices > 1:
+        command += ["--trainer.devices", devices]
     return harness.Contender("ours", command, {SECONDS: seconds_per_step},
                              {"OMP_NUM_THREADS": str(arguments.num_threads)}, terminal=True)
 
@@ -64,9 +66,10 @@ def ours(arguments, subset, steps):
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
-def peer(arguments, name, subset, options, environment=None):
+def peer(arguments, name, subset, options, environment=None, devices=1):
     command = [sys.executable, "benchmarks/bert_squad/lightning_peer.py", "--data", subset,
-               "--batch_size", BATCH, "--num_threads", arguments.num_threads, *options]
+               "--batch_size", BATCH // devices, "--devices", devices,
+               "--num_threads", arguments.num_threads, *options]
     return harness.Contender(name, command, {SECONDS: harness.json_key("seconds_per_step")},
                              {"OMP_NUM_THREADS": str(arguments.num_threads), **(environment or {})},
                              terminal=True)

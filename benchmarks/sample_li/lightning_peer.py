@@ -6,9 +6,11 @@ memory as a TensorDataset, which is cheaper than torchvision's one PIL image at 
 
   python benchmarks/sample_li/lightning_peer.py --steps 3000
   python benchmarks/sample_li/lightning_peer.py --steps 1       (start to first step)
+  python benchmarks/sample_li/lightning_peer.py --devices 2     (DDP, --batch_size on each rank)
 
 Prints one JSON line: steps per second after --warmup steps, and the seconds from the start of the
-process to the end of the first training step.
+process to the end of the first training step. With --devices the numbers are those of rank 0, which
+starts the others.
 """
 
 import argparse
@@ -34,6 +36,7 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--warmup", type=int, default=500)
     parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--devices", type=int, default=1, help="processes of DDP")
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--fused", action="store_true", help="Adam(fused=True), not the default")
     parser.add_argument("--run_folder", default="build/benchmarks/sample_li_peer")
@@ -103,15 +106,18 @@ def main():
         batch_size=ARGUMENTS.batch_size, shuffle=True)
     clock = StepClock()
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=ARGUMENTS.steps, max_epochs=-1,
-        logger=CSVLogger(ARGUMENTS.run_folder), callbacks=[clock], enable_checkpointing=False)
+        accelerator="cpu", devices=ARGUMENTS.devices,
+        strategy="ddp" if ARGUMENTS.devices > 1 else "auto", max_steps=ARGUMENTS.steps,
+        max_epochs=-1, logger=CSVLogger(ARGUMENTS.run_folder), callbacks=[clock],
+        enable_checkpointing=False)
     trainer.fit(LitAutoEncoder(), loader)
     result = {"peer": f"Lightning {pl.__version__}", "steps": ARGUMENTS.steps,
               "samples": len(images), "seconds_to_first_step": round(clock.to_first_step, 3)}
     if clock.warm is not None and ARGUMENTS.steps > ARGUMENTS.warmup:
         rate = (ARGUMENTS.steps - ARGUMENTS.warmup) / (clock.end - clock.warm)
         result["steps_per_second"] = round(rate, 2)
-    print("\n" + json.dumps(result), flush=True)
+    if trainer.is_global_zero:
+        print("\n" + json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

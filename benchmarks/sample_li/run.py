@@ -18,10 +18,11 @@ import harness  # noqa: E402
 
 RATE = "steps per second"
 START = "seconds to first step"
+OUR_RATE = harness.pattern(r"\(([\d.]+) steps/s\)")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def ours(arguments, name, steps, metrics):
+def ours(arguments, name, steps, metrics, devices=1):
     command = [harness.BIN / "sample_li", "fit",
                "--config", harness.ROOT / "configs" / "sample_li.yaml",
                "--trainer.precision", "32-true",
@@ -34,12 +35,14 @@ def ours(arguments, name, steps, metrics):
                *arguments.ours]
     if arguments.data:
         command += ["--data.data_dir", arguments.data]
+    if devices > 1:
+        command += ["--trainer.devices", devices]
     return harness.Contender(name, command, metrics, ONE_THREAD, terminal=True)
 
 
-def lightning(arguments, name, steps, metrics):
+def lightning(arguments, name, steps, metrics, devices=1):
     command = [sys.executable, "benchmarks/sample_li/lightning_peer.py", "--steps", steps,
-               "--samples", arguments.samples]
+               "--samples", arguments.samples, "--devices", devices]
     if arguments.data:
         command += ["--data", arguments.data]
     return harness.Contender(name, command, metrics, ONE_THREAD, terminal=True)
@@ -57,7 +60,7 @@ def main():
     arguments.samples = arguments.samples or (9000 if arguments.data else 55000)
 
     contenders = [
-        ours(arguments, "ours", arguments.steps, {RATE: harness.pattern(r"\(([\d.]+) steps/s\)")}),
+        ours(arguments, "ours", arguments.steps, {RATE: OUR_RATE}),
         harness.Contender(
             "bare loop",
             [harness.BIN / "bare_loop", "--steps", arguments.steps, "--samples", arguments.samples],
