@@ -7,6 +7,7 @@
 #include <torch/optim/adagrad.h>
 #include <torch/optim/rmsprop.h>
 
+#include <lightning/optim/adadelta.h>
 #include <lightning/optim/optimizers.h>
 
 namespace lightning::optim {
@@ -59,6 +60,14 @@ void visit_members(torch::optim::AdagradOptions& o, Visit&& visit) {
   visit("eps", o.eps());
 }
 
+template <typename Visit>
+void visit_members(AdadeltaOptions& o, Visit&& visit) {
+  visit("lr", o.lr());
+  visit("rho", o.rho());
+  visit("eps", o.eps());
+  visit("weight_decay", o.weight_decay());
+}
+
 template <typename AdamLikeState, typename Visit>
 void visit_adam_state(AdamLikeState& s, Visit&& visit) {
   visit("step", s.step());
@@ -83,6 +92,12 @@ void visit_members(AdamState& s, Visit&& visit) {
   visit("exp_avg", s.exp_avg);
   visit("exp_avg_sq", s.exp_avg_sq);
   visit("max_exp_avg_sq", s.max_exp_avg_sq);
+}
+
+template <typename Visit>
+void visit_members(AdadeltaState& s, Visit&& visit) {
+  visit("square_avg", s.square_avg);
+  visit("acc_delta", s.acc_delta);
 }
 
 template <typename Visit>

@@ -136,7 +136,8 @@ Kind kind(const char* name) {
 }
 
 const Kind* find_kind(const to::Optimizer& optimizer) {
-  static const std::array<Kind, 8> kinds = {
+  static const std::array<Kind, 9> kinds = {
+      kind<Adadelta, AdadeltaOptions, AdadeltaState>("Adadelta"),
       kind<Adam, to::AdamOptions, AdamState>("Adam"),
       kind<AdamW, to::AdamWOptions, AdamState>("AdamW"),
       kind<SGD, to::SGDOptions, to::SGDParamState>("SGD"),
@@ -230,7 +231,7 @@ void require_supported(const to::Optimizer& optimizer) {
   LIGHTNING_CHECK(
       find_kind(optimizer) != nullptr, ConfigError, "optimizer: the state of a ",
       c10::demangle(typeid(optimizer).name()),
-      " can't be saved, expected one of lightning::optim's Adam, AdamW, SGD or "
+      " can't be saved, expected one of lightning::optim's Adadelta, Adam, AdamW, SGD or "
       "torch::optim's SGD, Adam, AdamW, RMSprop, Adagrad. HINT: let your optimizer also "
       "derive from lightning::optim::StatefulOptimizer.");
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <lightning/optim/fitted_state.h>
 #include <lightning/util/error.h>
 
 namespace lightning::optim {
@@ -58,17 +59,6 @@ State& state_of(ska::flat_hash_map<void*, std::unique_ptr<torch::optim::Optimize
   auto& state = all[parameter.unsafeGetTensorImpl()];
   if (state == nullptr) state = std::make_unique<State>();
   return static_cast<State&>(*state);
-}
-
-/// A state tensor fit for the kernels: zeros when undefined, moved when the parameter was moved.
-const at::Tensor& fitted(at::Tensor& state, const at::Tensor& parameter) {
-  if (!state.defined()) {
-    state = at::zeros_like(parameter);
-  } else if (state.device() != parameter.device() ||
-             state.scalar_type() != parameter.scalar_type()) {
-    state = at::empty_like(parameter).copy_(state);
-  }
-  return state;
 }
 
 const at::Tensor& fitted_step(at::Tensor& step, const at::Tensor& parameter) {

@@ -17,6 +17,8 @@ SHAPES = [(3, 4), (5,), (2, 3)]
 STEPS = 20
 
 OPTIMIZERS = {
+    "adadelta": ("Adadelta", dict(lr=1.0, eps=1e-6)),
+    "adadelta_rho_weight_decay": ("Adadelta", dict(lr=0.5, rho=0.8, eps=1e-4, weight_decay=0.1)),
     "adam": ("Adam", dict(lr=0.01)),
     "adam_weight_decay": ("Adam", dict(lr=0.01, weight_decay=0.1)),
     "adam_amsgrad": ("Adam", dict(lr=0.02, amsgrad=True)),
@@ -65,11 +67,12 @@ def run_optimizer(kind: str, options: dict) -> list[float]:
 
 def optimizer_header() -> str:
     lines = ["struct OptimizerGolden {", "  const char* name;", "  const char* optimizer;",
-             "  double lr, beta1, beta2, eps, weight_decay, momentum, dampening;",
+             "  // beta1 is rho for Adadelta.", "  double lr, beta1, beta2, eps, weight_decay, momentum, dampening;",
              "  bool amsgrad, nesterov;", "  std::vector<double> values;", "};", "",
              "inline const std::vector<OptimizerGolden> kOptimizerGoldens = {"]
     for name, (kind, options) in OPTIMIZERS.items():
         beta1, beta2 = options.get("betas", (0.9, 0.999))
+        beta1 = options.get("rho", beta1)
         numbers = [options["lr"], beta1, beta2, options.get("eps", 1e-8),
                    options.get("weight_decay", 0.0), options.get("momentum", 0.0),
                    options.get("dampening", 0.0)]

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
+#include <lightning/optim/adadelta.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/util/error.h>
 
@@ -62,6 +63,7 @@ std::vector<Case> all_cases() {
   const auto adamw = to::AdamWOptions(0.01).betas({0.8, 0.99});
   const auto sgd = to::SGDOptions(0.05).momentum(0.9).dampening(0.2);
   return {
+      {"ours", "Adadelta", factory<lo::Adadelta>(lo::AdadeltaOptions(0.5).rho(0.8))},
       {"ours", "Adam", factory<lo::Adam>(adam)},
       {"ours", "AdamW", factory<lo::AdamW>(adamw)},
       {"ours", "SGD", factory<lo::SGD>(sgd)},

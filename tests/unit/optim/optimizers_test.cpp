@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
+#include <lightning/optim/adadelta.h>
 #include <lightning/util/error.h>
 
 #include "golden/optim/optimizer_goldens.h"
@@ -67,6 +68,10 @@ std::unique_ptr<torch::optim::Optimizer> with_groups(const std::vector<at::Tenso
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const golden::OptimizerGolden& o,
                                                         const std::vector<at::Tensor>& params) {
   const auto betas = std::make_tuple(o.beta1, o.beta2);
+  if (o.optimizer == std::string("Adadelta")) {
+    return with_groups<lo::Adadelta>(
+        params, lo::AdadeltaOptions(o.lr).rho(o.beta1).eps(o.eps).weight_decay(o.weight_decay));
+  }
   if (o.optimizer == std::string("Adam")) {
     return with_groups<lo::Adam>(params, torch::optim::AdamOptions(o.lr)
                                              .betas(betas)
@@ -125,7 +130,7 @@ at::Tensor one(double value) { return torch::full({1}, value, torch::kFloat); }
 }  // namespace
 
 TEST_CASE("fused optimizers give the weights of torch.optim", "[optim]") {
-  REQUIRE(golden::kOptimizerGoldens.size() == 11);
+  REQUIRE(golden::kOptimizerGoldens.size() == 13);
   for (const auto& expected : golden::kOptimizerGoldens) {
     for (const auto dtype : {torch::kDouble, torch::kFloat}) {
       auto params = make_parameters(dtype);
@@ -369,6 +374,8 @@ TEST_CASE("fused optimizers refuse what they can't step", "[optim]") {
     CHECK_THROWS_AS(lo::Adam({weight}, AdamOptions(-1.0)), ConfigError);
     CHECK_THROWS_AS(lo::AdamW({weight}, AdamWOptions(0.1).betas({0.9, 1.0})), ConfigError);
     CHECK_THROWS_AS(lo::SGD({weight}, SGDOptions(0.1).nesterov(true)), ConfigError);
+    CHECK_THROWS_AS(lo::Adadelta({weight}, lo::AdadeltaOptions().rho(1.1)), ConfigError);
+    CHECK_THROWS_AS(lo::Adadelta({weight}, lo::AdadeltaOptions(-1.0)), ConfigError);
     std::vector<OptimizerParamGroup> groups;
     groups.emplace_back(std::vector<at::Tensor>{weight}, std::make_unique<AdamOptions>(0.1));
     CHECK_THROWS_WITH(lo::AdamW(groups), Contains("AdamWOptions"));
