@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <lightning/accelerators/accelerator.h>
+#include <lightning/accelerators/join_world.h>
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/early_stopping.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
@@ -14,6 +15,7 @@
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>
 #include <lightning/cli/lightning_cli.h>
+#include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
 #include <lightning/config/fields.h>
 #include <lightning/core/lightning_data_module.h>
@@ -23,9 +25,11 @@
 #include <lightning/data/sampler.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/tensorboard_logger.h>
+#include <lightning/optim/adadelta.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
+#include <lightning/strategies/distributed_data_parallel.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/random.h>

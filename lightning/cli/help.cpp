@@ -90,10 +90,20 @@ std::string registry_help(const config::RegistryBase& registry, std::string_view
   return out;
 }
 
+constexpr const char* kUsage = " [--config FILE]... [--KEY VALUE]... [--print_config] [--help]\n";
+
+std::string general_options() {
+  return "\nOptions:\n" +
+         name_table({{"-c, --config FILE", "YAML file with the keys below; may be repeated"},
+                     {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
+                     {"--print_config", "print the resolved config and exit"},
+                     {"-h, --help", "print this text and exit"}});
+}
+
 std::string usage(const HelpText& text) {
   std::string out = "usage: " + text.program + " ";
   out += text.command.empty() ? "COMMAND" : text.command;
-  out += " [--config FILE]... [--KEY VALUE]... [--print_config] [--help]\n";
+  out += kUsage;
   if (!text.description.empty()) out.append("\n").append(text.description).append("\n");
   if (text.command.empty()) {
     out.append("\nCommands:\n").append(name_table(text.commands));
@@ -103,11 +113,7 @@ std::string usage(const HelpText& text) {
         out.append("\n").append(name).append(": ").append(help).append("\n");
     }
   }
-  out.append("\nOptions:\n")
-      .append(name_table({{"-c, --config FILE", "YAML file with the keys below; may be repeated"},
-                          {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
-                          {"--print_config", "print the resolved config and exit"},
-                          {"-h, --help", "print this text and exit"}}));
+  out += general_options();
   return out;
 }
 
@@ -123,6 +129,17 @@ std::string format_help(const HelpText& text, const CliKeys& keys,
   for (const KeyInfo& info : keys.keys()) out += table.row(info, 2, "--");
   out += registry_help(registries.callbacks, "trainer.callbacks");
   out += registry_help(registries.loggers, "trainer.logger");
+  return out;
+}
+
+std::string format_options_help(const std::string& program, std::string_view description,
+                                const std::vector<KeyInfo>& keys) {
+  std::string out = "usage: " + program + kUsage;
+  if (!description.empty()) out.append("\n").append(description).append("\n");
+  out += general_options();
+  out += "\nKeys: type, default, help\n";
+  const KeyTable table(keys);
+  for (const KeyInfo& info : keys) out += table.row(info, 2, "--");
   return out;
 }
 

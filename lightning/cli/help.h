@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,5 +24,10 @@ struct HelpText {
 /// their init_args.
 LIGHTNING_API std::string format_help(const HelpText& text, const CliKeys& keys,
                                       const CliRegistries& registries);
+
+/// The same for a program without commands and Trainer.
+LIGHTNING_API std::string format_options_help(const std::string& program,
+                                              std::string_view description,
+                                              const std::vector<config::KeyInfo>& keys);
 
 }  // namespace lightning

@@ -104,7 +104,7 @@ void World::connect(const WorldOptions& options) {
   }
   control_ =
       ControlPlane::connect(topology_, options.control, std::move(listener), std::move(rendezvous));
-  group_ = ProcessGroup::create(control_, options.device);
+  group_ = size() == 1 ? ProcessGroup::single() : ProcessGroup::create(control_, options.device);
   control_->set_failure_handler([weak = std::weak_ptr(group_)](const std::string& text) {
     if (const auto group = weak.lock()) group->fail(text);
     detail::write_agent_error(text);

@@ -1,5 +1,5 @@
-/// World: the ranks of this program and the ways between them. Made once per process by the first
-/// Trainer that needs more than one rank, and kept until the process ends.
+/// World: the ranks of this program and the ways between them. Made once per process, by the first
+/// Trainer that needs more than one rank or by join_world(), and kept until the process ends.
 #pragma once
 
 #include <memory>
@@ -25,13 +25,17 @@ class LIGHTNING_API World {
   /// a rank fails, now or later, the group fails with the control plane's text, which under
   /// torchrun is also written to its error file.
   static std::shared_ptr<World> join(const Topology& topology, const WorldOptions& options);
-  /// The world of this process, or null with one rank.
+  /// The world of this process, or null before one is joined (a Trainer with one rank needs none).
   static std::shared_ptr<World> current();
 
   /// At the end of the program (run_main() calls it, else it happens at exit): says goodbye to the
   /// other ranks, or tells them that this one failed when `exit_code` says so. Waits for them.
   static void leave(int exit_code) noexcept;
 
+  int64_t rank() const { return topology_.global_rank; }
+  int64_t size() const { return topology_.world_size; }
+  bool is_rank_zero() const { return rank() == 0; }
+  at::Device device() const { return device_; }
   /// With the address of rank 0, also where the ranks were launched from here.
   const Topology& topology() const { return topology_; }
   ControlPlane& control() { return *control_; }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <lightning/accelerators/accelerator.h>
+#include <lightning/accelerators/join_world.h>
 #include <lightning/util/error.h>
 #include <lightning/util/strings.h>
 
@@ -160,26 +161,13 @@ namespace {
 /// Which rank this process is and which device it has.
 void place(ResolvedOptions& resolved) {
   const TrainerOptions& user = resolved.user;
-  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices.to_text());
-  const std::vector<at::Device>& devices = accelerator.devices();
-  const bool on_gpu = devices.front().is_cuda();
-  const bool as_many_as_there_are = user.devices == "auto";
-  TopologyRequest request;
-  request.cluster = user.cluster;
-  if (!as_many_as_there_are) request.devices = static_cast<int64_t>(devices.size());
-  // 1 is also what stands there when nobody thought of it: the cluster knows better.
-  if (user.num_nodes > 1) request.num_nodes = user.num_nodes;
-  if (on_gpu) request.visible_gpus = num_gpus();
-  resolved.topology = detect_topology(current_environment(), request);
-  resolved.world_size = resolved.topology.world_size;
-
-  const auto local_rank = static_cast<size_t>(resolved.topology.local_rank);
-  if (on_gpu && (as_many_as_there_are || local_rank >= devices.size())) {
-    const auto index = static_cast<c10::DeviceIndex>(resolved.topology.device_index);
-    resolved.device = at::Device(at::kCUDA, index);
-  } else {
-    resolved.device = on_gpu ? devices[local_rank] : devices.front();
-  }
+  const Placement placement = place_rank({.accelerator = user.accelerator,
+                                          .devices = user.devices.to_text(),
+                                          .num_nodes = user.num_nodes,
+                                          .cluster = user.cluster});
+  resolved.topology = placement.topology;
+  resolved.world_size = placement.topology.world_size;
+  resolved.device = placement.device;
   resolved.device_name = device_name(resolved.device);
 
   LIGHTNING_CHECK(

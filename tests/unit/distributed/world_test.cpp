@@ -1,14 +1,10 @@
 #include <lightning/distributed/world.h>
 
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <ctime>
-#include <functional>
-#include <iostream>
 #include <thread>
 
 #include <torch/torch.h>
@@ -19,6 +15,7 @@
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
+#include "support/forked_ranks.h"
 #include "support/temporary_folder.h"
 
 namespace fs = std::filesystem;
@@ -29,70 +26,21 @@ using lightning::DistributedError;
 using lightning::Topology;
 using lightning::World;
 using lightning::WorldOptions;
+using lightning_tests::exit_code;
+using lightning_tests::expect;
+using lightning_tests::fork_process;
+using lightning_tests::kWrong;
+using lightning_tests::run_world;
 using lightning_tests::TemporaryFolder;
+using lightning_tests::topology_of;
+using lightning_tests::wait_status;
 
 namespace {
-
-constexpr int kWrong = 99;
-constexpr unsigned kDeadlineSeconds = 100;
-
-/// Runs `body` in a process of its own, which exits with what it returns.
-pid_t fork_process(const std::function<int()>& body) {
-  std::cout.flush();
-  const pid_t process = ::fork();
-  if (process != 0) return process;
-  ::alarm(kDeadlineSeconds);
-  int code = kWrong;
-  try {
-    code = body();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "process %d: %s\n", ::getpid(), error.what());
-  }
-  // Without the parent's test report, but with the handlers of the world.
-  std::exit(code);
-}
-
-int wait_status(pid_t process) {
-  int status = 0;
-  ::waitpid(process, &status, 0);
-  return status;
-}
-
-int exit_code(pid_t process) {
-  const int status = wait_status(process);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-Topology topology_of(int64_t rank, int64_t size, const fs::path& folder) {
-  Topology topology;
-  topology.global_rank = topology.local_rank = rank;
-  topology.world_size = topology.local_world_size = size;
-  topology.run_id = "test";
-  topology.rendezvous_file = (folder / "rendezvous").string();
-  return topology;
-}
-
-/// Exit codes of `size` ranks that join a world and run `body`.
-std::vector<int> run_world(int64_t size, const std::function<int(World&)>& body) {
-  const TemporaryFolder folder;
-  std::vector<pid_t> ranks;
-  for (int64_t rank = 0; rank < size; ++rank) {
-    ranks.push_back(fork_process(
-        [&, rank] { return body(*World::join(topology_of(rank, size, folder.path()), {})); }));
-  }
-  std::vector<int> codes;
-  for (const pid_t rank : ranks) codes.push_back(exit_code(rank));
-  return codes;
-}
 
 at::Tensor sum_of_ranks(World& world) {
   at::Tensor tensor = torch::full({3}, world.group().rank() + 1, at::kDouble);
   world.group().all_reduce(tensor);
   return tensor;
-}
-
-void expect(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error("expected: " + what);
 }
 
 }  // namespace
@@ -115,6 +63,17 @@ TEST_CASE("a world joins the ranks once for the whole program") {
     return kWrong;
   });
   CHECK(codes == std::vector<int>{0, 0, 0});
+}
+
+TEST_CASE("a world of one needs no other process") {
+  const std::vector<int> codes = run_world(1, [](World& world) {
+    expect(world.size() == 1 && world.is_rank_zero() && world.device() == at::kCPU, "one rank");
+    expect(world.group().backend() == "single", "no connections");
+    expect(torch::equal(sum_of_ranks(world), torch::ones({3}, at::kDouble)), "1");
+    expect(world.control().all_gather("names", "me") == std::vector<std::string>{"me"}, "me");
+    return 0;
+  });
+  CHECK(codes == std::vector<int>{0});
 }
 
 TEST_CASE("there is no world before one is joined") { CHECK(World::current() == nullptr); }
