@@ -1,4 +1,4 @@
-#include "drawn_digits.h"
+#include "examples/mnist/drawn_digits.h"
 
 #include <algorithm>
 #include <array>
@@ -8,6 +8,7 @@
 
 #include <lightning/util/random.h>
 
+namespace mnist {
 namespace {
 
 constexpr int kSize = 28;
@@ -73,3 +74,5 @@ lightning::Batch draw_digits(int64_t count, uint64_t seed) {
   }
   return lightning::Batch({{"image", images}, {"label", labels}});
 }
+
+}  // namespace mnist
