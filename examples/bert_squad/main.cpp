@@ -7,6 +7,7 @@
 #include <lightning/lightning.h>
 #include <lightning/util/file_system.h>
 
+#include "examples/callbacks/register.h"
 #include "squad_data_module.h"
 #include "squad_module.h"
 
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   return lightning::cli_main<bert_squad::SquadModule, bert_squad::SquadDataModule>(
       argc, argv,
       {.description = "Fine-tunes a BERT to answer questions about passages (SQuAD).",
+       .callbacks = register_example_callbacks,
        .commands = {lightning::make_command<AskOptions>(
            "ask", "answers one question about the passage in a text file", ask)}});
 }

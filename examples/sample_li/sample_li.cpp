@@ -1,6 +1,7 @@
 // A small autoencoder on MNIST: the whole of a program that trains, resumes and is driven by YAML.
 #include <lightning/lightning.h>
 
+#include "examples/callbacks/register.h"
 #include "mnist_data_module.h"
 
 struct LitAutoEncoderOptions {
@@ -45,5 +46,6 @@ class LitAutoEncoder : public lightning::LightningModule {
 };
 
 int main(int argc, char** argv) {
-  return lightning::cli_main<LitAutoEncoder, MnistDataModule>(argc, argv);
+  return lightning::cli_main<LitAutoEncoder, MnistDataModule>(
+      argc, argv, {.callbacks = register_example_callbacks});
 }
