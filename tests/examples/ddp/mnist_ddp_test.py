@@ -104,6 +104,13 @@ def check_accuracy(folder):
     print(f"{right} of {images} drawn digits after one epoch")
 
 
+def check_error(folder):
+    """An error on every rank: its own exit code, and nobody waits."""
+    result = subprocess.run([PROGRAM, "--data_dir", folder / "none", "--devices", "2"],
+                            capture_output=True, text=True, timeout=DEADLINE)
+    assert result.returncode == 1 and "holds no MNIST files" in result.stderr, result
+
+
 def check_dry_run(folder):
     text = run(folder, "--dry_run", "true", "--data_dir", folder)
     assert len(train_losses(text)) == 1 and len(test_results(text)) == 1, text
@@ -116,6 +123,7 @@ def main():
         result = check_against_one_process(folder)
         check_test_with_pytorch(folder, images, labels, result)
         check_dry_run(folder)
+        check_error(folder)
         check_accuracy(folder)
 
 
