@@ -300,7 +300,7 @@ def test_old_incarnation_writes_nothing(jobs):
     import subprocess
     folder = jobs.folder("zombie")
     variables = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "zombie", "SLURM_CLUSTER_NAME": "test",
-                 "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
+                 "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")} | variables
 
     def start(restart, *arguments):
