@@ -58,8 +58,9 @@ int run(const std::function<int()>& body) {
 
 int run_main(const std::function<int()>& body) {
   watch_launcher();
-  const int exit_code = run(body);
-  World::leave(exit_code);
+  int exit_code = run(body);
+  const std::string lost = World::leave(exit_code);
+  if (exit_code == 0 && !lost.empty()) exit_code = report(DistributedError(lost));
   return finish_launched_ranks(exit_code);
 }
 

@@ -67,27 +67,29 @@ std::shared_ptr<World> World::join(const Topology& topology, const WorldOptions&
   static const pid_t owner = ::getpid();
   ::on_exit(
       [](int exit_code, void*) {
-        if (::getpid() == owner) World::leave(exit_code);
+        if (::getpid() != owner) return;
+        if (const std::string lost = World::leave(exit_code); !lost.empty()) log_warning(lost);
       },
       nullptr);
   return current;
 }
 
-void World::leave(int exit_code) noexcept {
+std::string World::leave(int exit_code) noexcept {
   try {
     std::shared_ptr<World> world;
     {
       const std::lock_guard lock(world_mutex);
       world = the_world();
-      if (world == nullptr || std::exchange(world->left_, true)) return;
+      if (world == nullptr || std::exchange(world->left_, true)) return {};
     }
     ControlPlane& control = world->control();
     if (is_failure(exit_code) && !control.failed()) {
       control.fail(detail::concat("the program ended with exit code ", exit_code));
     }
     control.leave();
+    return {};
   } catch (const std::exception& error) {
-    log_warning(error.what());
+    return error.what();
   }
 }
 

@@ -30,7 +30,9 @@ class LIGHTNING_API World {
 
   /// At the end of the program (run_main() calls it, else it happens at exit): says goodbye to the
   /// other ranks, or tells them that this one failed when `exit_code` says so. Waits for them.
-  static void leave(int exit_code) noexcept;
+  /// Returns what went wrong meanwhile (a rank died or froze before it said goodbye); else an empty
+  /// text.
+  static std::string leave(int exit_code) noexcept;
 
   int64_t rank() const { return topology_.global_rank; }
   int64_t size() const { return topology_.world_size; }

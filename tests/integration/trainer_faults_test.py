@@ -66,14 +66,15 @@ class Training:
         return rank_run.Run(*map(str, command))
 
     def checkpoints(self):
-        return self.root / "lightning_logs/version_0/checkpoints"
+        """Of the newest run: one that failed before its first step isn't gone on with."""
+        return max(self.root.glob("lightning_logs/version_*")) / "checkpoints"
 
     def weights(self):
         return load_file(self.checkpoints() / "last.ckpt/model.safetensors")
 
     def finish(self):
         """To the end, from the newest checkpoint if there is one."""
-        resume = ["--ckpt_path", "last"] if list(self.checkpoints().glob("*.ckpt")) else []
+        resume = ["--ckpt_path", "last"] if list(self.root.rglob("*.ckpt")) else []
         self.start(*resume).end(0)
         return self.weights()
 
@@ -113,7 +114,7 @@ def check_fault(work, whole, launcher, fault, rank, phase):
                          "--model.fault_phase", phase)
     text = end_failed(run)
     check(re.search(culprit(fault, rank), text), f"{culprit(fault, rank)!r} isn't told", run)
-    if phase not in ("setup",):
+    if phase != "setup":
         check(list(training.checkpoints().glob("*.ckpt")), "no checkpoint", run)
     check(same(training.finish(), whole), "the resumed run isn't exact", run)
 
@@ -142,7 +143,7 @@ def check_suspension(work, whole, launcher):
     run = training.start("--model.step_seconds", "0.5")
     run.wait_for(r"pid (\d+)", RANKS)
     end = time.monotonic() + rank_run.DEADLINE
-    while not (training.checkpoints() / "step=2.ckpt").exists():
+    while not list(training.root.glob("lightning_logs/*/checkpoints/step=2.ckpt")):
         check(time.monotonic() < end, "no step 2", run)
         time.sleep(0.05)
     stopped = pids(run)

@@ -20,7 +20,7 @@ class HandlerBefore {
   explicit HandlerBefore(int signal) : signal_(signal) {
     calls_before = 0;
     struct sigaction action = {};
-    action.sa_handler = [](int) { ++calls_before; };
+    action.sa_handler = [](int) { calls_before = calls_before + 1; };
     sigaction(signal, &action, &previous_);
   }
   ~HandlerBefore() { sigaction(signal_, &previous_, nullptr); }
@@ -46,6 +46,7 @@ TEST_CASE("SignalWatch notes signals, calls the handler before, and puts it back
 }
 
 TEST_CASE("SignalWatch lets SIGTERM replace a requeue signal, never the other way round") {
+  const HandlerBefore of_the_test_program(SIGTERM);  // instead of Catch's, which ends it
   SignalWatch watch(SIGUSR1);
   ::raise(SIGUSR1);
   ::raise(SIGTERM);
@@ -65,6 +66,7 @@ TEST_CASE("SignalWatch leaves a signal alone that nobody named") {
 }
 
 TEST_CASE("StopControl acts on a signal, and on a deadline as on its signal") {
+  const HandlerBefore of_the_test_program(SIGTERM);
   const SignalWatch watch(SIGUSR1);
   StopControl stop;
   stop.watch(&watch);
