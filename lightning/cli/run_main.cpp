@@ -37,7 +37,10 @@ int run(const std::function<int()>& body) {
   try {
     return body();
   } catch (const Interrupted& error) {
-    return report("", error.what(), error.exit_code());
+    // All ranks stopped for the same reason, and rank 0 says it.
+    const auto world = World::current();
+    const bool speaks = world == nullptr || world->topology().global_rank == 0;
+    return speaks ? report("", error.what(), error.exit_code()) : error.exit_code();
   } catch (const DistributedError& error) {
     return report(error);
   } catch (const ConfigError& error) {

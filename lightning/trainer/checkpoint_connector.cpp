@@ -82,6 +82,7 @@ void CheckpointConnector::write_requested() {
   run_.set_status("checkpoint", /*long_phase=*/true);
   check_nonfinite(run_);
   if (!weights_are_finite()) return;
+  if (run_.lease) run_.lease->check();
   for (const SaveRequest& request : requests) {
     Checkpoint checkpoint = dump(request.weights_only);
     if (run_.is_global_zero()) {

@@ -29,6 +29,7 @@ void LoggerConnector::finish(Pending& pending) {
 }
 
 void LoggerConnector::deliver(const MetricRow& row) {
+  if (gate_) gate_();
   for (const auto& logger : loggers_) logger->log_metrics(row);
 }
 

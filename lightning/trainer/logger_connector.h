@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ namespace lightning {
 
 class LIGHTNING_API LoggerConnector {
  public:
+  /// Called before a row is written; what it throws leaves the row unwritten.
+  void set_gate(std::function<void()> gate) { gate_ = std::move(gate); }
   void set_loggers(std::vector<std::shared_ptr<Logger>> loggers) { loggers_ = std::move(loggers); }
 
   /// Sends a row, now when all of it is on the host, else when its copy has arrived.
@@ -41,6 +44,7 @@ class LIGHTNING_API LoggerConnector {
   void deliver(const MetricRow& row);
 
   std::vector<std::shared_ptr<Logger>> loggers_;
+  std::function<void()> gate_;
   std::deque<Pending> pending_;
   Pending bar_pending_;
   MetricMap bar_;

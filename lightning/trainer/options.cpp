@@ -39,6 +39,11 @@ void validate(const TrainerOptions& o) {
                   "Trainer: heartbeat_timeout is ", o.heartbeat_timeout.count(),
                   " s and collective_timeout is ", o.collective_timeout.count(),
                   " s, expected positive times. HINT: leave them out for 30 s and 30 min.");
+  if (o.slurm.max_requeues) {
+    require_at_least(*o.slurm.max_requeues, 0, "slurm.max_requeues", "leave it out for no limit.");
+  }
+  require_at_least(o.slurm.stop_before_end.count(), 0, "slurm.stop_before_end",
+                   "use 0s to train until the job's end.");
   if (o.min_epochs)
     require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
   require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");

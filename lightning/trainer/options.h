@@ -90,6 +90,27 @@ class LIGHTNING_API Devices {
 /// What to do about a loss or gradient that is not finite.
 enum class OnNonfinite { kError, kWarn, kIgnore };
 
+/// The signal by which SLURM announces the end of a job: sbatch --signal=SIGUSR1@90.
+enum class RequeueSignal { kUsr1, kUsr2, kHup };
+LIGHTNING_ENUM(RequeueSignal, LIGHTNING_ENUMERATOR(kUsr1, "SIGUSR1"),
+               LIGHTNING_ENUMERATOR(kUsr2, "SIGUSR2"), LIGHTNING_ENUMERATOR(kHup, "SIGHUP"))
+
+/// What fit() does inside a SLURM job before the job ends.
+struct SlurmOptions {
+  bool auto_requeue = true;
+  RequeueSignal requeue_signal = RequeueSignal::kUsr1;
+  std::optional<int64_t> max_requeues = std::nullopt;
+  std::chrono::seconds stop_before_end{60};
+};
+LIGHTNING_FIELDS(
+    SlurmOptions,
+    LIGHTNING_FIELD(auto_requeue, "a job that was stopped before its end is started again"),
+    LIGHTNING_FIELD(requeue_signal, "SIGUSR1, SIGUSR2 or SIGHUP: announces the job's end"),
+    LIGHTNING_FIELD(max_requeues, "how often a job may be started again; null: no limit"),
+    LIGHTNING_FIELD(stop_before_end,
+                    "stop this long before the job's end (at most a tenth of its time) when no "
+                    "signal came; 0s: don't"))
+
 struct TrainerOptions {
   // ---- where
   std::string accelerator = "auto";
@@ -98,6 +119,7 @@ struct TrainerOptions {
   std::string strategy = "auto";
   DDPOptions ddp = {};
   std::string cluster = "auto";
+  SlurmOptions slurm = {};
   bool sync_batchnorm = false;
   bool use_distributed_sampler = true;
   UnevenInputs uneven_inputs = UnevenInputs::kJoin;
@@ -148,6 +170,7 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp or single_device"),
     LIGHTNING_FIELD(ddp, "how gradients are reduced over ranks"),
     LIGHTNING_FIELD(cluster, "who starts the ranks: auto, slurm, torchrun, mpi, lsf or local"),
+    LIGHTNING_FIELD(slurm, "stopping and starting again inside a SLURM job"),
     LIGHTNING_FIELD(sync_batchnorm, "normalise over the global batch"),
     LIGHTNING_FIELD(use_distributed_sampler, "each rank loads its own part of the data"),
     LIGHTNING_FIELD(uneven_inputs,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 
 #include <lightning/callbacks/model_checkpoint.h>
@@ -56,6 +58,26 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
         {"at", detail::concat("epoch ", run.progress.epoch, ", step ", run.progress.global_step)});
   }
   log_info(table.to_text());
+}
+
+void print_joining(const Topology& topology) {
+  if (topology.global_rank == 0) log_info(describe(topology));
+  log_on_every_rank(detail::concat("Initializing distributed: GLOBAL_RANK: ", topology.global_rank,
+                                   ", MEMBER: ", topology.global_rank + 1, "/",
+                                   topology.world_size));
+}
+
+void print_world(World& world) {
+  const std::string rule(100, '-');
+  log_info(detail::concat(rule, "\ndistributed_backend=", world.group().backend(),
+                          "\nAll distributed processes registered. Starting with ",
+                          world.topology().world_size, " processes\n", rule));
+}
+
+std::string signal_name(int signal) {
+  if (signal == SIGINT) return "SIGINT (Ctrl-C)";
+  const char* name = ::sigabbrev_np(signal);
+  return name == nullptr ? detail::concat("signal ", signal) : detail::concat("SIG", name);
 }
 
 void print_run_end(const RunState& run) {

@@ -39,18 +39,6 @@ int64_t version_of(const fs::path& folder) {
   return parsed.ptr == end ? version : -1;
 }
 
-/// The run folders below default_root_dir, newest first.
-std::vector<fs::path> list_runs(const fs::path& default_root_dir) {
-  std::vector<fs::path> runs;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(default_root_dir / kLogsFolder, error)) {
-    if (version_of(entry.path()) >= 0) runs.push_back(entry.path());
-  }
-  std::sort(runs.begin(), runs.end(),
-            [](const auto& a, const auto& b) { return version_of(a) > version_of(b); });
-  return runs;
-}
-
 /// Output of a command without its last newline; empty when it fails.
 std::string output_of(const char* command) {
   std::string text;
@@ -93,6 +81,19 @@ nlohmann::ordered_json describe_environment(const ResolvedOptions& options) {
 
 }  // namespace
 
+std::vector<fs::path> list_runs(const fs::path& default_root_dir) {
+  std::vector<fs::path> runs;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(default_root_dir / kLogsFolder, error)) {
+    if (version_of(entry.path()) >= 0) runs.push_back(entry.path());
+  }
+  std::sort(runs.begin(), runs.end(),
+            [](const auto& a, const auto& b) { return version_of(a) > version_of(b); });
+  return runs;
+}
+
+fs::path checkpoints_folder(const fs::path& run_dir) { return run_dir / kCheckpointsFolder; }
+
 fs::path make_run_dir(const fs::path& default_root_dir) {
   const fs::path logs = default_root_dir / kLogsFolder;
   FileSystem::current().create_directories(logs);
@@ -120,7 +121,7 @@ std::optional<fs::path> run_dir_of(const fs::path& checkpoint) {
 
 fs::path find_checkpoint(const fs::path& default_root_dir, const std::string& which) {
   for (const fs::path& run : list_runs(default_root_dir)) {
-    const fs::path folder = run / kCheckpointsFolder;
+    const fs::path folder = checkpoints_folder(run);
     if (which == "best") {
       std::error_code error;
       if (fs::exists(folder / "best.ckpt", error)) return folder / "best.ckpt";

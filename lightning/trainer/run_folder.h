@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <lightning/trainer/options.h>
 #include <lightning/util/export.h>
@@ -13,6 +14,13 @@ namespace lightning {
 
 /// Makes the next free version_N. Throws CheckpointError (path, reason, HINT) when it can't.
 LIGHTNING_API std::filesystem::path make_run_dir(const std::filesystem::path& default_root_dir);
+
+/// The run folders below default_root_dir, newest first.
+LIGHTNING_API std::vector<std::filesystem::path> list_runs(
+    const std::filesystem::path& default_root_dir);
+
+/// RUN/checkpoints.
+LIGHTNING_API std::filesystem::path checkpoints_folder(const std::filesystem::path& run_dir);
 
 /// The run folder that a checkpoint lies in (RUN/checkpoints/NAME.ckpt), if it is one.
 LIGHTNING_API std::optional<std::filesystem::path> run_dir_of(

@@ -24,6 +24,7 @@
 #include <lightning/trainer/logger_connector.h>
 #include <lightning/trainer/metric_sync.h>
 #include <lightning/trainer/options.h>
+#include <lightning/trainer/run_lease.h>
 #include <lightning/trainer/stop_control.h>
 
 namespace lightning {
@@ -100,7 +101,8 @@ struct RunState {
   std::vector<SaveRequest> save_requests;
   std::unique_ptr<CheckpointWriter> writer;
   std::filesystem::path run_dir;
-  std::string config;  // resolved config as YAML
+  std::optional<RunLease> lease;  // of run_dir, on rank 0 inside a SLURM job
+  std::string config;             // resolved config as YAML
   /// Loggers' positions to be saved instead of the present ones: rows after them are written again
   /// by the run that resumes (FitLoop::end_epoch, EvaluationLoop::run_validation).
   std::optional<StateDict> logger_positions;

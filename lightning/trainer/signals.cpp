@@ -2,24 +2,48 @@
 
 #include <unistd.h>
 
-#include <cstring>
+#include <cerrno>
 
+#include <lightning/distributed/detail/signal_forwarding.h>
 #include <lightning/distributed/launcher.h>
 
 namespace lightning {
 namespace {
 
 volatile std::sig_atomic_t pending_signal = 0;
+// The launcher's handlers may go on calling ours when the watch is gone.
+volatile std::sig_atomic_t watching = 0;
+// Written before the handlers are installed.
+struct sigaction previous_actions[NSIG];
 
-// Only async-signal-safe calls in here.
-void handle(int signal) {
+bool is(const struct sigaction& action, void (*handler)(int, siginfo_t*, void*)) {
+  return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == handler;
+}
+
+/// Whether there was a handler to call. The launcher's isn't one: we forward by ourselves, and it
+/// would end the program.
+bool call_previous(int signal, siginfo_t* info, void* context) {
+  const struct sigaction& previous = previous_actions[signal];
+  if (is(previous, detail::forwarding_handler())) return false;
+  if ((previous.sa_flags & SA_SIGINFO) != 0) {
+    previous.sa_sigaction(signal, info, context);
+  } else if (previous.sa_handler == SIG_DFL) {
+    return false;
+  } else if (previous.sa_handler != SIG_IGN) {
+    previous.sa_handler(signal);
+  }
+  return true;
+}
+
+void note(int signal) {
   forward_signal(signal);
   if (signal == SIGINT && pending_signal == SIGINT) {
     ::signal(SIGINT, SIG_DFL);
     ::raise(SIGINT);
     return;
   }
-  pending_signal = signal;
+  const bool ends_the_run = signal == SIGINT || signal == SIGTERM;
+  if (ends_the_run || pending_signal == 0) pending_signal = signal;
   static const char kText[] =
       "\nStopping after this step and writing a checkpoint. Press Ctrl-C again to end at once.\n";
   if (signal == SIGINT && !is_launched_rank()) {
@@ -27,21 +51,39 @@ void handle(int signal) {
   }
 }
 
+// Only async-signal-safe calls in here.
+void handle(int signal, siginfo_t* info, void* context) {
+  const int error = errno;
+  const bool noted = watching != 0;
+  if (noted) note(signal);
+  if (!call_previous(signal, info, context) && !noted) detail::act_by_default(signal);
+  errno = error;
+}
+
 }  // namespace
 
-SignalWatch::SignalWatch() {
+SignalWatch::SignalWatch(int requeue_signal) : watched_{SIGINT, SIGTERM} {
+  if (requeue_signal != 0) watched_.push_back(requeue_signal);
   pending_signal = 0;
-  struct sigaction action = {};
-  action.sa_handler = handle;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, &previous_interrupt_);
-  sigaction(SIGTERM, &action, &previous_terminate_);
+  watching = 1;
+  for (const int signal : watched_) {
+    ::sigaction(signal, nullptr, &previous_actions[signal]);
+    struct sigaction action = {};
+    action.sa_sigaction = handle;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
 }
 
 SignalWatch::~SignalWatch() {
-  sigaction(SIGINT, &previous_interrupt_, nullptr);
-  sigaction(SIGTERM, &previous_terminate_, nullptr);
+  watching = 0;
+  for (const int signal : watched_) {
+    struct sigaction now = {};
+    ::sigaction(signal, nullptr, &now);
+    // Whoever came after us calls us; then we act as if we weren't there.
+    if (is(now, handle)) ::sigaction(signal, &previous_actions[signal], nullptr);
+  }
 }
 
 int SignalWatch::pending() const { return pending_signal; }

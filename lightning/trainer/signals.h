@@ -1,27 +1,29 @@
-/// SIGINT and SIGTERM during a run: the handler only sets a flag; the loops act on it at the next
+/// Signals that ask a run to stop: the handler only sets a flag; the loops act on it at the next
 /// safe point.
 #pragma once
 
 #include <csignal>
+#include <vector>
 
 #include <lightning/util/export.h>
 
 namespace lightning {
 
-/// Catches both signals while it lives; one at a time. A second SIGINT ends the process at once.
+/// Catches SIGINT, SIGTERM and, when given, one more signal (a requeue signal) while it lives; one
+/// at a time. A second SIGINT ends the process at once. Handlers that were there before run too.
 class LIGHTNING_API SignalWatch {
  public:
-  SignalWatch();
+  explicit SignalWatch(int requeue_signal = 0);
   ~SignalWatch();  // puts the previous handlers back
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  /// The signal that arrived, or 0. One load.
+  /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
+  /// them, never the other way round. One load.
   int pending() const;
 
  private:
-  struct sigaction previous_interrupt_ = {};
-  struct sigaction previous_terminate_ = {};
+  std::vector<int> watched_;
 };
 
 }  // namespace lightning

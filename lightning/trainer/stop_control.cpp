@@ -30,8 +30,11 @@ void StopControl::request_time_limit() {
 }
 
 void StopControl::at_boundary() {
-  if (control_ == nullptr) return;
-  const int signal = signals_ == nullptr ? 0 : signals_->pending();
+  const int signal = own_signal();
+  if (control_ == nullptr) {
+    signal_ = signal;
+    return;
+  }
   const bool unmet_signal = signal != 0 && signal_ == 0;
   if (!asked_ && (unmet_signal || wanted_ || wants_time_limit_)) {
     asked_ = true;
@@ -69,9 +72,15 @@ void StopControl::accept(int signal, std::string_view reason) {
   }
 }
 
+int StopControl::own_signal() const {
+  const int pending = signals_ == nullptr ? 0 : signals_->pending();
+  if (pending != 0 || !deadline_ || std::chrono::steady_clock::now() < *deadline_) return pending;
+  return deadline_signal_;
+}
+
 int StopControl::signal() const {
-  if (control_ != nullptr || signals_ == nullptr) return signal_;
-  return signals_->pending();
+  const int pending = control_ != nullptr || signals_ == nullptr ? 0 : signals_->pending();
+  return pending != 0 ? pending : signal_;
 }
 
 }  // namespace lightning

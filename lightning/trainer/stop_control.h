@@ -2,7 +2,9 @@
 /// on the same request at the same boundary between batches.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +21,12 @@ class LIGHTNING_API StopControl {
   void set_control(ControlPlane* control) { control_ = control; }
   /// Null: signals aren't ours to act on.
   void watch(const SignalWatch* signals) { signals_ = signals; }
+  /// From `time` on the run stops as if `signal` had come. With several ranks one of them is
+  /// enough.
+  void set_deadline(std::chrono::steady_clock::time_point time, int signal) {
+    deadline_ = time;
+    deadline_signal_ = signal;
+  }
 
   /// A request of a callback or of the module. With several ranks it holds from the next boundary
   /// or agree() on; the first one counts.
@@ -41,9 +49,13 @@ class LIGHTNING_API StopControl {
 
  private:
   void accept(int signal, std::string_view reason);
+  /// The signal that this rank has got or, its deadline over, counts as having got.
+  int own_signal() const;
 
   ControlPlane* control_ = nullptr;
   const SignalWatch* signals_ = nullptr;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
+  int deadline_signal_ = 0;
   // Asked for on this rank, not yet agreed on by all.
   bool wanted_ = false;
   bool wants_time_limit_ = false;

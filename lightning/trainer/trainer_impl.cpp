@@ -149,7 +149,11 @@ void Trainer::Impl::join_ranks(RunState& run) {
   world.control.heartbeat_timeout = user.heartbeat_timeout;
   world.control.collective_timeout = user.collective_timeout;
   world.control.interface = user.network_interface;
+  set_log_rank(static_cast<int>(options_.topology.global_rank));
+  const bool first = World::current() == nullptr;
+  if (first) print_joining(options_.topology);
   run.world = World::join(options_.topology, world);
+  if (first) print_world(*run.world);
   at::set_num_threads(
       static_cast<int>(threads_per_rank(current_environment(), run.world->topology())));
   ControlPlane& control = run.world->control();
@@ -266,25 +270,38 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
     run_dir_.clear();
     logger_positions_.assign(loggers_.size(), {});
   }
+  const SlurmConnector slurm(options_.user.slurm,
+                             SlurmJob::from_environment(current_environment()));
+  // Before anything that takes time: what arrives in the meantime is acted on, too.
+  const SignalWatch signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
   run_->train_loaders = std::move(train);
   run_->val_loaders = std::move(val);
-  guarded([&] { run_fit(resolve_checkpoint(arguments.ckpt_path)); });
+  run_->stop.watch(&signals);
+  try {
+    guarded([&] { run_fit(slurm, arguments); });
+  } catch (const Interrupted& stopped) {
+    if (!slurm.in_job() || stopped.signal() != slurm.requeue_signal()) throw;
+    slurm.requeue(*run_, signals, stopped);
+  }
 }
 
-void Trainer::Impl::run_fit(const std::optional<fs::path>& checkpoint) {
+void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arguments) {
   RunState& run = *run_;
-  const SignalWatch signals;
-  run.stop.watch(&signals);
   run.in_fit_loops = true;
+  std::optional<fs::path> checkpoint = slurm.find_checkpoint(run);
+  if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
   const bool writes_files = options_.user.fast_dev_run.batches() == 0;
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
   if (old_run) run_dir_ = *old_run;
   if (writes_files) {
     run_dir();
+    open_log_file();
     if (!old_run && run.is_global_zero()) write_run_files(run_dir_, run.config, options_);
   }
+  slurm.begin(run);
+  if (run.lease) run.logger_connector.set_gate([&run] { run.lease->check_now_and_then(); });
   add_module_callbacks();
   setup_data_and_module();
   // First: weights of 64 bits would lose half of them in a module of 32.
@@ -310,7 +327,9 @@ void Trainer::Impl::run_fit(const std::optional<fs::path>& checkpoint) {
       [this] { checkpoints_->write_requested(); });
   loop.run();
   run.logger_connector.flush();
-  if (const int signal = run.pending_signal(); signal != 0) finish_interrupted(signal);
+  if (const int signal = run.pending_signal(); signal != 0) {
+    finish_interrupted(slurm, signal);
+  }
   checkpoints_->write_requested();
   run.writer->wait();
   call_callbacks(run, &Callback::on_fit_end);
@@ -319,29 +338,48 @@ void Trainer::Impl::run_fit(const std::optional<fs::path>& checkpoint) {
   finish("success");
 }
 
-void Trainer::Impl::finish_interrupted(int signal) {
-  RunState& run = *run_;
-  const char* name = signal == SIGINT ? "SIGINT (Ctrl-C)" : "SIGTERM";
-  std::string text = detail::concat("Trainer: stopped by ", name, " after step ",
+void Trainer::Impl::open_log_file() {
+  if (run_->world == nullptr) return;
+  const fs::path folder = run_dir_ / "logs";
+  FileSystem::current().create_directories(folder);
+  set_log_file(folder / detail::concat("rank_", run_->strategy->global_rank(), ".log"));
+  log_to_file(describe(run_->world->topology()));
+}
+
+void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) {
+  const RunState& run = *run_;
+  std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
                                     run.progress.global_step, " of epoch ", run.progress.epoch);
-  if (run.progress.global_step > 0 && options_.user.fast_dev_run.batches() == 0) {
-    const fs::path folder = run_dir_ / "checkpoints";
-    const fs::path path = folder / detail::concat("epoch=", run.progress.epoch,
-                                                  "-step=", run.progress.global_step, ".ckpt");
-    std::error_code error;
-    if (!fs::exists(path, error)) {
-      FileSystem::current().create_directories(folder);
-      save_checkpoint(path, /*weights_only=*/false, [folder, path] {
-        FileSystem::current().replace_link(path.filename(), folder / "last.ckpt");
-      });
-    }
-    checkpoints_->write_requested();
-    run.writer->wait();
-    text += detail::concat(". HINT: resume with ", resume_command(program_, run_dir_, path));
-  } else {
-    text += ". Nothing was trained, so no checkpoint was written.";
+  if (run.progress.global_step == 0 || options_.user.fast_dev_run.batches() > 0) {
+    throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
   }
-  throw Interrupted(signal, text);
+  const fs::path path = write_last_checkpoint(slurm);
+  text += slurm.in_job()
+              ? ". When SLURM starts the job again it goes on by itself. HINT: otherwise "
+              : ". HINT: ";
+  throw Interrupted(signal, text + "resume with " + resume_command(program_, run_dir_, path));
+}
+
+fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
+  RunState& run = *run_;
+  const fs::path folder = checkpoints_folder(run_dir_);
+  const fs::path path = slurm.in_job()
+                            ? requeue_checkpoint_path(run)
+                            : folder / detail::concat("epoch=", run.progress.epoch,
+                                                      "-step=", run.progress.global_step, ".ckpt");
+  // Rank 0 knows what is on its disk; all write or none does.
+  std::error_code error;
+  const bool there = fs::exists(path, error);
+  if (run.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
+    FileSystem::current().create_directories(folder);
+    save_checkpoint(path, /*weights_only=*/false, [run_dir = run_dir_, folder, path] {
+      FileSystem::current().replace_link(path.filename(), folder / "last.ckpt");
+      rotate_requeue_checkpoints(run_dir);
+    });
+  }
+  checkpoints_->write_requested();
+  run.writer->wait();
+  return path;
 }
 
 void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> module,
@@ -399,15 +437,19 @@ void Trainer::Impl::guarded(const std::function<void()>& body) {
 
 void Trainer::Impl::handle_exception(const std::exception* exception) {
   const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
+  const bool taken_over = dynamic_cast<const RunTakenOver*>(exception) != nullptr;
   const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
+  if (exception != nullptr) log_to_file(exception->what());
   // The others can't go on without this rank.
-  if (run_->world != nullptr && !interrupted && !lost_rank) {
+  if (run_->world != nullptr && !interrupted && (taken_over || !lost_rank)) {
     run_->world->control().fail(exception != nullptr ? exception->what()
                                                      : "an exception that is no std::exception");
   }
+  // Another process writes there now.
+  if (taken_over) run_->loggers.clear();
   // What goes wrong while cleaning up must not hide what went wrong first.
   try {
-    if (exception != nullptr) {
+    if (exception != nullptr && !taken_over) {
       call_callbacks(*run_, &Callback::on_exception, *exception);
       if (run_->data_module != nullptr) run_->data_module->on_exception(*exception);
     }

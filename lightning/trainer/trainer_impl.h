@@ -11,6 +11,7 @@
 
 #include <lightning/trainer/checkpoint_connector.h>
 #include <lightning/trainer/run_state.h>
+#include <lightning/trainer/slurm_connector.h>
 #include <lightning/trainer/trainer.h>
 
 namespace lightning {
@@ -56,8 +57,11 @@ class Trainer::Impl {
   void setup_strategy();
   void setup_optimizers();
   void open_loggers(bool resuming);
-  void run_fit(const std::optional<std::filesystem::path>& checkpoint);
-  void finish_interrupted(int signal);
+  void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
+  /// Writes the checkpoint from which a stopped run goes on, and throws Interrupted.
+  [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);
+  std::filesystem::path write_last_checkpoint(const SlurmConnector& slurm);
+  void open_log_file();
   void finish(std::string_view status);
   void handle_exception(const std::exception* exception);
   /// Runs `body`; on an exception tells everybody, cleans up and lets it pass on.

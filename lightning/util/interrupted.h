@@ -10,16 +10,19 @@ namespace lightning {
 
 class LIGHTNING_API Interrupted : public Error {
  public:
-  /// `signal` is the number of the signal that arrived (SIGINT, SIGTERM).
+  /// `signal` is the number of the signal that arrived. What a shell expects of a program that a
+  /// signal ended is 128 + signal: 130 for SIGINT, 143 for SIGTERM. 0 when the run is sure to go on
+  /// by itself.
   Interrupted(int signal, const std::string& message);
+  Interrupted(int signal, const std::string& message, int exit_code);
   ~Interrupted() override;
 
   int signal() const { return signal_; }
-  /// What a shell expects of a program that a signal ended: 130 for SIGINT, 143 for SIGTERM.
-  int exit_code() const { return 128 + signal_; }
+  int exit_code() const { return exit_code_; }
 
  private:
   int signal_;
+  int exit_code_;
 };
 
 }  // namespace lightning

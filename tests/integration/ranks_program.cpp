@@ -1,8 +1,15 @@
 // A program that trains on several ranks, notes which samples each of them saw, and can be made to
-// fail in many ways on one of them.
+// fail in many ways on one of them, in each phase of a run.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 
 #include <lightning/lightning.h>
 
@@ -11,16 +18,26 @@ struct RanksModelOptions {
   /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
   std::string samples = "";
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
-  /// terminate (SIGTERM to itself), stop (request_stop).
+  /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
+  /// weights have another shape from the start).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
+  /// setup, training, backward, validation, checkpoint or end.
+  std::string fault_phase = "training";
+  /// The fault happens only while there is no such file, which it makes; empty: always.
+  std::string fault_once = "";
+  /// How long each training step takes at least, in seconds, from the second one on.
+  double step_seconds = 0.0;
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
                  LIGHTNING_FIELD(fault, "what goes wrong"),
                  LIGHTNING_FIELD(fault_rank, "on which rank"),
-                 LIGHTNING_FIELD(fault_step, "in which step"))
+                 LIGHTNING_FIELD(fault_step, "in which step"),
+                 LIGHTNING_FIELD(fault_phase, "in which part of the run"),
+                 LIGHTNING_FIELD(fault_once, "file that says it has happened"),
+                 LIGHTNING_FIELD(step_seconds, "time that a step takes"))
 
 class RanksModel : public lightning::LightningModule {
  public:
@@ -32,21 +49,35 @@ class RanksModel : public lightning::LightningModule {
     save_hyperparameters(options_);
   }
 
+  void setup(lightning::Stage) override {
+    if (is_time_for("setup")) go_wrong();
+  }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
     note(batch);
-    if (trainer().global_rank() == options_.fault_rank &&
-        global_step() + 1 == options_.fault_step) {
-      go_wrong();
+    if (global_step() > 0) {
+      std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
-    const auto loss = torch::mse_loss(net_->forward(batch["x"]), batch["y"]);
+    if (in_fault_step() && is_time_for("training")) go_wrong();
+    const auto output = net_->forward(batch["x"]);
+    if (in_fault_step() && is_time_for("backward")) {
+      output.register_hook([this](const at::Tensor&) { go_wrong(); });
+    }
+    const auto loss = torch::mse_loss(output, batch["y"]);
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .sync_dist = true});
     return loss;
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
+    if (is_time_for("validation")) go_wrong();
     log("val_loss", torch::mse_loss(net_->forward(batch["x"]), batch["y"]));
     log("val_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
     log("val_count", static_cast<double>(batch["y"].size(0)),
         {.reduce_fx = lightning::ReduceFx::kSum});
+  }
+  void on_save_checkpoint(lightning::StateDict&) override {
+    if (global_step() == options_.fault_step && is_time_for("checkpoint")) go_wrong();
+  }
+  void on_fit_end() override {
+    if (is_time_for("end")) go_wrong();
   }
   lightning::OptimizerList configure_optimizers() override {
     return std::make_shared<lightning::optim::AdamW>(parameters(),
@@ -64,12 +95,28 @@ class RanksModel : public lightning::LightningModule {
            << '\n';
     }
   }
+  bool in_fault_step() const { return global_step() + 1 == options_.fault_step; }
+  bool is_time_for(std::string_view phase) const {
+    return !options_.fault.empty() && options_.fault_phase == phase &&
+           trainer().global_rank() == options_.fault_rank &&
+           (options_.fault_once.empty() || !std::filesystem::exists(options_.fault_once));
+  }
   void go_wrong() {
+    if (!options_.fault_once.empty()) std::ofstream(options_.fault_once).put('x');
     if (options_.fault == "throw") throw std::runtime_error("the disk of this rank is full");
     if (options_.fault == "kill") ::raise(SIGKILL);
     if (options_.fault == "freeze") ::raise(SIGSTOP);
     if (options_.fault == "terminate") ::raise(SIGTERM);
     if (options_.fault == "stop") trainer().request_stop("asked for by a rank");
+    if (options_.fault == "full_disk") {
+      std::signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit = {.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (options_.fault == "shape") {
+      const torch::NoGradGuard no_grad;
+      net_->ptr<torch::nn::LinearImpl>(0)->weight.set_data(torch::zeros({8, 5}, torch::kDouble));
+    }
     if (options_.fault == "extra_log") log("only_here", 1.0, {.sync_dist = true});
   }
 
@@ -120,4 +167,8 @@ class RanksData : public lightning::LightningDataModule {
   Options options_;
 };
 
-int main(int argc, char** argv) { return lightning::cli_main<RanksModel, RanksData>(argc, argv); }
+int main(int argc, char** argv) {
+  std::printf("pid %d\n", static_cast<int>(::getpid()));
+  std::fflush(stdout);
+  return lightning::cli_main<RanksModel, RanksData>(argc, argv);
+}

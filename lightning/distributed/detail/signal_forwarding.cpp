@@ -30,21 +30,6 @@ void send(int signal) {
   for (const pid_t process : *processes) ::kill(process, signal);
 }
 
-void act_by_default(int signal) {
-  struct sigaction standard = {};
-  standard.sa_handler = SIG_DFL;
-  struct sigaction own = {};
-  ::sigaction(signal, &standard, &own);
-  ::raise(signal);
-  sigset_t set;
-  sigset_t before;
-  sigemptyset(&set);
-  sigaddset(&set, signal);
-  ::pthread_sigmask(SIG_UNBLOCK, &set, &before);  // it happens here
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  ::sigaction(signal, &own, nullptr);
-}
-
 void forward(int signal) {
   if (signal == SIGTSTP) {
     // Without a terminal of its own a process would ignore SIGTSTP.
@@ -66,7 +51,7 @@ void handle(int signal, siginfo_t* info, void* context) {
   } else if (next.sa_handler != SIG_DFL) {
     next.sa_handler(signal);
   } else if (signal != SIGCONT) {
-    act_by_default(signal);
+    detail::act_by_default(signal);
   }
   chaining = before;
   // Here again: somebody has continued this process, or it was never stopped.
@@ -83,6 +68,23 @@ void forward_signal(int signal) noexcept {
 }
 
 namespace detail {
+
+SignalHandler forwarding_handler() noexcept { return handle; }
+
+void act_by_default(int signal) noexcept {
+  struct sigaction standard = {};
+  standard.sa_handler = SIG_DFL;
+  struct sigaction own = {};
+  ::sigaction(signal, &standard, &own);
+  ::raise(signal);
+  sigset_t set;
+  sigset_t before;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, &before);  // it happens here
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::sigaction(signal, &own, nullptr);
+}
 
 void start_forwarding(const std::vector<pid_t>& processes) {
   owner = ::getpid();

@@ -1,0 +1,351 @@
+"""The Trainer in jobs of a real SLURM: it stops before the job ends, is started again, goes on
+exactly, and says who is to blame when a task or a node fails. Weights are read by the safetensors
+package. Deadlines are guards against hangs: they decide nothing.
+"""
+
+import csv
+import os
+import pathlib
+import re
+import signal
+import sys
+import tempfile
+import time
+
+import numpy
+import slurm
+import support
+from safetensors.numpy import load_file
+
+PROGRAM = support.bin_dir() / "ranks_program"
+TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2")
+CONFIG = """
+seed_everything: 3
+trainer:
+  accelerator: cpu
+  precision: 64-true
+  max_epochs: 4
+  log_every_n_steps: 1
+  num_sanity_val_steps: 0
+  enable_progress_bar: false
+  enable_model_summary: false
+  heartbeat_timeout: 5s
+  callbacks:
+    - class_path: ModelCheckpoint
+      init_args: {filename: "{step}", save_top_k: -1, every_n_train_steps: 1}
+model: {dropout: 0.3}
+"""
+
+
+class Jobs:
+    def __init__(self, cluster, work):
+        self.cluster = cluster
+        self.work = work
+        self.whole = None
+
+    def folder(self, name):
+        folder = self.work / name
+        folder.mkdir()
+        (folder / "in.yaml").write_text(CONFIG)
+        return folder
+
+    def submit(self, folder, *arguments, options=TWO_BY_TWO, srun="srun --kill-on-bad-exit=1",
+               more=("--requeue",), output="%j.out"):
+        words = " ".join(map(str, arguments))
+        return self.cluster.sbatch(
+            f"export OMP_NUM_THREADS=1\n{srun} {PROGRAM} fit --config {folder}/in.yaml "
+            f"--trainer.default_root_dir {folder} {words}", "--open-mode=append", *options, *more,
+            cwd=folder, output=output)
+
+    def text(self, folder, job):
+        return (folder / f"{job}.out").read_text(errors="replace")
+
+    def finish(self, folder, job, expect="COMPLETED"):
+        found = self.cluster.wait(job)
+        text = self.text(folder, job)
+        assert found["JobState"] == expect, (found["JobState"], text)
+        return text
+
+    def wait_for_step(self, folder, step, job=None):
+        """Until rank 0 has committed the checkpoint of a step."""
+        end = time.monotonic() + 120
+        while not (checkpoints(folder) / f"step={step}.ckpt").exists():
+            output = "".join(f.read_text(errors="replace") for f in folder.glob("*.out"))
+            over = job is not None and self.cluster.state(job) in slurm.OVER
+            assert time.monotonic() < end and not over, f"no step {step} in {folder}:\n{output}"
+            time.sleep(0.05)
+
+    def comes_back(self, job, restarts=1):
+        self.cluster.wait_until(lambda found: found["Restarts"] == str(restarts), job)
+        self.cluster.start_now(job)
+
+    def undisturbed(self):
+        """The run on 2 x 2 ranks that nothing happens to."""
+        if self.whole is None:
+            self.whole = self.folder("whole")
+            text = self.finish(self.whole, self.submit(self.whole))
+            assert "cluster: slurm (" in text, text
+            for rank in range(4):
+                line = f"GLOBAL_RANK: {rank}, MEMBER: {rank + 1}/4"
+                assert text.count(line) == 1, text
+            assert "distributed_backend=gloo" in text and "Starting with 4 processes" in text, text
+            for rank in range(4):
+                log = self.whole / f"lightning_logs/version_0/logs/rank_{rank}.log"
+                assert f"GLOBAL_RANK: {rank}," in log.read_text()
+        return self.whole
+
+    def same_as_undisturbed(self, folder, version=0):
+        whole = self.undisturbed()
+        assert difference(weights(whole), weights(folder, version)) == 0.0, folder
+        assert rows(whole) == rows(folder, version), folder
+
+
+def checkpoints(folder, version=0):
+    return folder / f"lightning_logs/version_{version}/checkpoints"
+
+
+def weights(folder, version=0):
+    return load_file(checkpoints(folder, version) / "last.ckpt/model.safetensors")
+
+
+def difference(a, b):
+    assert a.keys() == b.keys()
+    return max(float(numpy.abs(a[key] - b[key]).max()) for key in a)
+
+
+def rows(folder, version=0):
+    with open(folder / f"lightning_logs/version_{version}/metrics.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if "time" not in name}
+                for row in csv.DictReader(file)]
+
+
+def requeue_checkpoints(folder):
+    return sorted(path.name for path in checkpoints(folder).glob("requeue-*.ckpt"))
+
+
+def test_signal_requeues(jobs):
+    """SIGUSR1, three times: checkpoint, requeue, automatic resume; two requeue checkpoints stay."""
+    folder = jobs.folder("signal")
+    job = jobs.submit(folder, "--model.step_seconds", 0.5)
+    for restart, step in enumerate((2, 7, 12)):
+        jobs.wait_for_step(folder, step, job)
+        jobs.cluster.signal(job, "USR1")
+        jobs.comes_back(job, restart + 1)
+    text = jobs.finish(folder, job)
+    assert text.count("Trainer: stopped by SIGUSR1 after step") == 3, text
+    assert text.count(f"job {job} is to be started again: scontrol requeue {job}") == 3, text
+    assert f"job {job} was started again (restart 3), it goes on from" in text, text
+    jobs.same_as_undisturbed(folder)
+    assert len(requeue_checkpoints(folder)) == 2, requeue_checkpoints(folder)
+    assert not (folder / "lightning_logs/version_1").exists()
+
+
+def test_array_element_requeues(jobs):
+    folder = jobs.folder("array")
+    array = jobs.submit(folder, "--model.step_seconds", 0.4,
+                        more=("--requeue", "--array=7"), output="%A_%a.out")
+    jobs.wait_for_step(folder, 2, f"{array}_7")
+    jobs.cluster.signal(f"{array}_7", "USR1")
+    jobs.comes_back(f"{array}_7")
+    text = jobs.finish(folder, f"{array}_7")
+    assert f"scontrol requeue {array}_7" in text, text
+    jobs.same_as_undisturbed(folder)
+
+
+def test_preemption(jobs):
+    """SLURM requeues by itself: the run only stops, and goes on when the job comes back."""
+    folder = jobs.folder("preempted")
+    job = jobs.submit(folder, "--model.step_seconds", 0.4)
+    jobs.wait_for_step(folder, 2, job)
+    other = jobs.cluster.sbatch("sleep 1", "--partition=high", "--nodes=2", "--exclusive",
+                                cwd=folder, output="other-%j.out")
+    jobs.cluster.wait(other)
+    jobs.comes_back(job)
+    text = jobs.finish(folder, job)
+    assert re.search(r"stopped by SIG(TERM|USR1) after step \d", text), text
+    jobs.same_as_undisturbed(folder)
+
+
+def test_time_limit(jobs):
+    """Without a signal: the run asks SLURM how long the job may take, and stops before."""
+    folder = jobs.folder("limit")
+    job = jobs.submit(folder, "--model.step_seconds", 1, "--trainer.slurm.stop_before_end", "58s",
+                      "--trainer.max_epochs", 50, more=("--requeue", "--time=1"))
+    text = jobs.cluster.wait_for_text(folder / f"{job}.out", "stopped by")
+    jobs.comes_back(job)
+    jobs.cluster.cancel(job)
+    text = jobs.finish(folder, job, expect="CANCELLED")
+    assert "stopped by SIGUSR1 after step" in text, text
+
+
+def test_cancel(jobs):
+    """scancel: a checkpoint, and the job stays cancelled; a new job goes on by ckpt_path."""
+    folder = jobs.folder("cancelled")
+    job = jobs.submit(folder, "--model.step_seconds", 0.4)
+    jobs.wait_for_step(folder, 2, job)
+    jobs.cluster.cancel(job)
+    text = jobs.finish(folder, job, expect="CANCELLED")
+    jobs.cluster.wait_for_text(folder / f"{job}.out", "stopped by SIGTERM after step")
+    assert jobs.cluster.job(job)["Restarts"] == "0"
+    assert len(requeue_checkpoints(folder)) == 1, text
+    jobs.finish(folder, jobs.submit(folder, "--ckpt_path", "last"))
+    jobs.same_as_undisturbed(folder)
+
+
+def test_no_requeue(jobs):
+    """What stands against a requeue is said, and the job ends."""
+    for name, arguments, reason in (
+            ("off", ("--trainer.slurm.auto_requeue", "false"), "auto_requeue is false"),
+            ("often", ("--trainer.slurm.max_requeues", 0), "max_requeues is 0")):
+        folder = jobs.folder(f"no_requeue_{name}")
+        job = jobs.submit(folder, "--model.step_seconds", 0.4, *arguments)
+        jobs.wait_for_step(folder, 2, job)
+        jobs.cluster.signal(job, "USR1")
+        text = jobs.finish(folder, job, expect="FAILED")
+        assert f"Job {job} is not requeued: " in text and reason in text, text
+        assert "resume with" in text and requeue_checkpoints(folder), text
+
+
+def test_two_jobs_share_a_folder(jobs):
+    """Each goes on from its own checkpoints."""
+    folder = jobs.folder("shared")
+    options = ("--nodes=1", "--ntasks-per-node=2")
+    first = jobs.submit(folder, "--model.step_seconds", 0.6, options=options)
+    jobs.wait_for_step(folder, 2, job)
+    second = jobs.submit(folder, "--model.step_seconds", 0.6, "--seed_everything", 4,
+                         options=options)
+    end = time.monotonic() + 120
+    while not (checkpoints(folder, 1) / "step=1.ckpt").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    jobs.cluster.signal(first, "USR1")
+    jobs.comes_back(first)
+    text = jobs.finish(folder, first)
+    jobs.finish(folder, second)
+    assert re.search(r"it goes on from \S*version_0/", text), text
+    assert difference(weights(folder, 0), weights(folder, 1)) > 0.0
+    assert len(rows(folder, 0)) == len(rows(folder, 1))
+
+
+def failing(jobs, name, *arguments, expect="FAILED"):
+    folder = jobs.folder(name)
+    job = jobs.submit(folder, *arguments)
+    return folder, job, jobs.finish(folder, job, expect)
+
+
+def resumes(jobs, folder):
+    jobs.finish(folder, jobs.submit(folder, "--ckpt_path", "last"))
+    jobs.same_as_undisturbed(folder)
+
+
+def test_killed_task(jobs):
+    for rank in (0, 3):
+        folder, job, text = failing(jobs, f"killed{rank}", "--model.fault", "kill",
+                                    "--model.fault_rank", rank)
+        node = "node1" if rank == 0 else "node2"
+        assert re.search(rf"rank {rank} \({node}\) died \(its connection closed\)", text), text
+        resumes(jobs, folder)
+
+
+def test_frozen_task(jobs):
+    for rank in (0, 2):
+        folder, job, text = failing(jobs, f"frozen{rank}", "--model.fault", "freeze",
+                                    "--model.fault_rank", rank)
+        node = "node1" if rank == 0 else "node2"
+        assert re.search(rf"rank {rank} \({node}\) is frozen \(nothing heard for 5 s\)", text), text
+        resumes(jobs, folder)
+
+
+def test_exception_in_a_task(jobs):
+    folder, job, text = failing(jobs, "exception", "--model.fault", "throw", "--model.fault_rank", 2)
+    assert re.search(r"rank 2 \(node2\) failed at step 2 in training_step.*: the disk of this rank",
+                     text), text
+    resumes(jobs, folder)
+
+
+def test_crashed_node(jobs):
+    """SLURM starts the job again; it goes on from the newest checkpoint without being asked."""
+    folder = jobs.folder("crashed")
+    job = jobs.submit(folder, "--model.step_seconds", 0.6)
+    jobs.wait_for_step(folder, 3, job)
+    jobs.cluster.kill_node("node2")
+    jobs.cluster.wait_until(lambda found: found["Restarts"] == "1", job)
+    jobs.cluster.start_node("node2")
+    jobs.cluster.start_now(job)
+    text = jobs.finish(folder, job)
+    assert "restart 1), it goes on from" in text, text
+    jobs.same_as_undisturbed(folder)
+
+
+def test_uneven_placement(jobs):
+    """3 + 1 tasks: the numbers of 2 x 2."""
+    folder = jobs.folder("uneven")
+    jobs.finish(folder, jobs.submit(folder, options=("--nodes=2", "--ntasks=4")))
+    jobs.same_as_undisturbed(folder)
+
+
+def test_mistakes(jobs):
+    folder = jobs.folder("mistakes")
+    arguments = ("--trainer.devices", 2, "--trainer.num_nodes", 2)
+    job = jobs.submit(folder, *arguments, options=("--nodes=2", "--ntasks-per-node=1"))
+    text = jobs.finish(folder, job, expect="FAILED")
+    assert "'#SBATCH --ntasks-per-node=2'" in text, text
+    text = jobs.finish(folder, jobs.submit(folder, *arguments, srun=""), expect="FAILED")
+    assert "HINT: write srun before" in text, text
+
+
+def test_old_incarnation_writes_nothing(jobs):
+    """A run that was taken for dead wakes up while its successor is through: it ends, and what the
+    successor wrote stays as it is. Two processes stand in for the two incarnations."""
+    import subprocess
+    folder = jobs.folder("zombie")
+    variables = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "zombie", "SLURM_CLUSTER_NAME": "test",
+                 "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")} | variables
+
+    def start(restart, *arguments):
+        more = {"SLURM_RESTART_COUNT": str(restart)} if restart else {}
+        return subprocess.Popen(
+            [PROGRAM, "fit", "--config", folder / "in.yaml", "--trainer.default_root_dir", folder,
+             "--trainer.slurm.stop_before_end", "0s", *arguments],
+            env=environment | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    old = start(0, "--model.step_seconds", "0.6")
+    jobs.wait_for_step(folder, 2)
+    old.send_signal(signal.SIGSTOP)
+    new = start(1)
+    output, _ = new.communicate(timeout=120)
+    assert new.returncode == 0 and "it goes on from" in output, output
+
+    def everything():
+        return {path: path.read_bytes() for path in (folder / "lightning_logs").rglob("*")
+                if path.is_file()}
+    before = everything()
+    old.send_signal(signal.SIGCONT)
+    output, _ = old.communicate(timeout=120)
+    assert old.returncode == 75, (old.returncode, output)
+    assert "belongs to job slurm/test/77 (restart 1) now" in output, output
+    assert everything() == before
+
+
+def main():
+    tests = [value for name, value in globals().items() if name.startswith("test_")]
+    chosen = sys.argv[1:]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
+        jobs = Jobs(cluster, pathlib.Path(name))
+        for test in tests:
+            if chosen and test.__name__ not in chosen:
+                continue
+            began = time.monotonic()
+            try:
+                test(jobs)
+            except Exception:
+                for file in sorted(jobs.work.rglob("*.out")):
+                    print(f"---- {file}", file.read_text(errors="replace")[-3000:], sep="\n")
+                raise
+            print(f"{test.__name__}: passed ({time.monotonic() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
