@@ -15,7 +15,7 @@
 namespace lightning {
 
 struct EvaluationLoop::Kind {
-  std::string_view step_name;
+  const char* step_name;
   void (LightningModule::*step)(const Batch&, int64_t);
   void (LightningModule::*model_eval)();
   void (LightningModule::*model_train)();
@@ -186,6 +186,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
           std::min(*at_most, run_.num_eval_batches.value_or(std::numeric_limits<int64_t>::max()));
     }
     loader.begin_epoch(run_.progress.epoch);
+    run_.set_status(kind.step_name);
     for (int64_t i = 0; !run_.num_eval_batches || i < *run_.num_eval_batches; ++i) {
       if (may_stop) run_.stop.at_boundary();
       if (may_stop && run_.pending_signal() != 0) return false;

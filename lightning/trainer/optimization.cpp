@@ -58,6 +58,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   loss = run_.precision->scale_loss(loss);
   call_callbacks(run_, &Callback::on_before_backward, loss);
   module.on_before_backward(loss);
+  run_.set_status("backward");
   run_.strategy->backward(module, loss, output_.weight, ends_window);
   call_callbacks(run_, &Callback::on_after_backward);
   module.on_after_backward();

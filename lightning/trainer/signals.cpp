@@ -88,4 +88,6 @@ SignalWatch::~SignalWatch() {
 
 int SignalWatch::pending() const { return pending_signal; }
 
+void SignalWatch::forget() { pending_signal = 0; }
+
 }  // namespace lightning

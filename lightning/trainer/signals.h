@@ -21,6 +21,8 @@ class LIGHTNING_API SignalWatch {
   /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
   /// them, never the other way round. One load.
   int pending() const;
+  /// Waits for the next one.
+  void forget();
 
  private:
   std::vector<int> watched_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kRequeuePrefix = "requeue-";
+constexpr std::chrono::minutes kLongestGrace{30};
 constexpr size_t kKeptRequeueCheckpoints = 2;
 
 /// Fits of this process; all ranks run the same ones.
@@ -115,6 +117,21 @@ void SlurmConnector::requeue(const RunState& run, const SignalWatch& signals,
   if (against.empty()) requeued = run.from_rank_zero("requeued", requeued ? "yes" : "no") == "yes";
   if (against.empty()) throw Interrupted(stopped.signal(), outcome, requeued ? 0 : exit_code);
   throw Interrupted(stopped.signal(), detail::concat(stopped.what(), "\n", outcome), exit_code);
+}
+
+void SlurmConnector::wait_for_preemption(const RunState& run, SignalWatch& signals) const {
+  if (!job_) return;
+  signals.forget();
+  const bool preempted = run.is_global_zero() && job_->is_being_preempted();
+  if (run.from_rank_zero("preempted", preempted ? "yes" : "no") != "yes") return;
+  log_info(detail::concat("Trainer: job ", job_->name(),
+                          " is being preempted. The checkpoint is written; waiting for SLURM, which "
+                          "starts the job again."));
+  // SLURM ends the wait by a signal; the limit is for a job whose preemption was called off.
+  const auto end = std::chrono::steady_clock::now() + kLongestGrace;
+  while (signals.pending() == 0 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 fs::path requeue_checkpoint_path(const RunState& run) {

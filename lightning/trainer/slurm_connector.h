@@ -36,6 +36,10 @@ class SlurmConnector {
   /// that says what came of it; exit code 0 when SLURM will start the job again.
   [[noreturn]] void requeue(const RunState& run, const SignalWatch& signals,
                             const Interrupted& stopped) const;
+  /// After a fit that was stopped by SIGTERM: a job that is being preempted is started again only
+  /// when it is still there at the end of its time of grace, so this waits for that end. Every rank
+  /// must call it. Returns at once in all other cases.
+  void wait_for_preemption(const RunState& run, SignalWatch& signals) const;
 
  private:
   std::string reason_against_requeue(const RunState& run, bool ended_by_signal) const;

@@ -273,7 +273,7 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
   const SlurmConnector slurm(options_.user.slurm,
                              SlurmJob::from_environment(current_environment()));
   // Before anything that takes time: what arrives in the meantime is acted on, too.
-  const SignalWatch signals(slurm.requeue_signal());
+  SignalWatch signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
   run_->train_loaders = std::move(train);
   run_->val_loaders = std::move(val);
@@ -281,8 +281,11 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
   try {
     guarded([&] { run_fit(slurm, arguments); });
   } catch (const Interrupted& stopped) {
-    if (!slurm.in_job() || stopped.signal() != slurm.requeue_signal()) throw;
-    slurm.requeue(*run_, signals, stopped);
+    if (slurm.in_job() && stopped.signal() == slurm.requeue_signal()) {
+      slurm.requeue(*run_, signals, stopped);
+    }
+    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(*run_, signals);
+    throw;
   }
 }
 

@@ -153,17 +153,20 @@ def test_array_element_requeues(jobs):
 
 
 def test_preemption(jobs):
-    """SLURM requeues by itself: the run only stops, and goes on when the job comes back."""
-    folder = jobs.folder("preempted")
-    job = jobs.submit(folder, "--model.step_seconds", 0.4)
-    jobs.wait_for_step(folder, 2, job)
-    other = jobs.cluster.sbatch("sleep 1", "--partition=high", "--nodes=2", "--exclusive",
-                                cwd=folder, output="other-%j.out")
-    jobs.cluster.wait(other)
-    jobs.comes_back(job)
-    text = jobs.finish(folder, job)
-    assert re.search(r"stopped by SIG(TERM|USR1) after step \d", text), text
-    jobs.same_as_undisturbed(folder)
+    """SLURM requeues by itself what it told to end by SIGTERM; a job with --signal gets that."""
+    for name, more in (("SIGTERM", ()), ("SIGUSR1", ("--signal=USR1@30",))):
+        folder = jobs.folder(f"preempted_{name}")
+        job = jobs.submit(folder, "--model.step_seconds", 0.4, more=("--requeue", *more))
+        jobs.wait_for_step(folder, 2, job)
+        other = jobs.cluster.sbatch("true", "--partition=high", "--nodes=2", "--exclusive",
+                                    cwd=folder, output="other-%j.log")
+        jobs.cluster.wait(other)
+        jobs.comes_back(job)
+        text = jobs.finish(folder, job)
+        assert f"stopped by {name} after step" in text, text
+        waited = f"job {job} is being preempted" in text
+        assert waited == (name == "SIGTERM"), text
+        jobs.same_as_undisturbed(folder)
 
 
 def test_time_limit(jobs):

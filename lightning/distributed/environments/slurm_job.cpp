@@ -14,6 +14,7 @@ namespace lightning {
 namespace {
 
 constexpr std::chrono::seconds kAskLimit{10};
+constexpr std::chrono::seconds kPreemptionLimit{5};
 constexpr std::chrono::seconds kRequeueLimit{20};
 constexpr int kRequeueAttempts = 3;
 
@@ -28,6 +29,19 @@ std::optional<std::vector<int64_t>> parse_colons(std::string_view text) {
     if (colon == std::string_view::npos) return numbers;
     text.remove_prefix(colon + 1);
   }
+}
+
+/// VALUE of "NAME=VALUE" among the words of scontrol's line; empty when it isn't there.
+std::string_view field_of(std::string_view line, std::string_view name) {
+  for (size_t begin = 0; begin < line.size();) {
+    const size_t end = std::min(line.find(' ', begin), line.size());
+    const std::string_view word = line.substr(begin, end - begin);
+    if (word.starts_with(name) && word.substr(name.size()).starts_with('=')) {
+      return word.substr(name.size() + 1);
+    }
+    begin = end + 1;
+  }
+  return {};
 }
 
 /// True when it's no use to ask again.
@@ -98,6 +112,19 @@ std::string SlurmJob::reason_against_requeue(int64_t steps_since_start,
                           " times and max_requeues is ", *max_requeues);
   }
   return {};
+}
+
+bool SlurmJob::is_being_preempted() const noexcept try {
+  const auto answer =
+      detail::run_command({"scontrol", "--oneliner", "show", "job", id_}, kPreemptionLimit);
+  if (answer.status != 0) return false;
+  // A cancelled job isn't running any more; a time before the start is of an earlier preemption.
+  // Both times are in the same form, which sorts as text.
+  const std::string_view preempted = field_of(answer.output, "PreemptTime");
+  return field_of(answer.output, "JobState") == "RUNNING" && preempted.starts_with('2') &&
+         preempted >= field_of(answer.output, "StartTime");
+} catch (...) {
+  return false;
 }
 
 RequeueResult SlurmJob::requeue() const noexcept try {

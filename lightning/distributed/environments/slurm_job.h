@@ -48,6 +48,11 @@ class LIGHTNING_API SlurmJob {
   std::string reason_against_requeue(int64_t steps_since_start,
                                      std::optional<int64_t> max_requeues) const;
 
+  /// Whether the SIGTERM that has come means that SLURM takes the job's nodes for another one, and
+  /// will start it again once its time of grace is over: but only a job that is still there then. Asks
+  /// scontrol, which takes up to 5 s; false when nobody answers. For one rank.
+  bool is_being_preempted() const noexcept;
+
   /// Asks SLURM to start the job again. For one rank, when all have closed their files: SLURM ends
   /// the whole job within milliseconds, this process too. Takes up to a minute, never throws: when
   /// it fails the checkpoint is there and `command` is what the user has to run.
