@@ -124,9 +124,10 @@ void SlurmConnector::wait_for_preemption(const RunState& run, SignalWatch& signa
   signals.forget();
   const bool preempted = run.is_global_zero() && job_->is_being_preempted();
   if (run.from_rank_zero("preempted", preempted ? "yes" : "no") != "yes") return;
-  log_info(detail::concat("Trainer: job ", job_->name(),
-                          " is being preempted. The checkpoint is written; waiting for SLURM, which "
-                          "starts the job again."));
+  log_info(
+      detail::concat("Trainer: job ", job_->name(),
+                     " is being preempted. The checkpoint is written; waiting for SLURM, which "
+                     "starts the job again."));
   // SLURM ends the wait by a signal; the limit is for a job whose preemption was called off.
   const auto end = std::chrono::steady_clock::now() + kLongestGrace;
   while (signals.pending() == 0 && std::chrono::steady_clock::now() < end) {

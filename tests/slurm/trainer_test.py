@@ -66,10 +66,10 @@ class Jobs:
         assert found["JobState"] == expect, (found["JobState"], text)
         return text
 
-    def wait_for_step(self, folder, step, job=None):
+    def wait_for_step(self, folder, step, job=None, version=0):
         """Until rank 0 has committed the checkpoint of a step."""
         end = time.monotonic() + 120
-        while not (checkpoints(folder) / f"step={step}.ckpt").exists():
+        while not (checkpoints(folder, version) / f"step={step}.ckpt").exists():
             output = "".join(f.read_text(errors="replace") for f in folder.glob("*.out"))
             over = job is not None and self.cluster.state(job) in slurm.OVER
             assert time.monotonic() < end and not over, f"no step {step} in {folder}:\n{output}"
@@ -213,14 +213,11 @@ def test_two_jobs_share_a_folder(jobs):
     """Each goes on from its own checkpoints."""
     folder = jobs.folder("shared")
     options = ("--nodes=1", "--ntasks-per-node=2")
-    first = jobs.submit(folder, "--model.step_seconds", 0.6, options=options)
-    jobs.wait_for_step(folder, 2, job)
-    second = jobs.submit(folder, "--model.step_seconds", 0.6, "--seed_everything", 4,
+    first = jobs.submit(folder, "--model.step_seconds", 0.5, options=options)
+    jobs.wait_for_step(folder, 2, first)
+    second = jobs.submit(folder, "--model.step_seconds", 0.5, "--seed_everything", 4,
                          options=options)
-    end = time.monotonic() + 120
-    while not (checkpoints(folder, 1) / "step=1.ckpt").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    jobs.wait_for_step(folder, 1, second, version=1)
     jobs.cluster.signal(first, "USR1")
     jobs.comes_back(first)
     text = jobs.finish(folder, first)
@@ -271,9 +268,9 @@ def test_crashed_node(jobs):
     folder = jobs.folder("crashed")
     job = jobs.submit(folder, "--model.step_seconds", 0.6)
     jobs.wait_for_step(folder, 3, job)
-    jobs.cluster.kill_node("node2")
+    jobs.cluster.kill_node("2")
     jobs.cluster.wait_until(lambda found: found["Restarts"] == "1", job)
-    jobs.cluster.start_node("node2")
+    jobs.cluster.start_node("2")
     jobs.cluster.start_now(job)
     text = jobs.finish(folder, job)
     assert "restart 1), it goes on from" in text, text

@@ -49,8 +49,8 @@ class LIGHTNING_API SlurmJob {
                                      std::optional<int64_t> max_requeues) const;
 
   /// Whether the SIGTERM that has come means that SLURM takes the job's nodes for another one, and
-  /// will start it again once its time of grace is over: but only a job that is still there then. Asks
-  /// scontrol, which takes up to 5 s; false when nobody answers. For one rank.
+  /// will start it again once its time of grace is over: but only a job that is still there then.
+  /// Asks scontrol, which takes up to 5 s; false when nobody answers. For one rank.
   bool is_being_preempted() const noexcept;
 
   /// Asks SLURM to start the job again. For one rank, when all have closed their files: SLURM ends

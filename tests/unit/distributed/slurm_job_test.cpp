@@ -174,3 +174,22 @@ TEST_CASE("requeue gives up at once when SLURM says never, and asks again otherw
   CHECK(job().requeue().requeued);
   CHECK(programs.calls() == "scontrol requeue 41\nscontrol requeue 41\nscontrol requeue 41\n");
 }
+
+TEST_CASE("SlurmJob tells a preemption from an end") {
+  FakePrograms programs;
+  const auto told = [&](const std::string& line) {
+    programs.add("scontrol", "echo '" + line + "'");
+    return job().is_being_preempted();
+  };
+  const std::string start = " StartTime=2026-01-02T03:04:05";
+  CHECK(told("JobId=41 JobState=RUNNING" + start + " PreemptTime=2026-01-02T03:05:00"));
+  // No preemption, one of an earlier incarnation, scancel in a time of grace.
+  CHECK_FALSE(told("JobId=41 JobState=RUNNING" + start + " PreemptTime=None"));
+  CHECK_FALSE(told("JobId=41 JobState=RUNNING" + start + " PreemptTime=2026-01-01T03:05:00"));
+  CHECK_FALSE(told("JobId=41 JobState=CANCELLED" + start + " PreemptTime=2026-01-02T03:05:00"));
+  CHECK_THAT(programs.calls(), Catch::Contains("scontrol --oneliner show job 41"));
+  programs.add("scontrol", "exit 1");
+  CHECK_FALSE(job().is_being_preempted());
+  programs.hide_all_others();
+  CHECK_FALSE(job().is_being_preempted());
+}
