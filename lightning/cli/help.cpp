@@ -104,10 +104,12 @@ std::string usage(const HelpText& text) {
     }
   }
   out.append("\nOptions:\n")
-      .append(name_table({{"-c, --config FILE", "YAML file with the keys below; may be repeated"},
-                          {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
-                          {"--print_config", "print the resolved config and exit"},
-                          {"-h, --help", "print this text and exit"}}));
+      .append(name_table(
+          {{"-c, --config FILE", "YAML file with the keys below; may be repeated"},
+           {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
+           {"--print_config", "print the resolved config and exit"},
+           {"--dry_run, --world_size N", "fit: a few steps as rank 0 of N ranks that don't exist"},
+           {"-h, --help", "print this text and exit"}}));
   return out;
 }
 

@@ -74,6 +74,21 @@ void validate(const TrainerOptions& o) {
                   ", expected a number of batches. HINT: set val_check_interval to an integer.");
 }
 
+void validate_dry_run(const TrainerOptions& o) {
+  LIGHTNING_CHECK(o.dry_run || !o.world_size, ConfigError, "Trainer: world_size is ",
+                  o.world_size.value_or(0),
+                  " without a dry run, expected none: it is the number of ranks that a dry run "
+                  "makes believe. HINT: add --dry_run, or use trainer.devices and "
+                  "trainer.num_nodes for real ranks.");
+  if (!o.world_size) return;
+  require_at_least(*o.world_size, 1, "world_size", "leave it out for num_nodes times devices.");
+  LIGHTNING_CHECK(*o.world_size % o.num_nodes == 0, ConfigError, "Trainer: world_size is ",
+                  *o.world_size, " and num_nodes is ", o.num_nodes,
+                  ", expected the same number of ranks on each node. HINT: use --world_size ",
+                  (*o.world_size / o.num_nodes + 1) * o.num_nodes,
+                  ", or a num_nodes that divides it.");
+}
+
 /// Lightning's meaning of fast_dev_run: n batches of everything once, and nothing is written.
 void apply_fast_dev_run(TrainerOptions& o) {
   const int64_t n = o.fast_dev_run.batches();
@@ -86,6 +101,16 @@ void apply_fast_dev_run(TrainerOptions& o) {
   o.val_check_interval = 1.0;
   o.check_val_every_n_epoch = 1;
   o.enable_checkpointing = false;
+}
+
+/// Where rank 0 of `ranks` would stand.
+Topology dry_run_topology(const TrainerOptions& user, int64_t ranks) {
+  Topology topology;
+  topology.reason = "a dry run";
+  topology.world_size = ranks;
+  topology.num_nodes = user.num_nodes;
+  topology.local_world_size = ranks / user.num_nodes;
+  return topology;
 }
 
 }  // namespace
@@ -160,17 +185,24 @@ namespace {
 /// Which rank this process is and which device it has.
 void place(ResolvedOptions& resolved) {
   const TrainerOptions& user = resolved.user;
-  const Accelerator accelerator = Accelerator::resolve(user.accelerator, user.devices.to_text());
+  // A dry run of given size needs no more than one of the devices.
+  const Devices wanted = user.world_size ? Devices("auto") : user.devices;
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, wanted.to_text());
   const std::vector<at::Device>& devices = accelerator.devices();
   const bool on_gpu = devices.front().is_cuda();
-  const bool as_many_as_there_are = user.devices == "auto";
+  const bool as_many_as_there_are = wanted == "auto";
   TopologyRequest request;
   request.cluster = user.cluster;
   if (!as_many_as_there_are) request.devices = static_cast<int64_t>(devices.size());
   // 1 is also what stands there when nobody thought of it: the cluster knows better.
   if (user.num_nodes > 1) request.num_nodes = user.num_nodes;
   if (on_gpu) request.visible_gpus = num_gpus();
-  resolved.topology = detect_topology(current_environment(), request);
+  if (user.dry_run) {
+    const auto devices_in_all = user.num_nodes * static_cast<int64_t>(devices.size());
+    resolved.topology = dry_run_topology(user, user.world_size.value_or(devices_in_all));
+  } else {
+    resolved.topology = detect_topology(current_environment(), request);
+  }
   resolved.world_size = resolved.topology.world_size;
 
   const auto local_rank = static_cast<size_t>(resolved.topology.local_rank);
@@ -196,9 +228,11 @@ void place(ResolvedOptions& resolved) {
 
 ResolvedOptions resolve(const TrainerOptions& options) {
   validate(options);
+  validate_dry_run(options);
   ResolvedOptions resolved;
   resolved.user = options;
   apply_fast_dev_run(resolved.user);
+  if (options.dry_run) resolved.user.enable_checkpointing = false;
   const TrainerOptions& user = resolved.user;
 
   place(resolved);

@@ -11,12 +11,15 @@
 #include <stdexcept>
 #include <thread>
 
+#include <lightning/distributed/world.h>
 #include <lightning/lightning.h>
 
 struct RanksModelOptions {
   double dropout = 0.0;
   /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
   std::string samples = "";
+  /// File to which each rank writes what it has sent, "FILE.RANK"; empty: none.
+  std::string counters = "";
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
   /// weights have another shape from the start).
@@ -32,6 +35,7 @@ struct RanksModelOptions {
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
+                 LIGHTNING_FIELD(counters, "file for what was sent"),
                  LIGHTNING_FIELD(fault, "what goes wrong"),
                  LIGHTNING_FIELD(fault_rank, "on which rank"),
                  LIGHTNING_FIELD(fault_step, "in which step"),
@@ -54,6 +58,7 @@ class RanksModel : public lightning::LightningModule {
   }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
     note(batch);
+    ++batches_;
     if (global_step() > 0) {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
@@ -82,6 +87,17 @@ class RanksModel : public lightning::LightningModule {
   lightning::OptimizerList configure_optimizers() override {
     return std::make_shared<lightning::optim::AdamW>(parameters(),
                                                      torch::optim::AdamWOptions(0.02));
+  }
+  void on_fit_end() override {
+    if (options_.counters.empty()) return;
+    lightning::World& world = *lightning::World::current();
+    std::ofstream file(options_.counters + "." + std::to_string(trainer().global_rank()));
+    file << "batches " << batches_ << " 0\nsamples " << trainer().samples_seen() << " 0\n";
+    for (const auto& [name, counters] : world.group().counters_by_name()) {
+      file << name << ' ' << counters.messages << ' ' << counters.bytes << '\n';
+    }
+    const auto exchanges = world.control().exchange_counters();
+    file << "control_plane " << exchanges.exchanges << ' ' << exchanges.bytes << '\n';
   }
 
  private:
@@ -121,6 +137,7 @@ class RanksModel : public lightning::LightningModule {
   }
 
   Options options_;
+  int64_t batches_ = 0;
   torch::nn::Sequential net_{nullptr};
 };
 
