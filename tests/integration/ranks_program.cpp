@@ -13,9 +13,11 @@
 
 #include <lightning/distributed/world.h>
 #include <lightning/lightning.h>
+#include <lightning/nn/batch_norm.h>
 
 struct RanksModelOptions {
   double dropout = 0.0;
+  bool batch_norm = false;
   /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
   std::string samples = "";
   /// File to which each rank writes what it has sent, "FILE.RANK"; empty: none.
@@ -34,6 +36,7 @@ struct RanksModelOptions {
   double step_seconds = 0.0;
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
+                 LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
                  LIGHTNING_FIELD(counters, "file for what was sent"),
                  LIGHTNING_FIELD(fault, "what goes wrong"),
@@ -50,6 +53,9 @@ class RanksModel : public lightning::LightningModule {
     using namespace torch::nn;
     net_ = register_module(
         "net", Sequential(Linear(4, 8), Tanh(), Dropout(options_.dropout), Linear(8, 1)));
+    if (options_.batch_norm) {
+      norm_ = register_module("norm", lightning::nn::BatchNorm(4));
+    }
     save_hyperparameters(options_);
   }
 
@@ -63,7 +69,7 @@ class RanksModel : public lightning::LightningModule {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
     if (in_fault_step() && is_time_for("training")) go_wrong();
-    const auto output = net_->forward(batch["x"]);
+    const auto output = forward(batch["x"]);
     if (in_fault_step() && is_time_for("backward")) {
       output.register_hook([this](const at::Tensor&) { go_wrong(); });
     }
@@ -73,7 +79,7 @@ class RanksModel : public lightning::LightningModule {
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
     if (is_time_for("validation")) go_wrong();
-    log("val_loss", torch::mse_loss(net_->forward(batch["x"]), batch["y"]));
+    log("val_loss", torch::mse_loss(forward(batch["x"]), batch["y"]));
     log("val_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
     log("val_count", static_cast<double>(batch["y"].size(0)),
         {.reduce_fx = lightning::ReduceFx::kSum});
@@ -101,6 +107,9 @@ class RanksModel : public lightning::LightningModule {
   }
 
  private:
+  at::Tensor forward(const at::Tensor& x) {
+    return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
+  }
   void note(const lightning::Batch& batch) const {
     if (options_.samples.empty() || batch.is_filler()) return;
     std::ofstream file(options_.samples + "." + std::to_string(trainer().global_rank()),
@@ -139,6 +148,7 @@ class RanksModel : public lightning::LightningModule {
   Options options_;
   int64_t batches_ = 0;
   torch::nn::Sequential net_{nullptr};
+  lightning::nn::BatchNorm norm_{nullptr};
 };
 
 class Numbered : public lightning::Dataset {
