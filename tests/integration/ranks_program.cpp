@@ -89,13 +89,18 @@ class RanksModel : public lightning::LightningModule {
   }
   void on_fit_end() override {
     if (is_time_for("end")) go_wrong();
+    if (!options_.counters.empty()) write_counters();
   }
   lightning::OptimizerList configure_optimizers() override {
     return std::make_shared<lightning::optim::AdamW>(parameters(),
                                                      torch::optim::AdamWOptions(0.02));
   }
-  void on_fit_end() override {
-    if (options_.counters.empty()) return;
+
+ private:
+  at::Tensor forward(const at::Tensor& x) {
+    return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
+  }
+  void write_counters() const {
     lightning::World& world = *lightning::World::current();
     std::ofstream file(options_.counters + "." + std::to_string(trainer().global_rank()));
     file << "batches " << batches_ << " 0\nsamples " << trainer().samples_seen() << " 0\n";
@@ -104,11 +109,6 @@ class RanksModel : public lightning::LightningModule {
     }
     const auto exchanges = world.control().exchange_counters();
     file << "control_plane " << exchanges.exchanges << ' ' << exchanges.bytes << '\n';
-  }
-
- private:
-  at::Tensor forward(const at::Tensor& x) {
-    return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
   }
   void note(const lightning::Batch& batch) const {
     if (options_.samples.empty() || batch.is_filler()) return;
