@@ -51,12 +51,17 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
                     "command line: unexpected argument \"", argument,
                     "\", expected an option (--KEY VALUE). HINT: quote values that have spaces.");
     Option option = parse_option(argument);
-    if (option.key == "help" || option.key == "print_config") {
+    if (option.key == "help" || option.key == "print_config" || option.key == "dry_run") {
       LIGHTNING_CHECK(!option.value, ConfigError, "command line: ", option.typed,
                       " takes no value, got \"", *option.value, "\"");
-      (option.key == "help" ? line.help : line.print_config) = true;
+      line.help |= option.key == "help";
+      line.print_config |= option.key == "print_config";
+      if (option.key == "dry_run") {
+        line.overrides.push_back({"trainer.dry_run", "true", option.typed});
+      }
       continue;
     }
+    if (option.key == "world_size") option.key = "trainer.world_size";
     if (!option.value) {
       LIGHTNING_CHECK(next < arguments.size() && !is_option(arguments[next]), ConfigError,
                       "command line: ", option.typed, " has no value, expected ", option.typed,

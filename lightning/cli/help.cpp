@@ -92,12 +92,15 @@ std::string registry_help(const config::RegistryBase& registry, std::string_view
 
 constexpr const char* kUsage = " [--config FILE]... [--KEY VALUE]... [--print_config] [--help]\n";
 
-std::string general_options() {
-  return "\nOptions:\n" +
-         name_table({{"-c, --config FILE", "YAML file with the keys below; may be repeated"},
-                     {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
-                     {"--print_config", "print the resolved config and exit"},
-                     {"-h, --help", "print this text and exit"}});
+/// `more`: rows of the kind of program.
+std::string general_options(const std::vector<std::pair<std::string, std::string>>& more = {}) {
+  std::vector<std::pair<std::string, std::string>> rows = {
+      {"-c, --config FILE", "YAML file with the keys below; may be repeated"},
+      {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
+      {"--print_config", "print the resolved config and exit"}};
+  rows.insert(rows.end(), more.begin(), more.end());
+  rows.emplace_back("-h, --help", "print this text and exit");
+  return "\nOptions:\n" + name_table(rows);
 }
 
 std::string usage(const HelpText& text) {
@@ -113,7 +116,8 @@ std::string usage(const HelpText& text) {
         out.append("\n").append(name).append(": ").append(help).append("\n");
     }
   }
-  out += general_options();
+  out += general_options(
+      {{"--dry_run, --world_size N", "fit: a few steps as rank 0 of N ranks that don't exist"}});
   return out;
 }
 

@@ -110,7 +110,7 @@ void check_own_keys(const CliCommand& command, const CliKeys& common) {
   for (const config::KeyInfo& own : command.options.keys) {
     const std::string top = own.key.substr(0, own.key.find('.'));
     bool taken = top == "trainer" || top == "model" || top == "data" || top == "config" ||
-                 top == "help" || top == "print_config";
+                 top == "help" || top == "print_config" || top == "dry_run" || top == "world_size";
     for (const config::KeyInfo& info : common.keys()) taken |= info.key == top;
     LIGHTNING_CHECK(!taken, ConfigError, "command ", command.name, ": option \"", top,
                     "\" has the name of a key that every program has, expected another name");

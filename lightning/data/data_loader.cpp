@@ -38,6 +38,7 @@ class DataLoader::Impl {
   void set_shard(const Shard& new_shard);
   std::optional<int64_t> num_batches() const;
   std::optional<int64_t> num_rank_batches() const;
+  std::optional<ShardSize> shard_size(const Shard& of, std::optional<int64_t> limit) const;
   void begin_epoch(int64_t new_epoch);
   std::optional<Batch> next();
   bool exhausted();
@@ -62,7 +63,7 @@ class DataLoader::Impl {
   };
   std::optional<Length> length() const;
   uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
-  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed) const;
+  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, const Shard& of) const;
   std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
   void prepare(detail::EpochPlan plan);
   void prepare_stream(int64_t epoch, uint64_t seed);
@@ -130,6 +131,23 @@ std::optional<int64_t> DataLoader::Impl::num_rank_batches() const {
   return detail::count_rank_batches(known->size, known->global_size, known->keep_last, shard);
 }
 
+std::optional<ShardSize> DataLoader::Impl::shard_size(const Shard& of,
+                                                      std::optional<int64_t> limit) const {
+  detail::check_shard(of);
+  if (stream) return std::nullopt;
+  const detail::EpochPlan plan = make_plan(epoch_, seed(), of);
+  const int64_t num_global = plan.num_global_batches();
+  const int64_t at_most = limit.value_or(num_global);
+  ShardSize size;
+  size.batches = std::min(plan.num_batches(), at_most);
+  size.samples_all_ranks = plan.consumed[static_cast<size_t>(std::min(num_global, at_most))];
+  for (size_t n = 0; n < static_cast<size_t>(size.batches); ++n) {
+    const bool filler = !plan.rank_weights.empty() && plan.rank_weights[n] == 0.0;
+    if (!filler) size.samples += plan.offsets[n + 1] - plan.offsets[n];
+  }
+  return size;
+}
+
 std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) const {
   if (!sampler) {
     const int64_t size = dataset->size();
@@ -143,12 +161,13 @@ std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) 
   return order;
 }
 
-detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed) const {
+detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed, const Shard& of) const {
   const int64_t size = dataset->size();
   detail::EpochPlan plan =
-      batch_sampler ? detail::plan_from_batches(batch_sampler->batches(epoch), size, shard)
-                    : detail::plan_from_order(make_order(epoch, seed), size, batch_size,
-                                              options.drop_last, shard);
+      batch_sampler ? detail::plan_from_batches(batch_sampler->batches(epoch), size, of)
+                    : detail::plan_from_order(make_order(epoch, seed), size,
+                                              detail::rank_batch_size(options, of.world_size),
+                                              options.drop_last, of);
   plan.epoch = epoch;
   plan.seed = seed;
   return plan;
@@ -210,7 +229,7 @@ void DataLoader::Impl::begin_epoch(int64_t new_epoch) {
     prepare_stream(new_epoch, seed());
     make_stream_job(0);
   } else {
-    prepare(make_plan(new_epoch, seed()));
+    prepare(make_plan(new_epoch, seed(), shard));
   }
   launch();
 }
@@ -283,7 +302,7 @@ void DataLoader::Impl::load_state_dict(const StateDict& state) {
 void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint64_t seed) {
   check_same_size(state, "dataset_size", "data set", dataset->size());
   if (sampler) check_same_size(state, "sampler_size", "sampler", sampler->size());
-  detail::EpochPlan plan = make_plan(epoch, seed);
+  detail::EpochPlan plan = make_plan(epoch, seed, shard);
   const auto samples = state.get<int64_t>("samples_consumed");
   const auto found = std::lower_bound(plan.consumed.begin(), plan.consumed.end(), samples);
   const auto number = found - plan.consumed.begin();
@@ -372,6 +391,10 @@ void DataLoader::set_shard(const Shard& shard) { impl_->set_shard(shard); }
 const Shard& DataLoader::shard() const { return impl_->shard; }
 std::optional<int64_t> DataLoader::num_batches() const { return impl_->num_batches(); }
 std::optional<int64_t> DataLoader::num_rank_batches() const { return impl_->num_rank_batches(); }
+std::optional<ShardSize> DataLoader::shard_size(const Shard& shard,
+                                                std::optional<int64_t> limit) const {
+  return impl_->shard_size(shard, limit);
+}
 const DataLoaderOptions& DataLoader::options() const { return impl_->options; }
 int64_t DataLoader::batch_size() const { return impl_->batch_size; }
 void DataLoader::begin_epoch(int64_t epoch) { impl_->begin_epoch(epoch); }

@@ -39,6 +39,13 @@ struct DataLoaderOptions {
   std::optional<uint64_t> seed = std::nullopt;
 };
 
+/// A rank's part of an epoch.
+struct ShardSize {
+  int64_t batches = 0;
+  int64_t samples = 0;            // without fillers
+  int64_t samples_all_ranks = 0;  // in these global batches, each sample once
+};
+
 class LIGHTNING_API DataLoader {
  public:
   /// Order by options.shuffle.
@@ -69,6 +76,10 @@ class LIGHTNING_API DataLoader {
   /// Those of them that this rank gets: one less than num_batches() on a rank that has no samples
   /// in the last one under UnevenInputs::kExact; nothing when unknown.
   std::optional<int64_t> num_rank_batches() const;
+  /// What `shard` would get of the next epoch's first global batches, at most `limit` of them;
+  /// nothing for a stream. Throws ConfigError like set_shard().
+  std::optional<ShardSize> shard_size(const Shard& shard,
+                                      std::optional<int64_t> limit = std::nullopt) const;
   const DataLoaderOptions& options() const;
   /// Samples per batch of this rank: options().batch_size, or its part of global_batch_size.
   int64_t batch_size() const;

@@ -54,6 +54,12 @@ struct RankStatus {
   bool long_phase = false;      // may be silent for long: prepare_data, setup, checkpoint
 };
 
+/// What this rank has given to exchanges since the start.
+struct ExchangeCounters {
+  int64_t exchanges = 0;
+  int64_t bytes = 0;  // payloads
+};
+
 /// A way to find rank 0 other than by Topology's host and ports: torchrun's store, or a file.
 struct Rendezvous {
   /// Called by rank 0 with the addresses at which it may be reached: "host:port,host:port".
@@ -90,6 +96,8 @@ class LIGHTNING_API ControlPlane {
   /// Rank 0's payload.
   virtual std::string broadcast(std::string_view name, std::string_view payload) = 0;
   virtual void barrier(std::string_view name) = 0;
+  /// Training thread.
+  virtual ExchangeCounters exchange_counters() const { return {}; }
 
   // ---- stopping together
   /// Asks all ranks to stop at one and the same boundary. Any thread (not a

@@ -230,6 +230,9 @@ void ProcessGroup::fail(const std::string& text) noexcept {
 bool ProcessGroup::failed() const { return impl_->log_->failed(); }
 
 CollectiveCounters ProcessGroup::counters() const { return impl_->log_->counters(); }
+std::map<std::string, CollectiveCounters> ProcessGroup::counters_by_name() const {
+  return impl_->log_->counters_by_name();
+}
 
 std::vector<CollectiveRecord> ProcessGroup::last_collectives() const {
   return impl_->log_->last_collectives();

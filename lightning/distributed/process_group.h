@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -74,6 +75,8 @@ class LIGHTNING_API ProcessGroup {
   bool failed() const;
 
   CollectiveCounters counters() const;
+  /// The same for each of the names that CollectiveRecord has.
+  std::map<std::string, CollectiveCounters> counters_by_name() const;
   /// The last 32, the newest last.
   std::vector<CollectiveRecord> last_collectives() const;
 

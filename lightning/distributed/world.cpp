@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include <lightning/distributed/detail/fake_control_plane.h>
 #include <lightning/distributed/detail/torchrun_agent.h>
 #include <lightning/distributed/launcher.h>
 #include <lightning/util/error.h>
@@ -72,6 +73,15 @@ std::shared_ptr<World> World::join(const Topology& topology, const WorldOptions&
       },
       nullptr);
   return current;
+}
+
+std::shared_ptr<World> World::fake(const Topology& topology, const at::Device& device) {
+  std::shared_ptr<World> world(new World());
+  world->topology_ = topology;
+  world->device_ = device;
+  world->control_ = std::make_shared<detail::FakeControlPlane>(topology.world_size);
+  world->group_ = ProcessGroup::fake(0, topology.world_size);
+  return world;
 }
 
 std::string World::leave(int exit_code) noexcept {

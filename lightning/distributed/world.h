@@ -25,6 +25,9 @@ class LIGHTNING_API World {
   /// a rank fails, now or later, the group fails with the control plane's text, which under
   /// torchrun is also written to its error file.
   static std::shared_ptr<World> join(const Topology& topology, const WorldOptions& options);
+  /// Rank 0 of ranks that don't exist, for a dry run: collectives and exchanges return at once with
+  /// what equal ranks would give. Independent of join(); nobody waits for it at the end.
+  static std::shared_ptr<World> fake(const Topology& topology, const at::Device& device);
   /// The world of this process, or null before one is joined (a Trainer with one rank needs none).
   static std::shared_ptr<World> current();
 

@@ -91,6 +91,10 @@ void DDPStrategy::do_setup(LightningModule& module) {
   broadcast_coalesced(buffers);
 }
 
+int64_t DDPStrategy::bucket_bytes() const {
+  return reducer_ == nullptr ? 0 : reducer_->bucket_bytes();
+}
+
 void DDPStrategy::do_teardown() { reducer_.reset(); }
 
 void DDPStrategy::list_tensors(LightningModule& module) {

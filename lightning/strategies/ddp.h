@@ -69,6 +69,7 @@ class LIGHTNING_API DDPStrategy final : public Strategy {
   int64_t local_rank() const override { return topology_.local_rank; }
   int64_t node_rank() const override { return topology_.node_rank; }
   int64_t world_size() const override { return topology_.world_size; }
+  int64_t bucket_bytes() const override;
 
  private:
   void do_setup(LightningModule& module) override;

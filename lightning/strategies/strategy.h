@@ -37,6 +37,8 @@ class LIGHTNING_API Strategy {
   virtual int64_t local_rank() const { return 0; }
   virtual int64_t node_rank() const { return 0; }
   virtual int64_t world_size() const { return 1; }
+  /// Memory, beside the gradients', for what is sent of them; 0 before the first window.
+  virtual int64_t bucket_bytes() const { return 0; }
 
   /// Brings the module to its device(s) and makes the replicas equal (rank 0's), before optimizers
   /// are made. Every rank must call it. Throws ConfigError when the ranks' modules differ.

@@ -138,6 +138,7 @@ bool EvaluationLoop::run_pass(const Kind& kind, DataLoaders& loaders, const Batc
   run_.validating = kind.step == &LightningModule::validation_step;
   module.attach(&run_.context, &run_.eval_metrics);
   run_.eval_metrics.reset_epoch();
+  run_.enter_part(DryRun::kValidation);
   run_.set_status(kind.step == &LightningModule::validation_step ? "validation_step" : "test_step");
   run_.strategy->synchronize_buffers();
 

@@ -107,6 +107,7 @@ void FitLoop::end_epoch(bool completed) {
   // An epoch that a limit cut short isn't counted: a run resumed from it goes on in its middle. Its
   // end hooks run all the same; the rows they log are not part of what is resumed.
   if (!completed) run_.logger_positions = logger_positions(run_);
+  run_.enter_part(DryRun::kEpochEnd);
   run_.train_metrics.enter(epoch_scope("on_train_epoch_end"));
   const auto call = [this](bool monitoring) {
     for (const auto& callback : run_.callbacks) {

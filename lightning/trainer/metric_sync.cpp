@@ -84,9 +84,13 @@ std::string differences(const std::vector<Parts>& by_rank) {
 
 }  // namespace
 
+int64_t MetricSync::interval_bytes() const {
+  return (kHeader + 2 * capacity_) * static_cast<int64_t>(sizeof(double));
+}
+
 std::vector<double> MetricSync::gather(const Parts& parts, bool changed) {
   const auto options = at::TensorOptions().dtype(at::kDouble);
-  const int64_t width = kHeader + 2 * capacity_;
+  const int64_t width = interval_bytes() / static_cast<int64_t>(sizeof(double));
   at::Tensor row = at::zeros({width}, options);
   double* values = row.mutable_data_ptr<double>();
   values[kHash] = hash_of(parts);
@@ -111,10 +115,14 @@ std::vector<double> MetricSync::gather(const Parts& parts, bool changed) {
 }
 
 void MetricSync::agree_on_names(Parts& parts, std::string_view interval) {
+  const int64_t exchanged = control_->exchange_counters().bytes;
   std::vector<Parts> by_rank;
   for (const StateDict& state : gather_states(*control_, "logged names", description_of(parts))) {
     by_rank.push_back(parts_from(state));
   }
+  ++agreements_.count;
+  agreements_.collective_bytes += interval_bytes();
+  agreements_.exchange_bytes += control_->exchange_counters().bytes - exchanged;
   const auto named = std::find_if(by_rank.begin(), by_rank.end(),
                                   [](const Parts& theirs) { return !theirs.empty(); });
   if (named == by_rank.end()) return;

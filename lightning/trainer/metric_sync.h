@@ -14,6 +14,13 @@
 
 namespace lightning {
 
+/// What comparing the names of values has cost beyond the one collective of each interval.
+struct NameAgreements {
+  int64_t count = 0;  // as many collectives and exchanges
+  int64_t collective_bytes = 0;
+  int64_t exchange_bytes = 0;
+};
+
 class LIGHTNING_API MetricSync {
  public:
   /// Both must outlive it.
@@ -26,6 +33,10 @@ class LIGHTNING_API MetricSync {
   /// that names the values and ranks when ranks logged different ones in `interval`.
   void reduce(MetricLog& log, MetricLog::Level level, std::string_view interval);
 
+  const NameAgreements& agreements() const { return agreements_; }
+  /// What an interval's collective holds.
+  int64_t interval_bytes() const;
+
  private:
   using Parts = std::vector<MetricLog::Part>;
   std::vector<double> gather(const Parts& parts, bool changed);
@@ -34,7 +45,8 @@ class LIGHTNING_API MetricSync {
   ProcessGroup* group_;
   ControlPlane* control_;
   at::Device device_;
-  int64_t capacity_ = 16;               // values that fit into the collective
+  int64_t capacity_ = 16;  // values that fit into the collective
+  NameAgreements agreements_;
   std::vector<uint32_t> known_hashes_;  // of lists of names that all ranks have compared
 };
 

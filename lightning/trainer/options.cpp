@@ -75,6 +75,21 @@ void validate(const TrainerOptions& o) {
                   ", expected a number of batches. HINT: set val_check_interval to an integer.");
 }
 
+void validate_dry_run(const TrainerOptions& o) {
+  LIGHTNING_CHECK(o.dry_run || !o.world_size, ConfigError, "Trainer: world_size is ",
+                  o.world_size.value_or(0),
+                  " without a dry run, expected none: it is the number of ranks that a dry run "
+                  "makes believe. HINT: add --dry_run, or use trainer.devices and "
+                  "trainer.num_nodes for real ranks.");
+  if (!o.world_size) return;
+  require_at_least(*o.world_size, 1, "world_size", "leave it out for num_nodes times devices.");
+  LIGHTNING_CHECK(*o.world_size % o.num_nodes == 0, ConfigError, "Trainer: world_size is ",
+                  *o.world_size, " and num_nodes is ", o.num_nodes,
+                  ", expected the same number of ranks on each node. HINT: use --world_size ",
+                  (*o.world_size / o.num_nodes + 1) * o.num_nodes,
+                  ", or a num_nodes that divides it.");
+}
+
 /// Lightning's meaning of fast_dev_run: n batches of everything once, and nothing is written.
 void apply_fast_dev_run(TrainerOptions& o) {
   const int64_t n = o.fast_dev_run.batches();
@@ -87,6 +102,22 @@ void apply_fast_dev_run(TrainerOptions& o) {
   o.val_check_interval = 1.0;
   o.check_val_every_n_epoch = 1;
   o.enable_checkpointing = false;
+}
+
+/// Where rank 0 of the ranks of a dry run would stand.
+Placement place_dry_run(const TrainerOptions& user) {
+  // A dry run of given size needs no more than one of the devices.
+  const Devices wanted = user.world_size ? Devices("auto") : user.devices;
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, wanted.to_text());
+  const auto devices_in_all = user.num_nodes * static_cast<int64_t>(accelerator.devices().size());
+  Placement placement;
+  placement.device = accelerator.devices().front();
+  Topology& topology = placement.topology;
+  topology.reason = "a dry run";
+  topology.world_size = user.world_size.value_or(devices_in_all);
+  topology.num_nodes = user.num_nodes;
+  topology.local_world_size = topology.world_size / user.num_nodes;
+  return placement;
 }
 
 }  // namespace
@@ -161,10 +192,11 @@ namespace {
 /// Which rank this process is and which device it has.
 void place(ResolvedOptions& resolved) {
   const TrainerOptions& user = resolved.user;
-  const Placement placement = place_rank({.accelerator = user.accelerator,
-                                          .devices = user.devices.to_text(),
-                                          .num_nodes = user.num_nodes,
-                                          .cluster = user.cluster});
+  const Placement placement = user.dry_run ? place_dry_run(user)
+                                           : place_rank({.accelerator = user.accelerator,
+                                                         .devices = user.devices.to_text(),
+                                                         .num_nodes = user.num_nodes,
+                                                         .cluster = user.cluster});
   resolved.topology = placement.topology;
   resolved.world_size = placement.topology.world_size;
   resolved.device = placement.device;
@@ -184,9 +216,11 @@ void place(ResolvedOptions& resolved) {
 
 ResolvedOptions resolve(const TrainerOptions& options) {
   validate(options);
+  validate_dry_run(options);
   ResolvedOptions resolved;
   resolved.user = options;
   apply_fast_dev_run(resolved.user);
+  if (options.dry_run) resolved.user.enable_checkpointing = false;
   const TrainerOptions& user = resolved.user;
 
   place(resolved);

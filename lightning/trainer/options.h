@@ -156,6 +156,12 @@ struct TrainerOptions {
   bool enable_model_summary = true;
   bool async_checkpointing = false;
   std::filesystem::path default_root_dir = ".";
+  // ---- a dry run; on the command line also --dry_run and --world_size
+  /// fit() trains as rank 0 of ranks that don't exist, for 3 optimizer steps unless max_steps says
+  /// how many, writes nothing, and prints what each rank holds and sends (docs/distributed.md).
+  bool dry_run = false;
+  /// Ranks of the dry run, spread over num_nodes; none: num_nodes times devices.
+  std::optional<int64_t> world_size = std::nullopt;
 };
 
 LIGHTNING_ENUM(GradientClipAlgorithm, LIGHTNING_ENUMERATOR(kNorm, "norm"),
@@ -212,7 +218,10 @@ LIGHTNING_FIELDS(
                     "save a checkpoint each epoch when no ModelCheckpoint is given"),
     LIGHTNING_FIELD(enable_model_summary, "print the table of layers"),
     LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a thread while training goes on"),
-    LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"))
+    LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"),
+    LIGHTNING_FIELD(dry_run,
+                    "train a few steps as rank 0 of ranks that don't exist; write nothing"),
+    LIGHTNING_FIELD(world_size, "ranks of the dry run; null: num_nodes times devices"))
 
 /// The options of a run with everything known; printed at start and saved with the run.
 struct ResolvedOptions {

@@ -20,6 +20,7 @@
 #include <lightning/precision/nonfinite_guard.h>
 #include <lightning/precision/precision.h>
 #include <lightning/strategies/strategy.h>
+#include <lightning/trainer/dry_run.h>
 #include <lightning/trainer/host_metrics.h>
 #include <lightning/trainer/logger_connector.h>
 #include <lightning/trainer/metric_sync.h>
@@ -83,6 +84,7 @@ struct RunState {
   HostMetrics host_metrics;
   LoggerConnector logger_connector;
   std::optional<MetricSync> metric_sync;  // with several ranks
+  std::optional<DryRun> dry_run;          // only in one
   NonFiniteGuard nonfinite;
 
   Progress progress;
@@ -122,6 +124,10 @@ struct RunState {
     if (world == nullptr) return;
     world->control().set_status(
         {.global_step = progress.global_step, .phase = phase, .long_phase = long_phase});
+  }
+  /// What is sent from here on is that part's, in the report of a dry run.
+  void enter_part(std::string_view part) {
+    if (dry_run) dry_run->enter(part, progress.global_step);
   }
   /// The part of the data that this rank loads in training, or in evaluations.
   Shard shard(UnevenInputs uneven) const {

@@ -63,6 +63,7 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   Progress& progress = run_.progress;
   LightningModule& module = *run_.module;
   const int64_t batch_idx = progress.batch_idx;
+  run_.enter_part(DryRun::kStep);
   run_.set_status("training_step");
   const Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(loaded));
 
@@ -145,6 +146,7 @@ void TrainEpochLoop::log_step_row() {
   const int64_t every = run_.options.user.log_every_n_steps;
   if (every == 0 || run_.progress.global_step % every != 0) return;
   check_nonfinite(run_);
+  run_.enter_part(DryRun::kStepMetrics);
   run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kStep, "training");
   run_.logger_connector.send(run_.train_metrics.take_step_row(), run_.progress.global_step,
                              run_.progress.epoch);

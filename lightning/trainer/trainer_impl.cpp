@@ -27,6 +27,7 @@
 #include <lightning/strategies/single_device.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
 #include <lightning/trainer/checkpoint_connector.h>
+#include <lightning/trainer/dry_run_report.h>
 #include <lightning/trainer/fit_loop.h>
 #include <lightning/trainer/generator_state.h>
 #include <lightning/trainer/prediction_loop.h>
@@ -42,6 +43,9 @@ namespace lightning {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Steps of a dry run without max_steps: the first has more to do, the others are alike.
+constexpr int64_t kDryRunSteps = 3;
 
 template <typename T>
 bool has_callback(const Callbacks& callbacks) {
@@ -74,9 +78,9 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, Callbacks callback
   if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
     callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
   } else if (!user.enable_checkpointing) {
-    // fast_dev_run switches off what the program brought along; a plain option contradicts it.
-    LIGHTNING_CHECK(user.fast_dev_run.batches() > 0 || !has_callback<ModelCheckpoint>(callbacks_),
-                    ConfigError,
+    // fast_dev_run and dry runs switch off what the program brought along; a plain option
+    // contradicts it.
+    LIGHTNING_CHECK(!writes_files() || !has_callback<ModelCheckpoint>(callbacks_), ConfigError,
                     "Trainer: enable_checkpointing is false and there is a ModelCheckpoint, "
                     "expected one or the other. HINT: remove the ModelCheckpoint.");
     std::erase_if(callbacks_, [](const auto& c) { return c->writes_checkpoints(); });
@@ -88,11 +92,15 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, Callbacks callback
     callbacks_.push_back(std::make_shared<ModelSummary>());
   }
   move_checkpoint_writers_last(callbacks_);
-  if (user.fast_dev_run.batches() > 0) return;
+  if (!writes_files()) return;
   loggers_ = loggers ? *std::move(loggers)
                      : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
                                std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
   logger_positions_.resize(loggers_.size());
+}
+
+bool Trainer::Impl::writes_files() const {
+  return options_.user.fast_dev_run.batches() == 0 && !options_.user.dry_run;
 }
 
 RunState& Trainer::Impl::run() {
@@ -103,6 +111,8 @@ RunState& Trainer::Impl::run() {
 }
 
 const fs::path& Trainer::Impl::run_dir() {
+  // In a dry run it is not made.
+  if (options_.user.dry_run) run_dir_ = options_.user.default_root_dir / "dry_run";
   if (run_dir_.empty()) {
     const bool makes_it = run_ == nullptr || run_->is_global_zero();
     if (makes_it) run_dir_ = make_run_dir(options_.user.default_root_dir);
@@ -116,6 +126,9 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
                               std::shared_ptr<LightningDataModule> data) {
   LIGHTNING_CHECK(module != nullptr, ConfigError, "Trainer: ", to_string(stage),
                   "() was given a null module, expected a shared_ptr to a LightningModule.");
+  LIGHTNING_CHECK(!options_.user.dry_run || stage == Stage::kFit, ConfigError,
+                  "Trainer: dry_run is true and this is ", to_string(stage),
+                  "(), expected fit(): dry runs show a training. HINT: leave dry_run out.");
   run_ = std::make_unique<RunState>(trainer_);
   RunState& run = *run_;
   run.options = options_;
@@ -138,28 +151,40 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   run.config = make_config();
 }
 
-void Trainer::Impl::join_ranks(RunState& run) {
+std::shared_ptr<World> Trainer::Impl::join_world() const {
   const TrainerOptions& user = options_.user;
-  if (options_.world_size == 1) {
-    run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
-    return;
-  }
-  WorldOptions world;
-  world.device = options_.device;
-  world.control.heartbeat_timeout = user.heartbeat_timeout;
-  world.control.collective_timeout = user.collective_timeout;
-  world.control.interface = user.network_interface;
+  WorldOptions options;
+  options.device = options_.device;
+  options.control.heartbeat_timeout = user.heartbeat_timeout;
+  options.control.collective_timeout = user.collective_timeout;
+  options.control.interface = user.network_interface;
   set_log_rank(static_cast<int>(options_.topology.global_rank));
   const bool first = World::current() == nullptr;
   if (first) print_joining(options_.topology);
-  run.world = World::join(options_.topology, world);
-  if (first) print_world(*run.world);
-  at::set_num_threads(
-      static_cast<int>(threads_per_rank(current_environment(), run.world->topology())));
+  std::shared_ptr<World> world = World::join(options_.topology, options);
+  if (first) print_world(*world);
+  at::set_num_threads(static_cast<int>(threads_per_rank(current_environment(), world->topology())));
+  return world;
+}
+
+void Trainer::Impl::join_ranks(RunState& run) {
+  const TrainerOptions& user = options_.user;
+  const bool alone = options_.world_size == 1;
+  if (alone) {
+    run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
+    if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
+    return;
+  }
+  if (user.dry_run) {
+    run.world = World::fake(options_.topology, options_.device);
+  } else {
+    run.world = join_world();
+  }
   ControlPlane& control = run.world->control();
   run.strategy = std::make_unique<DDPStrategy>(options_.device, run.world->topology(),
                                                run.world->group(), control, user.ddp);
   run.metric_sync.emplace(run.world->group(), control, options_.device);
+  if (user.dry_run) run.dry_run.emplace(run.world.get(), &*run.metric_sync);
   run.stop.set_control(&control);
 }
 
@@ -198,6 +223,9 @@ void Trainer::Impl::add_module_callbacks() {
     std::erase_if(run_->callbacks,
                   [&](const auto& c) { return std::type_index(typeid(*c)) == type; });
     run_->callbacks.push_back(std::move(callback));
+  }
+  if (!writes_files()) {
+    std::erase_if(run_->callbacks, [](const auto& c) { return c->writes_checkpoints(); });
   }
   move_checkpoint_writers_last(run_->callbacks);
 }
@@ -270,8 +298,10 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
     run_dir_.clear();
     logger_positions_.assign(loggers_.size(), {});
   }
-  const SlurmConnector slurm(options_.user.slurm,
-                             SlurmJob::from_environment(current_environment()));
+  // A dry run inside a job is no part of it.
+  const SlurmConnector slurm(
+      options_.user.slurm,
+      options_.user.dry_run ? std::nullopt : SlurmJob::from_environment(current_environment()));
   // Before anything that takes time: what arrives in the meantime is acted on, too.
   SignalWatch signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
@@ -294,11 +324,10 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   run.in_fit_loops = true;
   std::optional<fs::path> checkpoint = slurm.find_checkpoint(run);
   if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
-  const bool writes_files = options_.user.fast_dev_run.batches() == 0;
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
   if (old_run) run_dir_ = *old_run;
-  if (writes_files) {
+  if (writes_files()) {
     run_dir();
     open_log_file();
     if (!old_run && run.is_global_zero()) write_run_files(run_dir_, run.config, options_);
@@ -315,6 +344,11 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   if (run.strategy->global_rank() > 0) seed_rank_generators(0, run.strategy->global_rank());
   setup_optimizers();
   if (checkpoint) checkpoints_->restore_fit();
+  const Progress before = run.progress;
+  if (options_.user.dry_run && options_.max_steps == -1) {
+    // Only the loop's limit: schedules see the run that was configured.
+    run.options.max_steps = before.global_step + kDryRunSteps;
+  }
   open_loggers(/*resuming=*/old_run.has_value());
   call_callbacks(run, &Callback::on_fit_start);
   run.module->on_fit_start();
@@ -338,6 +372,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   call_callbacks(run, &Callback::on_fit_end);
   run.module->on_fit_end();
   print_run_end(run);
+  if (run.dry_run) print_dry_run(run, before);
   finish("success");
 }
 
@@ -353,7 +388,7 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
   const RunState& run = *run_;
   std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
                                     run.progress.global_step, " of epoch ", run.progress.epoch);
-  if (run.progress.global_step == 0 || options_.user.fast_dev_run.batches() > 0) {
+  if (run.progress.global_step == 0 || !writes_files()) {
     throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
   }
   const fs::path path = write_last_checkpoint(slurm);
@@ -486,6 +521,7 @@ void Trainer::Impl::finish(std::string_view status) {
 
 void Trainer::Impl::save_checkpoint(const fs::path& path, bool weights_only,
                                     std::function<void()> committed) {
+  if (options_.user.dry_run) return;
   run().save_requests.push_back({path, weights_only, std::move(committed)});
   // Outside of fit nothing is under way: the state is whole.
   if (!run_->in_fit_loops) checkpoints_->write_requested();

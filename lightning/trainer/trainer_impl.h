@@ -46,6 +46,9 @@ class Trainer::Impl {
   void set_config(std::string yaml, std::string program);
 
  private:
+  /// Whether a run leaves anything on the disk.
+  bool writes_files() const;
+  std::shared_ptr<World> join_world() const;
   /// With several ranks: joins them, and gives the run what reduces over them.
   void join_ranks(RunState& run);
   void begin_run(Stage stage, std::shared_ptr<LightningModule> module,

@@ -11,12 +11,17 @@
 #include <stdexcept>
 #include <thread>
 
+#include <lightning/distributed/world.h>
 #include <lightning/lightning.h>
+#include <lightning/nn/batch_norm.h>
 
 struct RanksModelOptions {
   double dropout = 0.0;
+  bool batch_norm = false;
   /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
   std::string samples = "";
+  /// File to which each rank writes what it has sent, "FILE.RANK"; empty: none.
+  std::string counters = "";
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
   /// weights have another shape from the start).
@@ -31,7 +36,9 @@ struct RanksModelOptions {
   double step_seconds = 0.0;
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
+                 LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
+                 LIGHTNING_FIELD(counters, "file for what was sent"),
                  LIGHTNING_FIELD(fault, "what goes wrong"),
                  LIGHTNING_FIELD(fault_rank, "on which rank"),
                  LIGHTNING_FIELD(fault_step, "in which step"),
@@ -46,6 +53,9 @@ class RanksModel : public lightning::LightningModule {
     using namespace torch::nn;
     net_ = register_module(
         "net", Sequential(Linear(4, 8), Tanh(), Dropout(options_.dropout), Linear(8, 1)));
+    if (options_.batch_norm) {
+      norm_ = register_module("norm", lightning::nn::BatchNorm(4));
+    }
     save_hyperparameters(options_);
   }
 
@@ -54,11 +64,12 @@ class RanksModel : public lightning::LightningModule {
   }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
     note(batch);
+    ++batches_;
     if (global_step() > 0) {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
     if (in_fault_step() && is_time_for("training")) go_wrong();
-    const auto output = net_->forward(batch["x"]);
+    const auto output = forward(batch["x"]);
     if (in_fault_step() && is_time_for("backward")) {
       output.register_hook([this](const at::Tensor&) { go_wrong(); });
     }
@@ -68,7 +79,7 @@ class RanksModel : public lightning::LightningModule {
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
     if (is_time_for("validation")) go_wrong();
-    log("val_loss", torch::mse_loss(net_->forward(batch["x"]), batch["y"]));
+    log("val_loss", torch::mse_loss(forward(batch["x"]), batch["y"]));
     log("val_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
     log("val_count", static_cast<double>(batch["y"].size(0)),
         {.reduce_fx = lightning::ReduceFx::kSum});
@@ -78,6 +89,7 @@ class RanksModel : public lightning::LightningModule {
   }
   void on_fit_end() override {
     if (is_time_for("end")) go_wrong();
+    if (!options_.counters.empty()) write_counters();
   }
   lightning::OptimizerList configure_optimizers() override {
     return std::make_shared<lightning::optim::AdamW>(parameters(),
@@ -85,6 +97,19 @@ class RanksModel : public lightning::LightningModule {
   }
 
  private:
+  at::Tensor forward(const at::Tensor& x) {
+    return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
+  }
+  void write_counters() const {
+    lightning::World& world = *lightning::World::current();
+    std::ofstream file(options_.counters + "." + std::to_string(trainer().global_rank()));
+    file << "batches " << batches_ << " 0\nsamples " << trainer().samples_seen() << " 0\n";
+    for (const auto& [name, counters] : world.group().counters_by_name()) {
+      file << name << ' ' << counters.messages << ' ' << counters.bytes << '\n';
+    }
+    const auto exchanges = world.control().exchange_counters();
+    file << "control_plane " << exchanges.exchanges << ' ' << exchanges.bytes << '\n';
+  }
   void note(const lightning::Batch& batch) const {
     if (options_.samples.empty() || batch.is_filler()) return;
     std::ofstream file(options_.samples + "." + std::to_string(trainer().global_rank()),
@@ -121,7 +146,9 @@ class RanksModel : public lightning::LightningModule {
   }
 
   Options options_;
+  int64_t batches_ = 0;
   torch::nn::Sequential net_{nullptr};
+  lightning::nn::BatchNorm norm_{nullptr};
 };
 
 class Numbered : public lightning::Dataset {

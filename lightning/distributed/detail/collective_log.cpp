@@ -19,8 +19,9 @@ uint64_t CollectiveLog::begin(const char* name, std::vector<int64_t> shape, at::
   const std::lock_guard lock(mutex_);
   if (failed()) throw DistributedError(failure_);
   const uint64_t sequence = ++sequence_;
-  ++counters_.messages;
-  counters_.bytes += bytes;
+  CollectiveCounters& counters = counters_[name];
+  ++counters.messages;
+  counters.bytes += bytes;
   if (last_.size() == kRemembered) last_.pop_front();
   last_.push_back({{sequence, name, std::move(shape), dtype, false}, name});
   under_way_.emplace(sequence, std::move(abandon));
@@ -68,7 +69,17 @@ bool CollectiveLog::idle() const {
 
 CollectiveCounters CollectiveLog::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  CollectiveCounters all;
+  for (const auto& [name, counters] : counters_) {
+    all.messages += counters.messages;
+    all.bytes += counters.bytes;
+  }
+  return all;
+}
+
+std::map<std::string, CollectiveCounters> CollectiveLog::counters_by_name() const {
+  const std::lock_guard lock(mutex_);
+  return {counters_.begin(), counters_.end()};
 }
 
 std::vector<CollectiveRecord> CollectiveLog::last_collectives() const {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <lightning/distributed/control_plane.h>
@@ -45,6 +46,7 @@ class CollectiveLog {
   bool idle() const;
 
   CollectiveCounters counters() const;
+  std::map<std::string, CollectiveCounters> counters_by_name() const;
   std::vector<CollectiveRecord> last_collectives() const;
 
  private:
@@ -56,7 +58,7 @@ class CollectiveLog {
   std::shared_ptr<ControlPlane> control_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  CollectiveCounters counters_;
+  std::map<std::string_view, CollectiveCounters> counters_;  // names are literals
   uint64_t sequence_ = 0;
   std::deque<Entry> last_;
   std::map<uint64_t, Abandon> under_way_;

@@ -59,6 +59,7 @@ std::string TcpControlPlane::exchange(ExchangeKind kind, std::string_view name,
   ExchangePart part;
   part.kind = kind;
   part.sequence = num_exchanges_++;
+  exchanged_bytes_ += static_cast<int64_t>(payload.size());
   part.name = name;
   part.payload = payload;
 
@@ -90,6 +91,11 @@ std::string TcpControlPlane::broadcast(std::string_view name, std::string_view p
 }
 
 void TcpControlPlane::barrier(std::string_view name) { exchange(ExchangeKind::kBarrier, name, {}); }
+
+ExchangeCounters TcpControlPlane::exchange_counters() const {
+  const std::lock_guard lock(exchange_mutex_);
+  return {static_cast<int64_t>(num_exchanges_), exchanged_bytes_};
+}
 
 void TcpControlPlane::leave() {
   {

@@ -36,6 +36,7 @@ class TcpControlPlane final : public ControlPlane {
   std::vector<std::string> all_gather(std::string_view name, std::string_view payload) override;
   std::string broadcast(std::string_view name, std::string_view payload) override;
   void barrier(std::string_view name) override;
+  ExchangeCounters exchange_counters() const override;
 
   void request_stop(StopRequest request) override;
   bool stop_at(int64_t boundary) override;
@@ -94,8 +95,9 @@ class TcpControlPlane final : public ControlPlane {
   std::atomic<uint64_t> sequence_ = 0;
   std::atomic<bool> waiting_ = false;
   std::atomic<bool> long_phase_ = false;
-  std::mutex exchange_mutex_;  // held during an exchange
+  mutable std::mutex exchange_mutex_;  // held during an exchange
   uint64_t num_exchanges_ = 0;
+  int64_t exchanged_bytes_ = 0;
 
   mutable std::mutex mutex_;  // for what follows
   std::condition_variable changed_;

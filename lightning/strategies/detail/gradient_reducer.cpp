@@ -130,6 +130,13 @@ GradientReducer::GradientReducer(const std::vector<std::pair<std::string, at::Te
 
 GradientReducer::~GradientReducer() = default;
 
+int64_t GradientReducer::bucket_bytes() const {
+  if (options_.gradient_as_bucket_view) return static_cast<int64_t>(totals_.nbytes());
+  int64_t bytes = 0;
+  for (const at::Tensor& parameter : parameters_) bytes += static_cast<int64_t>(parameter.nbytes());
+  return bytes;
+}
+
 void GradientReducer::add_totals_parameter(at::Device device) {
   const auto has = [&](at::ScalarType dtype) {
     return std::any_of(parameters_.begin(), parameters_.end(),

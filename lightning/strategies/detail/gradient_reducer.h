@@ -33,6 +33,8 @@ class GradientReducer {
   /// The backward of a window's last micro-batch (undefined: it has no loss): the gradients become
   /// the means of all ranks'. `window`: what this rank has seen of it; becomes that of all ranks.
   void backward(LightningModule& module, const at::Tensor& loss, Window& window);
+  /// Size of the buckets, but for gradients that are views of them.
+  int64_t bucket_bytes() const;
 
  private:
   void add_totals_parameter(at::Device device);

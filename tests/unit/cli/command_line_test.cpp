@@ -47,6 +47,19 @@ TEST_CASE("parse_command_line knows help without and with a command") {
   CHECK(parse({}).command.empty());
 }
 
+TEST_CASE("parse_command_line takes --dry_run and --world_size as keys of the trainer") {
+  const auto line = parse({"fit", "--dry-run", "--world_size", "1024", "--trainer.max_steps=2"});
+  REQUIRE(line.overrides.size() == 3);
+  CHECK(line.overrides[0].key == "trainer.dry_run");
+  CHECK(line.overrides[0].text == "true");
+  CHECK(line.overrides[0].option == "--dry-run");
+  CHECK(line.overrides[1].key == "trainer.world_size");
+  CHECK(line.overrides[1].text == "1024");
+  CHECK(parse_error({"fit", "--dry_run=1"}) == "command line: --dry_run takes no value, got \"1\"");
+  CHECK(parse_error({"fit", "--world_size"}).find("--world_size has no value") !=
+        std::string::npos);
+}
+
 TEST_CASE("parse_command_line refuses what it can't place") {
   CHECK(parse_error({"fit", "more"}) ==
         "command line: unexpected argument \"more\", expected an option (--KEY VALUE). HINT: quote "

@@ -48,6 +48,25 @@ std::vector<std::vector<Seen>> epoch_of_ranks(const std::function<LoaderPtr()>& 
   return ranks;
 }
 
+/// Whether a loader that has no shard of its own knows what another rank gets.
+void check_shard_size(const DataLoader& loader, const Shard& shard,
+                      const std::vector<Seen>& batches) {
+  const auto samples_of = [&](size_t count) {
+    int64_t samples = 0;
+    for (size_t n = 0; n < std::min(count, batches.size()); ++n) {
+      if (batches[n].rank_weight != 0) samples += static_cast<int64_t>(batches[n].indices.size());
+    }
+    return samples;
+  };
+  const auto whole = loader.shard_size(shard);
+  REQUIRE(whole);
+  CHECK(whole->batches == static_cast<int64_t>(batches.size()));
+  CHECK(whole->samples == samples_of(batches.size()));
+  const auto limited = loader.shard_size(shard, 1);
+  CHECK(limited->batches == static_cast<int64_t>(std::min<size_t>(1, batches.size())));
+  CHECK(limited->samples == samples_of(1));
+}
+
 /// The order that the ranks' samples came from, without those of fillers.
 Ids joined_order(const std::vector<std::vector<Seen>>& ranks) {
   Ids order;
@@ -206,6 +225,7 @@ TEST_CASE("DataLoader ends uneven epochs as each mode says", "[data_loader][shar
             CHECK(mine_before == static_cast<int64_t>(batches.size()));
             CHECK(loader->num_rank_batches() == mine_before);
             if (uneven != UnevenInputs::kExact) CHECK(mine_before == num_batches);
+            check_shard_size(*sequential(size, {.batch_size = batch_size}), shard, batches);
           }
         }
       }
@@ -367,6 +387,23 @@ TEST_CASE("DataLoader gives each rank whole batches of a batch sampler", "[data_
     CHECK(loader->num_batches() == (uneven == UnevenInputs::kDrop ? 1 : 2));
     CHECK(static_cast<int64_t>(rest_of_epoch(*loader).size()) == mine);
   }
+  const auto size = make()->shard_size({.rank = 1, .world_size = 3});
+  REQUIRE(size);
+  CHECK(size->batches == 2);
+  CHECK(size->samples == 4);
+  CHECK(size->samples_all_ranks == 13);
+}
+
+TEST_CASE("DataLoader knows what all ranks get of an epoch's first batches",
+          "[data_loader][shard]") {
+  const LoaderPtr loader = sequential(44, {.global_batch_size = 12});
+  const Shard last{.rank = 3, .world_size = 4};
+  CHECK(loader->shard_size(last)->samples_all_ranks == 44);
+  CHECK(loader->shard_size(last)->samples == 11);
+  CHECK(loader->shard_size(last, 2)->samples_all_ranks == 24);
+  CHECK(loader->shard_size(last, 9)->samples_all_ranks == 44);
+  CHECK_THROWS_WITH(loader->shard_size({.rank = 0, .world_size = 5}), Contains("the 5 ranks"));
+  CHECK_FALSE(streaming(44, {.batch_size = 3})->shard_size(last));
 }
 
 TEST_CASE("DataLoader divides global_batch_size among the ranks", "[data_loader][shard]") {

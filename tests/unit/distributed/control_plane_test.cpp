@@ -39,6 +39,8 @@ TEST_CASE("ControlPlane: all_gather returns the payloads by rank") {
   const auto outcomes = run_threads(run, [](ControlPlane& plane) {
     expect(plane.world_size() == 4);
     std::string texts = join(plane.all_gather("names", detail::concat("r", plane.rank())));
+    const ExchangeCounters counters = plane.exchange_counters();
+    expect(counters.exchanges == 1 && counters.bytes == 2);
     plane.leave();
     return texts;
   });

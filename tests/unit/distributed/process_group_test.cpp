@@ -386,6 +386,12 @@ TEST_CASE("a fake group gives what equal ranks would") {
   group->barrier();
   CHECK(group->counters().messages == 6);
   CHECK(group->counters().bytes == 8 + 16 + 16 + 16 + 8192);
+  const auto by_name = group->counters_by_name();
+  CHECK(by_name.size() == 5);
+  CHECK(by_name.at("all_reduce").messages == 2);
+  CHECK(by_name.at("all_reduce").bytes == 8 + 16);
+  CHECK(by_name.at("reduce_scatter").bytes == 8192);
+  CHECK(by_name.at("barrier").messages == 1);
 
   const std::vector<at::Tensor> params{torch::ones({4}).requires_grad_()};
   const auto reducer = make_reducer(params, *group);

@@ -78,6 +78,21 @@ TEST_CASE("a world of one needs no other process") {
 
 TEST_CASE("there is no world before one is joined") { CHECK(World::current() == nullptr); }
 
+TEST_CASE("a fake world has many ranks and is not the world of this process") {
+  Topology topology;
+  topology.world_size = 1024;
+  topology.num_nodes = 128;
+  topology.local_world_size = 8;
+  const auto world = World::fake(topology, at::kCPU);
+  CHECK(world->group().world_size() == 1024);
+  CHECK(world->group().backend() == "fake");
+  CHECK(world->control().world_size() == 1024);
+  CHECK(world->topology().num_nodes == 128);
+  CHECK(World::current() == nullptr);
+  World::leave(1);
+  CHECK_FALSE(world->control().failed());
+}
+
 TEST_CASE("a rank that ends early waits for the others to leave") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     if (world.group().rank() == 1) return 0;

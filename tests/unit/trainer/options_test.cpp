@@ -98,6 +98,44 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
   }
 }
 
+TEST_CASE("A dry run has the ranks that world_size says, or num_nodes times devices", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  options.dry_run = true;
+  options.num_nodes = 128;
+  CHECK(lightning::resolve(options).world_size == 128);
+  options.devices = 8;
+  CHECK(lightning::resolve(options).world_size == 1024);
+  options.world_size = 256;
+  const lightning::ResolvedOptions resolved = lightning::resolve(options);
+  CHECK(resolved.world_size == 256);
+  CHECK(resolved.topology.num_nodes == 128);
+  CHECK(resolved.topology.local_world_size == 2);
+  CHECK(resolved.topology.global_rank == 0);
+  CHECK_FALSE(resolved.topology.needs_launch);
+  CHECK_FALSE(resolved.user.enable_checkpointing);
+}
+
+TEST_CASE("A dry run's number of ranks must be possible", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  options.world_size = 4;
+  CHECK_THROWS_WITH(lightning::resolve(options),
+                    Catch::Contains("world_size is 4 without a dry run") &&
+                        Catch::Contains("HINT: add --dry_run"));
+  options.dry_run = true;
+  options.world_size = 0;
+  CHECK_THROWS_WITH(lightning::resolve(options), Catch::Contains("world_size is 0"));
+  options.world_size = 1024;
+  options.num_nodes = 3;
+  CHECK_THROWS_WITH(
+      lightning::resolve(options),
+      Catch::Contains("num_nodes is 3") && Catch::Contains("HINT: use --world_size 1026"));
+  options.num_nodes = 1;
+  options.strategy = "single_device";
+  CHECK_THROWS_WITH(lightning::resolve(options), Catch::Contains("there are 1024 ranks"));
+}
+
 TEST_CASE("max_epochs has Lightning's defaults", "[trainer]") {
   TrainerOptions options;
   options.accelerator = "cpu";
