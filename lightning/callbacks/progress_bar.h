@@ -1,11 +1,13 @@
 /// ProgressBar: where a run is, how fast it goes and how long it will take. On a terminal one line
 /// is drawn again at most ten times a second; elsewhere (a file, a SLURM log) a plain line appears
-/// every few seconds and at the end of each pass.
+/// every few seconds. The last line of an epoch stays, unless the epoch was shorter than the time
+/// between two drawings (a second elsewhere); that of the fit always does.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +36,8 @@ struct ProgressLine {
   int64_t done = 0;              // batches
   std::optional<int64_t> total;  // nothing: unknown
   double batches_per_second = 0.0;
+  /// Optimizer steps, in training: the speed that is shown. Nothing: that of the batches is.
+  std::optional<double> steps_per_second = std::nullopt;
   MetricMap metrics;
 };
 
@@ -54,6 +58,7 @@ class LIGHTNING_API ProgressBar final : public Callback {
   void on_train_batch_end(TrainerContext& trainer, LightningModule& module,
                           const StepOutput& output, const Batch& batch, int64_t batch_idx) override;
   void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
+  void on_train_end(TrainerContext& trainer, LightningModule& module) override;
   void on_validation_start(TrainerContext& trainer, LightningModule& module) override;
   void on_validation_batch_end(TrainerContext& trainer, LightningModule& module, const Batch& batch,
                                int64_t batch_idx) override;
@@ -74,13 +79,18 @@ class LIGHTNING_API ProgressBar final : public Callback {
     std::string title;
     int64_t first = 0;  // batches done when it began
     int64_t done = 0;
+    int64_t first_step = 0;
     Clock::time_point started;
     Clock::duration paused{};  // validation inside a training epoch
   };
   void begin(Pass& pass, std::string title, int64_t first);
   void evaluated(TrainerContext& trainer, int64_t batch_idx);
   bool is_due() const;
-  void show(TrainerContext& trainer, const Pass& pass, std::optional<int64_t> total, bool last);
+  std::string line_of(TrainerContext& trainer, const Pass& pass,
+                      std::optional<int64_t> total) const;
+  void draw(TrainerContext& trainer, const std::string& line);
+  /// Writes the lines of ended epochs, which are to stay.
+  void leave_ended(TrainerContext& trainer);
   void clear_line();
 
   ProgressBarOptions options_;
@@ -91,7 +101,10 @@ class LIGHTNING_API ProgressBar final : public Callback {
   Pass evaluation_;
   Clock::time_point evaluation_began_;
   Clock::time_point last_shown_;
-  std::string drawn_;  // what stands on the terminal's last line
+  std::string ended_;    // the line of the epoch that ended last, until it is written
+  std::string waiting_;  // lines of ended epochs that are written with whatever comes next
+  std::mutex mutex_;     // of the terminal: log lines come from other threads too
+  bool drawn_ = false;   // a bar stands on the terminal's last line
   LogSink previous_sink_;
 };
 
