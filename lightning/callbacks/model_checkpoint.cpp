@@ -94,8 +94,11 @@ std::vector<fs::path> ModelCheckpoint::keep(const Kept& fresh, bool among_best) 
                                     [&](const Kept& k) { return is_better(fresh.score, k.score); });
     kept_.insert(place, fresh);
     if (options_.save_top_k > 0 && static_cast<int64_t>(kept_.size()) > options_.save_top_k) {
-      obsolete.push_back(kept_.back().path);
-      kept_.pop_back();
+      // Of several that are equally bad, the oldest goes.
+      const auto worst = std::find_if(kept_.begin(), kept_.end(),
+                                      [&](const Kept& k) { return k.score == kept_.back().score; });
+      obsolete.push_back(worst->path);
+      kept_.erase(worst);
     }
     best_model_path_ = kept_.front().path;
     if (!options_.monitor.empty()) best_model_score_ = kept_.front().score;

@@ -14,8 +14,23 @@
 
 namespace lightning {
 
+bool leaves_none(const BatchLimit& limit) {
+  return limit.is_count() ? limit.count() == 0 : limit.fraction() == 0.0;
+}
+
+std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
+                                       std::string_view option) {
+  const std::optional<int64_t> available = loader.num_batches();
+  const std::optional<int64_t> batches = limit.resolve(available, option);
+  LIGHTNING_CHECK(batches != 0 || leaves_none(limit) || available == 0, ConfigError,
+                  "Trainer: ", option, " is ", limit.to_text(), " of ", available.value_or(0),
+                  " batches, which leaves none. HINT: use a number of batches instead of a share.");
+  return batches;
+}
+
 struct EvaluationLoop::Kind {
   const char* step_name;
+  std::string_view limit_name;
   void (LightningModule::*step)(const Batch&, int64_t);
   void (LightningModule::*model_eval)();
   void (LightningModule::*model_train)();
@@ -38,6 +53,7 @@ struct EvaluationLoop::Kind {
 
 const EvaluationLoop::Kind EvaluationLoop::Kind::kValidation = {
     .step_name = "validation_step",
+    .limit_name = "limit_val_batches",
     .step = &LightningModule::validation_step,
     .model_eval = &LightningModule::on_validation_model_eval,
     .model_train = &LightningModule::on_validation_model_train,
@@ -57,6 +73,7 @@ const EvaluationLoop::Kind EvaluationLoop::Kind::kValidation = {
 
 const EvaluationLoop::Kind EvaluationLoop::Kind::kTest = {
     .step_name = "test_step",
+    .limit_name = "limit_test_batches",
     .step = &LightningModule::test_step,
     .model_eval = &LightningModule::on_test_model_eval,
     .model_train = &LightningModule::on_test_model_train,
@@ -75,8 +92,8 @@ const EvaluationLoop::Kind EvaluationLoop::Kind::kTest = {
 };
 
 bool EvaluationLoop::enabled() const {
-  const BatchLimit& limit = run_.options.user.limit_val_batches;
-  return has_step_ && !run_.val_loaders.empty() && limit.resolve(1, "limit_val_batches") != 0;
+  return has_step_ && !run_.val_loaders.empty() &&
+         !leaves_none(run_.options.user.limit_val_batches);
 }
 
 void EvaluationLoop::prepare_validation() {
@@ -88,7 +105,7 @@ void EvaluationLoop::prepare_validation() {
 
 void EvaluationLoop::run_sanity_check() {
   const int64_t steps = run_.options.user.num_sanity_val_steps;
-  if (steps == 0 || !run_.options.user.limit_val_batches.resolve(1, "limit_val_batches")) return;
+  if (steps == 0) return;
   run_.sanity_checking = true;
   const GeneratorState generators = GeneratorState::capture();
   call_callbacks(run_, &Callback::on_sanity_check_start);
@@ -181,7 +198,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   for (int64_t loader_idx = 0; loader_idx < loaders.size(); ++loader_idx) {
     DataLoader& loader = loaders[loader_idx];
     loader.set_shard(run_.shard(UnevenInputs::kExact));
-    run_.num_eval_batches = limit.resolve(loader.num_batches(), "the limit of this pass");
+    run_.num_eval_batches = limited_batches(limit, loader, kind.limit_name);
     if (at_most) {
       run_.num_eval_batches =
           std::min(*at_most, run_.num_eval_batches.value_or(std::numeric_limits<int64_t>::max()));

@@ -2,11 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include <lightning/trainer/run_state.h>
 
 namespace lightning {
+
+/// Whether an option says that no batch is to be used.
+bool leaves_none(const BatchLimit& limit);
+/// The number of batches of a pass that `option` limits; nothing when unknown. Throws ConfigError
+/// when there are batches and a share of them leaves none.
+std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
+                                       std::string_view option);
 
 class EvaluationLoop {
  public:

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <lightning/trainer/checkpoint_connector.h>
+#include <lightning/trainer/evaluation_loop.h>
 #include <lightning/trainer/nonfinite.h>
 #include <lightning/util/error.h>
 
@@ -37,15 +38,12 @@ void prepare_training_loader(RunState& run) {
   LIGHTNING_CHECK(available != 0, DataError,
                   "Trainer: the training loader has no batch. HINT: the data set is empty, or "
                   "drop_last drops its only batch.");
-  const std::optional<int64_t> batches = run.num_training_batches();
   const TrainerOptions& options = run.options.user;
-  LIGHTNING_CHECK(batches != 0 || options.limit_train_batches.to_text().starts_with("0"),
-                  ConfigError, "Trainer: limit_train_batches is ",
-                  options.limit_train_batches.to_text(), " of ", available.value_or(0),
-                  " batches, which leaves none. HINT: use a number of batches instead of a share.");
+  const std::optional<int64_t> batches =
+      limited_batches(options.limit_train_batches, run.train_loader(), "limit_train_batches");
   const BatchLimit& interval = options.val_check_interval;
   LIGHTNING_CHECK(!interval.is_count() || !batches || !options.check_val_every_n_epoch ||
-                      interval.count() <= *batches || interval.count() == 0,
+                      *batches == 0 || interval.count() <= *batches,
                   ConfigError, "Trainer: val_check_interval is ", interval.count(),
                   ", expected at most the ", batches.value_or(0),
                   " training batches of an epoch. HINT: set check_val_every_n_epoch: null to count "

@@ -69,6 +69,10 @@ void validate(const TrainerOptions& o) {
   o.limit_test_batches.validate("limit_test_batches");
   o.limit_predict_batches.validate("limit_predict_batches");
   o.val_check_interval.validate("val_check_interval");
+  const BatchLimit& interval = o.val_check_interval;
+  LIGHTNING_CHECK(interval.is_count() ? interval.count() > 0 : interval.fraction() > 0.0,
+                  ConfigError, "Trainer: val_check_interval is ", interval.to_text(),
+                  ", expected more than 0. HINT: use limit_val_batches: 0 for no validation.");
   LIGHTNING_CHECK(o.check_val_every_n_epoch || o.val_check_interval.is_count(), ConfigError,
                   "Trainer: check_val_every_n_epoch is null and val_check_interval is ",
                   o.val_check_interval.to_text(),

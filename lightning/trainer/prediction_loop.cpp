@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <lightning/trainer/evaluation_loop.h>
+
 namespace lightning {
 
 void PredictionLoop::run(const PredictionSink& sink) {
@@ -32,8 +34,8 @@ void PredictionLoop::run_batches(const PredictionSink& sink) {
   for (int64_t loader_idx = 0; loader_idx < run_.eval_loaders.size(); ++loader_idx) {
     DataLoader& loader = run_.eval_loaders[loader_idx];
     loader.set_shard(run_.shard(UnevenInputs::kExact));
-    run_.num_eval_batches = run_.options.user.limit_predict_batches.resolve(
-        loader.num_batches(), "limit_predict_batches");
+    run_.num_eval_batches =
+        limited_batches(run_.options.user.limit_predict_batches, loader, "limit_predict_batches");
     loader.begin_epoch(0);
     for (int64_t i = 0; !run_.num_eval_batches || i < *run_.num_eval_batches; ++i) {
       std::optional<Batch> loaded = loader.next();

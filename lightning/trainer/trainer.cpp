@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <lightning/trainer/evaluation_loop.h>
 #include <lightning/trainer/trainer_impl.h>
 #include <lightning/util/log.h>
 
@@ -74,7 +75,8 @@ std::optional<int64_t> Trainer::num_evaluation_batches() const {
 }
 bool Trainer::validates_once_per_epoch() const {
   const TrainerOptions& user = impl_->options().user;
-  const bool never = impl_->run().val_loaders_ready && impl_->run().val_loaders.empty();
+  const bool never = (impl_->run().val_loaders_ready && impl_->run().val_loaders.empty()) ||
+                     leaves_none(user.limit_val_batches);
   return never || (user.val_check_interval == BatchLimit(1.0) && user.check_val_every_n_epoch == 1);
 }
 bool Trainer::awaits_validation() const {

@@ -1,24 +1,35 @@
 // A program with everything that a resume must get right: dropout, random augmentation in workers,
-// accumulation, a schedule per step, validation inside epochs, metrics over epochs, bf16.
+// accumulation, schedules per step and per epoch, validation inside epochs, metrics over epochs,
+// bf16.
 #include <csignal>
+#include <cstdio>
+#include <thread>
 
 #include <lightning/lightning.h>
+#include <lightning/util/error.h>
 
 struct ResumeModelOptions {
   double learning_rate = 0.01;
-  /// lightning's AdamW, or LibTorch's: adamw, torch_adam, torch_sgd, torch_rmsprop, torch_adagrad.
+  /// lightning's: adam, adamw, sgd; LibTorch's: torch_adam, torch_adamw, torch_sgd, torch_rmsprop,
+  /// torch_adagrad.
   std::string optimizer = "adamw";
+  /// step: linear warmup and decay; epoch: halved every second epoch.
+  std::string schedule = "step";
   /// Sends SIGINT or SIGTERM to itself in this step; 0: never.
   int64_t signal_step = 0;
   /// The same in this batch of all validations, the sanity check's 2 included; 0: never.
   int64_t signal_validation_batch = 0;
   int64_t signal = 2;
+  /// Says "stalled" on stdout in this step and then hangs for minutes; 0: never.
+  int64_t stall_step = 0;
 };
 LIGHTNING_FIELDS(ResumeModelOptions, LIGHTNING_FIELD(learning_rate, "learning rate"),
                  LIGHTNING_FIELD(optimizer, "which optimizer"),
+                 LIGHTNING_FIELD(schedule, "step or epoch"),
                  LIGHTNING_FIELD(signal_step, "step in which a signal comes"),
                  LIGHTNING_FIELD(signal_validation_batch, "validation batch in which it comes"),
-                 LIGHTNING_FIELD(signal, "number of that signal"))
+                 LIGHTNING_FIELD(signal, "number of that signal"),
+                 LIGHTNING_FIELD(stall_step, "step that hangs"))
 
 class ResumeModel : public lightning::LightningModule {
  public:
@@ -35,6 +46,11 @@ class ResumeModel : public lightning::LightningModule {
         !std::exchange(signalled_, true)) {
       ::raise(static_cast<int>(options_.signal));
     }
+    if (options_.stall_step > 0 && global_step() + 1 == options_.stall_step) {
+      std::puts("stalled");
+      std::fflush(stdout);
+      std::this_thread::sleep_for(std::chrono::minutes(5));
+    }
     const auto loss = torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]);
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .prog_bar = true});
     return loss;
@@ -48,6 +64,14 @@ class ResumeModel : public lightning::LightningModule {
   }
   lightning::OptimizerList configure_optimizers() override {
     const std::shared_ptr<torch::optim::Optimizer> optimizer = make_optimizer();
+    if (options_.schedule == "epoch") {
+      return lightning::OptimizerConfig{
+          .optimizer = optimizer,
+          .lr_scheduler = {
+              .scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
+              .interval = lightning::Interval::kEpoch,
+              .frequency = 2}};
+    }
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
         .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(
@@ -62,6 +86,9 @@ class ResumeModel : public lightning::LightningModule {
     if (options_.optimizer == "torch_adam") {
       return std::make_shared<Adam>(parameters(), AdamOptions(lr));
     }
+    if (options_.optimizer == "torch_adamw") {
+      return std::make_shared<AdamW>(parameters(), AdamWOptions(lr));
+    }
     if (options_.optimizer == "torch_sgd") {
       return std::make_shared<SGD>(parameters(), SGDOptions(lr).momentum(0.9));
     }
@@ -71,7 +98,16 @@ class ResumeModel : public lightning::LightningModule {
     if (options_.optimizer == "torch_adagrad") {
       return std::make_shared<Adagrad>(parameters(), AdagradOptions(lr));
     }
-    return std::make_shared<lightning::optim::AdamW>(parameters(), AdamWOptions(lr));
+    if (options_.optimizer == "adam") {
+      return std::make_shared<lightning::optim::Adam>(parameters(), AdamOptions(lr));
+    }
+    if (options_.optimizer == "sgd") {
+      return std::make_shared<lightning::optim::SGD>(parameters(), SGDOptions(lr).momentum(0.9));
+    }
+    if (options_.optimizer == "adamw") {
+      return std::make_shared<lightning::optim::AdamW>(parameters(), AdamWOptions(lr));
+    }
+    throw lightning::ConfigError("unknown optimizer " + options_.optimizer);
   }
 
   Options options_;

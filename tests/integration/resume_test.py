@@ -7,6 +7,7 @@ the CSV rows without the time column, and the scalars that TensorBoard's own rea
 import csv
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ CONFIG = """
 seed_everything: 5
 trainer:
   accelerator: cpu
-  max_epochs: 2
+  max_epochs: {epochs}
   precision: {precision}
   accumulate_grad_batches: {accumulate}
   val_check_interval: {interval}
@@ -35,9 +36,14 @@ trainer:
     - class_path: LearningRateMonitor
 model:
   optimizer: {optimizer}
+  schedule: {schedule}
 data:
   num_workers: {workers}
 """
+
+
+DEFAULTS = dict(precision="32-true", accumulate=1, interval=1.0, optimizer="adamw", workers=1,
+                background="false", epochs=2, schedule="step")
 
 
 def run(root, *arguments, expect=0):
@@ -85,7 +91,7 @@ def compare(name, whole, resumed):
 
 def write_config(root, **values):
     root.mkdir()
-    (root / "in.yaml").write_text(CONFIG.format(**values))
+    (root / "in.yaml").write_text(CONFIG.format(**{**DEFAULTS, **values}))
 
 
 def check_every_step(folder, steps, **values):
@@ -109,6 +115,46 @@ def check_every_step(folder, steps, **values):
         run(resumed, "--ckpt_path", here / checkpoint.name)
         compare(f"{name}, from step {step}", whole, resumed)
     print(f"{name}: ok")
+    return whole
+
+
+def check_schedule_per_epoch(folder):
+    """The rate is halved after every second epoch, in the runs that resume too."""
+    whole = check_every_step(folder, {11, 12, 15, 22, 25, 33}, schedule="epoch", epochs=4,
+                             optimizer="sgd")
+    rates = [float(row["lr-SGD"]) for row in rows(whole) if row["lr-SGD"]]
+    assert rates == [0.01] * 22 + [0.005] * 22, rates
+
+
+def wait_for(stream, text):
+    for line in stream:
+        if text in line:
+            return
+    sys.exit(f"the program ended without '{text}'")
+
+
+def check_second_interrupt(folder):
+    """Ctrl-C in a step that hangs; the second one ends the program at once."""
+    root = folder / "twice"
+    write_config(root)
+    program = subprocess.Popen(
+        [PROGRAM, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
+         "--model.stall_step", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(program.stdout, "stalled")
+        program.send_signal(signal.SIGINT)
+        wait_for(program.stderr, "Press Ctrl-C again to end at once")
+        assert program.poll() is None, "the first Ctrl-C waits for the step"
+        program.send_signal(signal.SIGINT)
+        status = program.wait(timeout=60)  # the step hangs for minutes
+        assert status == -signal.SIGINT, status
+    finally:
+        program.kill()
+        program.communicate()
+    # What was written before is whole, and goes on.
+    run(root, "--ckpt_path", "last")
+    assert rows(root)[-1]["step"] == "22", rows(root)[-1]
+    print("second Ctrl-C: ok")
 
 
 def check_signal(folder, name, number, when, **values):
@@ -134,11 +180,11 @@ def main():
                          optimizer="adamw", workers=2, background="false")
         check_every_step(folder, {3, 11, 12}, precision="32-true", accumulate=1, interval=1.0,
                          optimizer="adamw", workers=0, background="true")
-        for optimizer in ("torch_adam", "torch_sgd", "torch_rmsprop", "torch_adagrad"):
-            check_every_step(folder, {7}, precision="32-true", accumulate=1, interval=4,
-                             optimizer=optimizer, workers=1, background="false")
-        values = dict(precision="32-true", accumulate=2, interval=1.0, optimizer="adamw", workers=1,
-                      background="false")
+        for optimizer in ("adam", "sgd", "torch_adam", "torch_adamw", "torch_sgd", "torch_rmsprop",
+                          "torch_adagrad"):
+            check_every_step(folder, {7}, interval=4, optimizer=optimizer)
+        check_schedule_per_epoch(folder)
+        check_second_interrupt(folder)
         for name, number, when, interval in (
                 ("SIGINT-in-window", 2, ("--model.signal_step", 5), 1.0),
                 ("SIGTERM-in-window", 15, ("--model.signal_step", 5), 1.0),
@@ -146,7 +192,7 @@ def main():
                 ("signal-in-validation", 2, ("--model.signal_validation_batch", 4), 4),
                 ("signal-in-last-validation", 2,
                  ("--model.signal_validation_batch", 4), 1.0)):
-            check_signal(folder, name, number, when, **{**values, "interval": interval})
+            check_signal(folder, name, number, when, accumulate=2, interval=interval)
 
 
 if __name__ == "__main__":

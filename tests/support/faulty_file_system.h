@@ -61,6 +61,11 @@ class FaultyFileSystem final : public lightning::FileSystem {
     fail_from_ = from;
     error_ = error;
   }
+  /// The same, for calls that are about paths which contain `part`; `from` counts these alone.
+  void fail_at(std::string part, DiskCall kind, int64_t from, int error) {
+    fail(kind, from, error);
+    failing_part_ = std::move(part);
+  }
   /// The call with this number (of all kinds, from 0) is the last, and only half done.
   void crash_at(int64_t call) { crash_at_ = call; }
   int64_t calls() const { return calls_; }
@@ -141,7 +146,8 @@ class FaultyFileSystem final : public lightning::FileSystem {
       half_call();
       throw CrashException();
     }
-    if (kind == failing_ && number >= fail_from_) {
+    if (kind == failing_ && path.string().find(failing_part_) != std::string::npos &&
+        (failing_part_.empty() ? number : calls_of_part_++) >= fail_from_) {
       throw lightning::CheckpointError(
           lightning::io_error_text(kDiskCallNames[static_cast<size_t>(kind)], path, error_));
     }
@@ -160,6 +166,8 @@ class FaultyFileSystem final : public lightning::FileSystem {
   DiskCall failing_ = DiskCall::kOpen;
   int64_t fail_from_ = INT64_MAX;
   int error_ = 0;
+  std::string failing_part_;
+  int64_t calls_of_part_ = 0;
   std::map<std::filesystem::path, uint64_t> synced_bytes_;
   std::vector<NameChange> names_;  // not synced
 };

@@ -11,11 +11,11 @@
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
-#include "support/captured_stderr.h"
+#include "support/stderr_stream.h"
 
 using lightning::format_progress;
 using lightning::ProgressLine;
-using lightning_tests::CapturedStderr;
+using lightning_tests::StderrStream;
 
 namespace {
 
@@ -38,7 +38,7 @@ Shown fit(bool on_terminal, lightning::TrainerOptions options,
   options.enable_progress_bar = true;
   lightning::Trainer trainer(options, {}, lightning::Loggers{});
   const auto began = std::chrono::steady_clock::now();
-  CapturedStderr captured(on_terminal);
+  StderrStream captured(on_terminal);
   trainer.fit(module, boring_loader(samples));
   Shown shown;
   shown.text = captured.finish();

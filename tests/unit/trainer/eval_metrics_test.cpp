@@ -1,16 +1,12 @@
 // What reaches the loggers in evaluations, compared with what Lightning 2.6.6 sends
-// (tests/golden/metrics/record_eval_metrics.py).
-#include <algorithm>
-#include <fstream>
-#include <sstream>
-
+// (tests/golden/metrics/record_metrics.py).
 #include <catch2/catch.hpp>
 
-#include <lightning/loggers/logger.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
+#include "support/metric_rows.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -19,27 +15,8 @@ using lightning::DataLoader;
 using lightning::DataLoaders;
 using lightning::Trainer;
 using lightning::TrainerOptions;
-using Lines = std::vector<std::string>;
-
-/// Rows as the recording script writes them: step and metrics by name.
-class Recorder : public lightning::Logger {
- public:
-  std::string_view name() const override { return "Recorder"; }
-  Lines lines;
-
- private:
-  void do_setup(const lightning::LoggerSetup&) override {}
-  void do_log_metrics(const lightning::MetricRow& row) override {
-    auto values = row.values;
-    std::sort(values.begin(), values.end());
-    std::ostringstream line;
-    line << row.step;
-    for (const auto& [name, value] : values) line << " " << name << "=" << value;
-    lines.push_back(line.str());
-  }
-  void do_flush() override {}
-  void do_finalize(std::string_view) override {}
-};
+using lightning_tests::Lines;
+using lightning_tests::MetricRows;
 
 class Module : public BoringModule {
  public:
@@ -68,44 +45,29 @@ DataLoaders two_loaders() {
   return DataLoaders(std::vector<std::shared_ptr<DataLoader>>{loader(1, 6), loader(11, 14)});
 }
 
-/// The recorded rows of a case.
 Lines golden(const std::string& name) {
-  std::ifstream stream("tests/golden/metrics/eval_metrics.txt");
-  REQUIRE(stream);
-  Lines lines;
-  bool inside = false;
-  for (std::string line; std::getline(stream, line);) {
-    if (std::isalpha(static_cast<unsigned char>(line.front())) != 0) {
-      inside = line == name;
-    } else if (inside) {
-      lines.push_back(line);
-    }
-  }
-  REQUIRE_FALSE(lines.empty());
-  return lines;
+  return lightning_tests::golden_rows("eval_metrics.txt", name);
 }
 
-/// In fit the rows of whole validations say how many steps were completed, one more than
-/// Lightning's (docs/hooks.md).
+/// In fit the rows of whole validations stand at the training's steps.
 Lines with_completed_steps(Lines lines) {
   for (std::string& line : lines) {
-    if (line.find("_epoch") == std::string::npos) continue;
-    const size_t space = line.find(' ');
-    line = std::to_string(std::stoll(line.substr(0, space)) + 1) + line.substr(space);
+    const bool whole = line.find("_epoch") != std::string::npos;
+    if (whole) line = lightning_tests::with_completed_steps(line);
   }
   return lines;
 }
 
 struct Recording {
   explicit Recording(TrainerOptions options)
-      : recorder(std::make_shared<Recorder>()),
+      : recorder(std::make_shared<MetricRows>()),
         trainer(inside(std::move(options), folder), {}, lightning::Loggers{recorder}) {}
   static TrainerOptions inside(TrainerOptions options, const lightning_tests::TemporaryFolder& at) {
     options.default_root_dir = at.path();
     return options;
   }
   lightning_tests::TemporaryFolder folder;
-  std::shared_ptr<Recorder> recorder;
+  std::shared_ptr<MetricRows> recorder;
   Trainer trainer;
 };
 

@@ -1,0 +1,184 @@
+"""Records what Lightning sends to its loggers, for tests/unit/trainer/{eval,train}_metrics_test.cpp
+and tests/unit/callbacks/learning_rate_monitor_test.cpp.
+
+  .venv/bin/python tests/golden/metrics/record_metrics.py
+
+Writes eval_metrics.txt, train_metrics.txt and learning_rates.txt beside this script: the name of a
+case, then one line per row with its step and its metrics. Made with lightning 2.6.6.
+"""
+
+import pathlib
+import warnings
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers.logger import Logger
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+
+
+class Recorder(Logger):
+    name = "recorder"
+    version = 0
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def log_hyperparams(self, params):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        values = sorted((k, v) for k, v in metrics.items() if k != "epoch")
+        self.lines.append(" ".join([str(step)] + [f"{k}={v:g}" for k, v in values]))
+
+
+class Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("both", batch.mean(), on_step=True)
+        self.log("epoch_only", batch.mean())
+        self.log("unlogged", batch.mean(), on_step=True, logger=False)
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
+        self.log("largest", batch.max(), on_step=True, on_epoch=False)
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class TrainingModule(pl.LightningModule):
+    """Logs in every way that training has."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def on_train_epoch_start(self):
+        self.log("at_start", 10.0 + self.current_epoch)
+
+    def training_step(self, batch, batch_idx):
+        value = batch.mean()
+        self.log("step_only", value)
+        self.log("both", value, on_epoch=True)
+        self.log("epoch_only", value, on_step=False, on_epoch=True)
+        self.log("weighted", value, on_step=False, on_epoch=True, batch_size=batch_idx + 1)
+        for name in ("sum", "min", "max"):
+            self.log(name, value, on_step=True, on_epoch=True, reduce_fx=name)
+        self.log("unlogged", value, on_epoch=True, logger=False)
+        return self.layer(batch).mean()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.log("largest", batch.max())
+
+    def on_train_epoch_end(self):
+        self.log("at_end", 20.0 + self.current_epoch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class ScheduledModule(pl.LightningModule):
+    """Two layers under a schedule."""
+
+    def __init__(self, optimizer, schedule, interval, groups=1, name=None, frequency=1):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(2))
+        self.optimizer, self.schedule, self.groups = optimizer, schedule, groups
+        self.config = {"interval": interval, "frequency": frequency, "name": name}
+
+    def training_step(self, batch, batch_idx):
+        return sum(layer(batch).mean() for layer in self.layers)
+
+    def configure_optimizers(self):
+        if self.groups == 1:
+            optimizer = self.optimizer(self.parameters(), lr=0.5)
+        else:
+            optimizer = self.optimizer(
+                [{"params": layer.parameters(), "lr": 0.5 * 4.0 ** i}
+                 for i, layer in enumerate(self.layers)])
+        if self.schedule is None:
+            return optimizer
+        return {"optimizer": optimizer,
+                "lr_scheduler": {"scheduler": self.schedule(optimizer), **self.config}}
+
+
+def loader(first, last):
+    """The numbers from first to last, two in a batch."""
+    numbers = torch.arange(first, last + 1, dtype=torch.float32).reshape(-1, 1)
+    return torch.utils.data.DataLoader(numbers, batch_size=2)
+
+
+def record(name, action, module, *loaders, **options):
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=recorder, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **options)
+    getattr(trainer, action)(module, *loaders)
+    return [name] + recorder.lines
+
+
+def write(name, *cases):
+    (FOLDER / name).write_text("\n".join(sum(cases, [])) + "\n")
+
+
+def record_evaluations():
+    write("eval_metrics.txt",
+          record("fit", "fit", Module(), loader(1, 6), loader(1, 6), max_epochs=2,
+                 num_sanity_val_steps=1),
+          record("fit, two loaders", "fit", Module(), loader(1, 4), [loader(1, 6), loader(11, 14)],
+                 max_epochs=2, val_check_interval=1),
+          record("validate, two loaders", "validate", Module(), [loader(1, 6), loader(11, 14)]),
+          record("test", "test", Module(), loader(1, 6)))
+
+
+def record_training():
+    def case(name, **options):
+        # 7 numbers: the last batch weighs half.
+        return record(name, "fit", TrainingModule(), loader(1, 7), max_epochs=2, **options)
+
+    write("train_metrics.txt",
+          case("every step", log_every_n_steps=1),
+          case("every third step", log_every_n_steps=3),
+          case("two batches per step", log_every_n_steps=1, accumulate_grad_batches=2))
+
+
+def record_learning_rates():
+    def case(name, module, interval, last=6, **options):
+        monitor = pl.callbacks.LearningRateMonitor(logging_interval=interval)
+        return record(name, "fit", module, loader(1, last), max_epochs=3, callbacks=[monitor],
+                      **options)
+
+    def halved(optimizer):
+        return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+
+    def rising(optimizer):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 + step)
+
+    sgd, adamw = torch.optim.SGD, torch.optim.AdamW
+    write("learning_rates.txt",
+          case("steps of a schedule per epoch", ScheduledModule(sgd, halved, "epoch"), "step",
+               log_every_n_steps=1),
+          case("every second epoch", ScheduledModule(sgd, halved, "epoch", frequency=2), "epoch",
+               log_every_n_steps=1),
+          case("two groups", ScheduledModule(adamw, rising, "step", groups=2), "step",
+               log_every_n_steps=1),
+          # Lightning counts the batches of an epoch for `frequency`: an even number of them.
+          case("named", ScheduledModule(adamw, rising, "step", name="rate", frequency=2), "step",
+               last=8, log_every_n_steps=3),
+          case("no schedule", ScheduledModule(adamw, None, "step"), "step", log_every_n_steps=3))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    record_evaluations()
+    record_training()
+    record_learning_rates()

@@ -1,0 +1,108 @@
+// When a fit ends, compared with Lightning 2.6.6 (tests/golden/callbacks/record_callbacks.py).
+#include <fstream>
+#include <sstream>
+
+#include <catch2/catch.hpp>
+
+#include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/trainer/trainer.h>
+#include <lightning/util/error.h>
+
+#include "callbacks_support.h"
+#include "support/temporary_folder.h"
+
+namespace {
+
+using lightning::EarlyStopping;
+using lightning::EarlyStoppingOptions;
+using lightning::MonitorMode;
+using lightning::Trainer;
+using lightning::TrainerOptions;
+
+struct GoldenCase {
+  std::string line;
+  EarlyStoppingOptions options;
+  std::vector<double> values;
+  int64_t epochs;
+};
+
+std::vector<GoldenCase> golden_cases() {
+  std::ifstream file("tests/golden/callbacks/early_stopping.txt");
+  REQUIRE(file);
+  std::vector<GoldenCase> cases;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string mode, patience, min_delta, stopping, divergence, epochs;
+    words >> mode >> patience >> min_delta >> stopping >> divergence;
+    GoldenCase golden = {line, {.monitor = "score"}, {}, 0};
+    golden.options.mode = mode == "max" ? MonitorMode::kMax : MonitorMode::kMin;
+    golden.options.patience = std::stoll(patience);
+    golden.options.min_delta = std::stod(min_delta);
+    if (stopping != "-") golden.options.stopping_threshold = std::stod(stopping);
+    if (divergence != "-") golden.options.divergence_threshold = std::stod(divergence);
+    golden.values = lightning_tests::numbers_between_bars(words);
+    words >> golden.epochs;
+    cases.push_back(std::move(golden));
+  }
+  REQUIRE(cases.size() >= 10);
+  return cases;
+}
+
+}  // namespace
+
+TEST_CASE("EarlyStopping ends a fit when Lightning's does", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  for (const GoldenCase& golden : golden_cases()) {
+    INFO(golden.line);
+    TrainerOptions options = quiet_options();
+    options.default_root_dir = folder.path();
+    options.max_epochs = static_cast<int64_t>(golden.values.size());
+    Trainer trainer(options, {std::make_shared<EarlyStopping>(golden.options)},
+                    lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(golden.values), boring_loader(), boring_loader());
+    CHECK(trainer.current_epoch() == golden.epochs);
+  }
+}
+
+TEST_CASE("EarlyStopping with check_finite off waits for better values", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  options.max_epochs = 4;
+  Trainer trainer(options,
+                  {std::make_shared<EarlyStopping>(
+                      EarlyStoppingOptions{.monitor = "score", .check_finite = false})},
+                  lightning::Loggers{});
+  trainer.fit(std::make_shared<ScriptedScore>(std::vector{5.0, std::nan(""), 4.0, 3.0}),
+              boring_loader(), boring_loader());
+  CHECK(trainer.current_epoch() == 4);
+}
+
+TEST_CASE("EarlyStopping counts on where it was when a run is resumed", "[callbacks]") {
+  const std::vector<double> values = {1.0, 0.5, 0.7, 0.7, 0.6, 0.6, 0.6, 0.6};
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.default_root_dir = folder.path();
+  const auto fit = [&](int64_t max_epochs, const std::string& ckpt_path) {
+    options.max_epochs = max_epochs;
+    const auto stopping =
+        std::make_shared<EarlyStopping>(EarlyStoppingOptions{.monitor = "score", .patience = 3});
+    Trainer trainer(options, {stopping}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(values), boring_loader(), boring_loader(),
+                {.ckpt_path = ckpt_path});
+    CHECK(stopping->best_score() == 0.5);
+    return std::pair(trainer.current_epoch(), stopping->wait_count());
+  };
+  CHECK(fit(3, "") == std::pair<int64_t, int64_t>(3, 1));
+  // 0.5 is still the best and one look without improvement is behind: two more end it.
+  CHECK(fit(8, "last") == std::pair<int64_t, int64_t>(5, 3));
+}
+
+TEST_CASE("EarlyStopping refuses options out of range", "[callbacks]") {
+  CHECK_THROWS_WITH(EarlyStopping(EarlyStoppingOptions{}), Catch::Contains("monitor is empty"));
+  CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .patience = -1}), Catch::Contains("patience"));
+  CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .min_delta = -0.1}),
+                    Catch::Contains("min_delta"));
+}
