@@ -1,5 +1,6 @@
 #include <lightning/trainer/stop_control.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include <lightning/distributed/control_plane.h>
@@ -57,6 +58,17 @@ void StopControl::agree() {
   for (const std::string& reason : control_->all_gather("stop", wanted_ ? wanted_reason_ : "")) {
     if (!reason.empty()) accept(0, reason);
   }
+}
+
+void StopControl::finish() {
+  if (control_ == nullptr) return;
+  for (const std::string& text : control_->all_gather("end of fit", std::to_string(own_signal()))) {
+    const int signal = std::atoi(text.c_str());
+    if (signal != 0 && signal_ == 0) accept(signal, {});
+  }
+  control_->clear_stop();
+  boundary_ = 0;
+  asked_ = false;
 }
 
 void StopControl::accept(int signal, std::string_view reason) {

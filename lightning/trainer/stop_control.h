@@ -40,6 +40,9 @@ class LIGHTNING_API StopControl {
   /// Makes requests of any rank those of all, for hooks that all ranks run together (ends of
   /// validations and epochs): what callbacks decide there holds at once. Every rank must call it.
   void agree();
+  /// At the end of a fit: what came after the last boundary holds on all ranks too, and boundaries
+  /// begin anew. Every rank must call it.
+  void finish();
 
   /// The signal to act on, or 0.
   int signal() const;

@@ -277,6 +277,35 @@ def test_crashed_node(jobs):
     jobs.same_as_undisturbed(folder)
 
 
+def run_script(jobs, name, *arguments, **variables):
+    """Submits a script of sbatch/ as a user would, on a cluster without GPUs."""
+    folder = jobs.folder(name)
+    environment = jobs.cluster.environment | {
+        "SBATCH_GRES": "none", "LIGHTNING_BIN_DIR": str(support.bin_dir())} | variables
+    result = jobs.cluster.run(
+        "sbatch", "--parsable", f"--output={folder}/%j.out", "--cpus-per-task=1",
+        support.ROOT / f"sbatch/{name}.sbatch", *arguments, "--trainer.default_root_dir", folder,
+        cwd=support.ROOT, env=environment)
+    text = jobs.finish(folder, int(result.stdout))
+    assert "Starting with 4 processes" in text and "max_steps=" in text, text
+    assert (checkpoints(folder) / "last.ckpt/manifest.json").exists()
+    return folder, text
+
+
+def test_scripts_train(jobs):
+    """sbatch of 2 nodes x 2 tasks: sample_li, and bert_squad with the pinned small model."""
+    folder, _ = run_script(jobs, "sample_li", "--trainer.max_steps", "40",
+                           "--trainer.max_epochs", "-1", "--trainer.log_every_n_steps", "1")
+    losses = [float(row["train_loss"]) for row in rows(folder) if row.get("train_loss")]
+    assert len(losses) == 40 and losses[-1] < losses[0], losses
+    folder, text = run_script(jobs, "bert_squad_distributed", "ddp", "--trainer.max_steps", "2",
+                              "--trainer.limit_val_batches", "2", "--trainer.log_every_n_steps", "1",
+                              CONFIG="configs/bert_squad/demo.yaml")
+    losses = [float(row["train_loss"]) for row in rows(folder) if row.get("train_loss")]
+    assert len(losses) == 2 and all(numpy.isfinite(losses)), losses
+    assert "val_loss" in rows(folder)[-1]
+
+
 def test_uneven_placement(jobs):
     """3 + 1 tasks: the numbers of 2 x 2."""
     folder = jobs.folder("uneven")
