@@ -145,19 +145,27 @@ void DDPStrategy::do_begin_window(LightningModule& module) {
   if (reducer_ == nullptr || trainable_changed()) {
     reducer_.reset();
     list_tensors(module);
-    std::vector<std::pair<std::string, at::Tensor>> trainable;
-    std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(trainable),
-                 [](const auto& parameter) { return parameter.second.requires_grad(); });
-    reducer_ = std::make_unique<detail::GradientReducer>(trainable, root_device(), group_.c10d(),
-                                                         options_);
+    // A static graph is learnt from the first backward that the reducer sees, which must be the
+    // only one of its window.
+    if (!options_.static_graph) make_reducer();
   }
   do_synchronize_buffers();
+}
+
+void DDPStrategy::make_reducer() {
+  std::vector<std::pair<std::string, at::Tensor>> trainable;
+  std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(trainable),
+               [](const auto& parameter) { return parameter.second.requires_grad(); });
+  reducer_ =
+      std::make_unique<detail::GradientReducer>(trainable, root_device(), group_.c10d(), options_);
 }
 
 void DDPStrategy::do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
                               Window& window) {
   if (last_in_window && world_size() > 1) {
+    if (reducer_ == nullptr) make_reducer();
     reducer_->backward(module, loss, window);
+    if (!reducer_->knows_graph()) reducer_.reset();
   } else if (loss.defined()) {
     module.backward(loss);
   }

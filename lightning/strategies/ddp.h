@@ -29,6 +29,11 @@ struct DDPOptions {
   /// Some trainable parameters have no part in some losses. Costs a walk through the graph in each
   /// window.
   bool find_unused_parameters = false;
+  /// On each rank the same parameters have part in the loss of every micro-batch, perhaps not all:
+  /// found out once, in the first window whose last micro-batch has a loss on every rank. That
+  /// window sends its gradients after backward, not while it runs. Goes before
+  /// find_unused_parameters.
+  bool static_graph = false;
   /// Gradients are views into the buckets that are sent: saves their size in memory.
   bool gradient_as_bucket_view = false;
   /// Gradients are sent in buckets of this size in MiB (the first one of at most 1).
@@ -39,6 +44,7 @@ struct DDPOptions {
 };
 LIGHTNING_FIELDS(DDPOptions,
                  LIGHTNING_FIELD(find_unused_parameters, "allow losses that leave parameters out"),
+                 LIGHTNING_FIELD(static_graph, "the same parameters have part in every loss"),
                  LIGHTNING_FIELD(gradient_as_bucket_view, "gradients are views of what is sent"),
                  LIGHTNING_FIELD(bucket_cap_mb, "MiB of gradients that are sent at once"),
                  LIGHTNING_FIELD(comm_hook,
@@ -54,8 +60,9 @@ class GradientReducer;
 /// - setup() compares names, shapes, dtypes and requires_grad of all parameters and buffers over
 ///   ranks, and so does the first window and one after a change of requires_grad. ConfigError names
 ///   rank and parameter.
-/// - Without find_unused_parameters backward() throws ConfigError naming the trainable parameters
-///   that had no part in the window's last loss.
+/// - Without find_unused_parameters and static_graph backward() throws ConfigError naming the
+///   trainable parameters that had no part in the window's last loss; with static_graph those whose
+///   part is another one than in the first.
 /// Sync: none on a GPU, but in the first window and on ranks that skip a whole window.
 class LIGHTNING_API DDPStrategy final : public Strategy {
  public:
@@ -86,6 +93,7 @@ class LIGHTNING_API DDPStrategy final : public Strategy {
   void list_tensors(LightningModule& module);
   void broadcast_coalesced(const std::vector<at::Tensor>& tensors);
   bool trainable_changed() const;
+  void make_reducer();
 
   Topology topology_;
   ProcessGroup& group_;

@@ -48,6 +48,8 @@ struct Case {
   // one.
   std::string heads = "both";
   bool batch_norm = false;
+  // The layers in the opposite order, so that gradients arrive in another than they are expected.
+  bool registered_backwards = false;
   bool spare = false;                 // a parameter that nothing uses
   bool freezes = false;               // the first layer, from step 8 to step 14
   int64_t restart = 0;                // a new strategy, before this step
@@ -103,14 +105,18 @@ class Model : public lightning::LightningModule {
  public:
   explicit Model(const Case& options) : options_(options) {
     using torch::nn::Linear;
-    first = register_module("first", Linear(kInputs, 16));
-    if (options.batch_norm) {
-      norm = register_module("norm", lightning::nn::BatchNorm(16));
-    }
-    second = register_module("second", Linear(16, 8));
-    register_module("second_again", second.ptr());  // tied
-    head_a = register_module("head_a", Linear(8, 3));
-    head_b = register_module("head_b", Linear(8, 3));
+    first = Linear(kInputs, 16);
+    second = Linear(16, 8);
+    head_a = Linear(8, 3);
+    head_b = Linear(8, 3);
+    std::vector<std::pair<std::string, Linear>> layers = {{"first", first},
+                                                          {"second", second},
+                                                          {"second_again", second},  // tied
+                                                          {"head_a", head_a},
+                                                          {"head_b", head_b}};
+    if (options.registered_backwards) std::reverse(layers.begin(), layers.end());
+    for (const auto& [name, layer] : layers) register_module(name, layer);
+    if (options.batch_norm) norm = register_module("norm", lightning::nn::BatchNorm(16));
     if (options.spare) register_parameter("spare", torch::ones({4}));
     visits = register_buffer("visits", torch::zeros({1}));
     const torch::NoGradGuard no_grad;
@@ -136,6 +142,8 @@ class Model : public lightning::LightningModule {
     hidden = second->forward(hidden.tanh()).tanh();
     return torch::mse_loss(heads(hidden, first_row, step), y);
   }
+
+  void set_heads(const std::string& heads) { options_.heads = heads; }
 
   torch::nn::Linear first{nullptr}, second{nullptr}, head_a{nullptr}, head_b{nullptr};
   lightning::nn::BatchNorm norm{nullptr};
@@ -307,10 +315,22 @@ std::vector<Case> cases() {
   const DDPOptions unused_views{.find_unused_parameters = true,
                                 .gradient_as_bucket_view = true,
                                 .bucket_cap_mb = kSmallBuckets};
+  const DDPOptions fixed{.static_graph = true, .bucket_cap_mb = kSmallBuckets};
+  const DDPOptions fixed_views{
+      .static_graph = true, .gradient_as_bucket_view = true, .bucket_cap_mb = kSmallBuckets};
+  // static_graph goes first.
+  const DDPOptions fixed_unused{
+      .find_unused_parameters = true, .static_graph = true, .bucket_cap_mb = kSmallBuckets};
   return {
       {.name = "plain", .clip = 0.5},
       {.name = "buckets", .ddp = small, .optimizer = "adamw"},
       {.name = "restart", .ddp = small, .optimizer = "adamw", .restart = 9},
+      {.name = "backwards", .ddp = small, .optimizer = "adamw", .registered_backwards = true},
+      {.name = "backwards_restart",
+       .ddp = small,
+       .optimizer = "adamw",
+       .registered_backwards = true,
+       .restart = 9},
       {.name = "accumulate", .optimizer = "torch_adam", .accumulate = 3},
       {.name = "views", .ddp = views, .optimizer = "torch_sgd", .accumulate = 2},
       {.name = "views_in_place",
@@ -358,13 +378,83 @@ std::vector<Case> cases() {
        .heads = "by_step",
        .spare = true},
       {.name = "freezes", .ddp = views, .optimizer = "adamw", .freezes = true},
+      {.name = "static", .ddp = fixed, .optimizer = "adamw"},
+      {.name = "static_restart", .ddp = fixed, .optimizer = "adamw", .restart = 9},
+      {.name = "static_accumulate", .ddp = fixed, .optimizer = "torch_adam", .accumulate = 3},
+      {.name = "static_views",
+       .ddp = fixed_views,
+       .optimizer = "torch_sgd",
+       .accumulate = 2,
+       .restart = 9,
+       .keeps_zero_gradients = true},
+      {.name = "static_weights",
+       .ddp = fixed_views,
+       .optimizer = "adamw",
+       .accumulate = 2,
+       .share = Share::kUneven,
+       .weighted = true,
+       .clip = 0.5},
+      // The first window in which every rank has a loss is the second one.
+      {.name = "static_skip",
+       .ddp = fixed,
+       .optimizer = "adamw",
+       .accumulate = 2,
+       .share = Share::kSomeSkip,
+       .weighted = true},
+      {.name = "static_skip_views", .ddp = fixed_views, .share = Share::kSomeSkip},
+      {.name = "static_unused",
+       .ddp = fixed_unused,
+       .optimizer = "adamw",
+       .accumulate = 2,
+       .heads = "a",
+       .spare = true},
+      {.name = "static_unused_by_rank",
+       .ddp = fixed_unused,
+       .optimizer = "adamw",
+       .accumulate = 2,
+       .heads = "by_row",
+       .spare = true},
+      {.name = "static_unused_views",
+       .ddp = fixed_views,
+       .optimizer = "adamw",
+       .heads = "by_row",
+       .spare = true},
+      {.name = "static_unused_skip",
+       .ddp = fixed,
+       .optimizer = "adamw",
+       .accumulate = 2,
+       .share = Share::kSomeSkip,
+       .weighted = true,
+       .heads = "a",
+       .spare = true},
+      {.name = "static_freezes", .ddp = fixed_views, .optimizer = "adamw", .freezes = true},
       {.name = "batch_norm", .share = Share::kUneven, .weighted = true, .batch_norm = true},
       {.name = "batch_norm_accumulate", .ddp = small, .accumulate = 2, .batch_norm = true},
       {.name = "float32", .dtype = at::kFloat},
       {.name = "float32_weights", .dtype = at::kFloat, .share = Share::kUneven, .weighted = true},
+      {.name = "float32_adamw", .dtype = at::kFloat, .optimizer = "adamw"},
+      {.name = "float32_accumulate", .dtype = at::kFloat, .accumulate = 3},
+      {.name = "float32_static",
+       .ddp = {.static_graph = true},
+       .dtype = at::kFloat,
+       .heads = "a",
+       .spare = true},
+      {.name = "float32_static_accumulate",
+       .ddp = {.static_graph = true},
+       .dtype = at::kFloat,
+       .accumulate = 3},
+      {.name = "float32_unused",
+       .ddp = {.find_unused_parameters = true},
+       .dtype = at::kFloat,
+       .heads = "by_row",
+       .spare = true},
       {.name = "fp16",
        .ddp = {.comm_hook = lightning::CommHook::kFp16Compress},
        .dtype = at::kFloat},
+      {.name = "fp16_static",
+       .ddp = {.static_graph = true, .comm_hook = lightning::CommHook::kFp16Compress},
+       .dtype = at::kFloat,
+       .accumulate = 2},
       {.name = "bf16",
        .ddp = {.gradient_as_bucket_view = true, .comm_hook = lightning::CommHook::kBf16Compress},
        .dtype = at::kFloat,
@@ -393,6 +483,19 @@ std::map<std::string, std::string> errors(const World& world) {
     Run(world, {.name = "", .ddp = {.bucket_cap_mb = kSmallBuckets}, .heads = "a", .spare = true})
         .train();
   });
+  // The first step with some heads, the second one with others.
+  const auto changing_graph = [&](const std::string& first, const std::string& second) {
+    return error_of([&] {
+      Run run(world, {.name = "",
+                      .ddp = {.static_graph = true, .bucket_cap_mb = kSmallBuckets},
+                      .heads = first});
+      run.run_step(0);
+      run.model().set_heads(second);
+      run.run_step(1);
+    });
+  };
+  texts["graph_loses"] = changing_graph("both", "a");
+  texts["graph_gains"] = changing_graph("a", "both");
   const auto setup_error = [&](const auto& change) {
     return error_of([&] {
       Case options{.name = "", .spare = other && change == std::string("missing")};

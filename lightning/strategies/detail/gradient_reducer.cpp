@@ -20,7 +20,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Nodes = std::unordered_set<const torch::autograd::Node*>;
 
-enum Totals { kWeight, kHasData, kIsWeighted, kNumTotals };
+enum Totals { kWeight, kHasData, kIsWeighted, kHasLastLoss, kNumTotals };
 
 /// The loss as it is; its backward also gives `own` as the gradient of the parameter `totals`.
 class AttachTotals : public torch::autograd::Function<AttachTotals> {
@@ -62,7 +62,6 @@ class CompressHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
     const at::NoGradGuard no_grad;
     const at::Tensor& buffer = bucket.getBuffer();
-    if (bucket.getIndex() == 0) dtypes_.clear();
     dtypes_.push_back(buffer.scalar_type());
     at::Tensor sent = buffer;
     if (buffer.scalar_type() != left_alone_) {
@@ -118,7 +117,7 @@ GradientReducer::GradientReducer(const std::vector<std::pair<std::string, at::Te
                                  at::Device device,
                                  const c10::intrusive_ptr<c10d::ProcessGroup>& group,
                                  const DDPOptions& options)
-    : options_(options), world_size_(group->getSize()) {
+    : options_(options), world_size_(group->getSize()), knows_graph_(!options.static_graph) {
   // Gradients arrive from the last layer to the first.
   for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
     parameters_.push_back(it->second);
@@ -176,10 +175,11 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
   reducer_ = std::make_unique<c10d::Reducer>(
       parameters_, std::move(buckets), group,
       /*expect_sparse_gradients=*/std::vector<bool>(parameters_.size(), false),
-      static_cast<int64_t>(cap), options_.find_unused_parameters, options_.gradient_as_bucket_view,
-      std::move(names), static_cast<int64_t>(first_cap),
+      static_cast<int64_t>(cap), options_.find_unused_parameters && !options_.static_graph,
+      options_.gradient_as_bucket_view, std::move(names), static_cast<int64_t>(first_cap),
       /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
       /*bucket_bytes_cap_list=*/std::vector<int64_t>());
+  if (options_.static_graph) reducer_->set_static_graph();
   // The reducer wants to lay out its buckets anew once, in the order in which gradients came. Done
   // here, in the order that they have already: later it would change the last bits of sums, so that
   // a resumed run would differ; never done, it would note down the order for ever.
@@ -208,6 +208,7 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& 
     const at::NoGradGuard no_grad;
     own_totals_.zero_();
     if (window.has_data) own_totals_.select(0, kHasData).fill_(1.0);
+    if (loss.defined()) own_totals_.select(0, kHasLastLoss).fill_(1.0);
     if (window.weight.defined()) {
       own_totals_.select(0, kWeight).copy_(window.weight);
       own_totals_.select(0, kIsWeighted).fill_(1.0);
@@ -218,9 +219,10 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& 
   // Those that backward doesn't come by count as unused with find_unused_parameters: the gradients
   // of parameters that no rank used stay undefined.
   std::vector<at::Tensor> touched = {totals_};
-  if (!options_.find_unused_parameters) {
-    for (const at::Tensor& parameter : parameters_) {
-      if (!parameter.is_same(totals_)) touched.push_back(parameter);
+  if (!options_.find_unused_parameters || options_.static_graph) {
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      const bool expected = in_graph_.empty() || in_graph_[i];
+      if (expected && !parameters_[i].is_same(totals_)) touched.push_back(parameters_[i]);
     }
   }
   return TouchParameters::apply(at::TensorList(touched), own_totals_);
@@ -228,34 +230,55 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& 
 
 void GradientReducer::run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root) {
   reducer_->prepare_for_backward({root});
-  if (loss.defined()) {
-    module.backward(root);
-  } else {
-    root.backward();
+  try {
+    if (loss.defined()) {
+      module.backward(root);
+    } else {
+      root.backward();
+    }
+  } catch (const c10::Error&) {
+    // What a reducer that knows its graph says of a gradient that is new to it.
+    if (!in_graph_.empty()) check_part_in_loss(root);
+    throw;
   }
+  if (knows_graph_) return;
+  const Nodes nodes = nodes_below(root);
+  for (const at::Tensor& parameter : parameters_) in_graph_.push_back(contains(nodes, parameter));
+  reducer_->delay_all_reduce();
 }
 
 void GradientReducer::check_complete(const at::Tensor& root) {
   try {
     reducer_->check_finalized();
-    return;
   } catch (const c10::Error&) {
-    const Nodes nodes = nodes_below(root);
-    std::string missing;
-    int64_t count = 0;
-    // In the order of the module.
-    for (size_t i = parameters_.size(); i-- > 0;) {
-      if (contains(nodes, parameters_[i])) continue;
-      static constexpr int64_t kMostNames = 5;
-      if (++count <= kMostNames) missing += (missing.empty() ? "" : ", ") + names_[i];
-    }
-    if (count == 0) throw;
-    throw ConfigError(concat(
-        "DDPStrategy: ", count, " trainable parameter(s) had no part in the loss of this step (",
-        missing, count > 5 ? ", ..." : "",
-        "), expected all of them. HINT: set find_unused_parameters: true, or freeze those that are "
-        "not to be trained."));
+    check_part_in_loss(root);
+    throw;
   }
+}
+
+void GradientReducer::check_part_in_loss(const at::Tensor& root) const {
+  const Nodes nodes = nodes_below(root);
+  std::string names;
+  int64_t count = 0;
+  // In the order of the module.
+  for (size_t i = parameters_.size(); i-- > 0;) {
+    const bool expected = in_graph_.empty() || in_graph_[i];
+    if (contains(nodes, parameters_[i]) == expected) continue;
+    static constexpr int64_t kMostNames = 5;
+    if (++count <= kMostNames) names += (names.empty() ? "" : ", ") + names_[i];
+    if (count == kMostNames + 1) names += ", ...";
+  }
+  LIGHTNING_CHECK(count == 0 || in_graph_.empty(), ConfigError, "DDPStrategy: ", count,
+                  " trainable parameter(s) had part in the loss of this step or of the first one, "
+                  "but not in both (",
+                  names,
+                  "), expected the same in all steps with static_graph. HINT: use "
+                  "find_unused_parameters: true instead.");
+  LIGHTNING_CHECK(
+      count == 0, ConfigError, "DDPStrategy: ", count,
+      " trainable parameter(s) had no part in the loss of this step (", names,
+      "), expected all of them. HINT: set find_unused_parameters: true, or freeze those "
+      "that are not to be trained.");
 }
 
 void GradientReducer::make_detachable() {
@@ -277,6 +300,7 @@ void GradientReducer::read_totals(Window& window) {
     window.has_data = means[kHasData] > 0.0;
     is_weighted = means[kIsWeighted] > 0.0;
     const double ranks = static_cast<double>(world_size_);
+    if (first_window_) knows_graph_ = knows_graph_ || means[kHasLastLoss] * ranks > ranks - 0.5;
     LIGHTNING_CHECK(!is_weighted || std::abs(means[kIsWeighted] - means[kHasData]) * ranks < 0.5,
                     ConfigError, "DDPStrategy: training_step() gave a weight on ",
                     std::lround(means[kIsWeighted] * ranks), " of the ",

@@ -36,12 +36,17 @@ class GradientReducer {
   /// Size of the buckets, but for gradients that are views of them.
   int64_t bucket_bytes() const;
 
+  /// After the first backward(): false with a static graph that it couldn't learn, because a rank
+  /// had no loss. Then this reducer is of no more use. The same on all ranks.
+  bool knows_graph() const { return knows_graph_; }
+
  private:
   void add_totals_parameter(at::Device device);
   void make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>& group);
   at::Tensor attach_totals(const at::Tensor& loss, const Window& window);
   void run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root);
   void check_complete(const at::Tensor& root);
+  void check_part_in_loss(const at::Tensor& root) const;
   void read_totals(Window& window);
   void make_detachable();
 
@@ -52,7 +57,9 @@ class GradientReducer {
   std::vector<std::string> names_;
   // A parameter of no use but that its gradient is reduced along with the others'.
   at::Tensor totals_;
-  at::Tensor own_totals_;  // what this rank gives as its gradient
+  at::Tensor own_totals_;       // what this rank gives as its gradient
+  std::vector<bool> in_graph_;  // static_graph: which of parameters_ have part in losses
+  bool knows_graph_;
   bool first_window_ = true;
   std::unique_ptr<c10d::Reducer> reducer_;
 };

@@ -1,4 +1,5 @@
 // Ranks that die, freeze, hang or come late: the others end, and say who it was.
+#include <sys/resource.h>
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
@@ -276,6 +277,27 @@ TEST_CASE("ControlPlane: a death explains a failure that another rank reports fi
   others[1].reset();
   hub.kill(SIGCONT);
   CHECK_THAT(hub.read_line(), Contains("rank 2 (simulated) died"));
+}
+
+TEST_CASE("ControlPlane: rank 0 of very many raises its limit of open files") {
+  rlimit allowed = {};
+  ::getrlimit(RLIMIT_NOFILE, &allowed);
+  RankProcess rank(0, [&] {
+    rlimit limit = allowed;
+    limit.rlim_cur = 256;
+    expect(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    std::thread([] {
+      TestRun run(1024);
+      run.connect(0);
+    }).detach();
+    const Deadline end = guard();
+    while (limit.rlim_cur == 256 && Deadline::clock::now() < end) {
+      std::this_thread::sleep_for(1ms);
+      ::getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return std::to_string(limit.rlim_cur);
+  });
+  CHECK(rank.read_line() == std::to_string(allowed.rlim_max));
 }
 
 TEST_CASE("ControlPlane: a thousand ranks exchange, stop and leave together") {

@@ -1,11 +1,7 @@
 // Two nodes with a network between them: namespaces of this machine, joined by a pair of virtual
 // interfaces. Skipped without the right to make them.
-#include <fcntl.h>
-#include <sched.h>
-#include <unistd.h>
 #include <catch2/catch.hpp>
 
-#include <cstdlib>
 #include <thread>
 
 #include <lightning/distributed/control_plane.h>
@@ -13,6 +9,7 @@
 
 #include "control_plane_ranks.h"
 #include "support/skip.h"
+#include "two_nodes.h"
 
 using namespace lightning;
 using namespace lightning_tests;
@@ -20,67 +17,6 @@ using Catch::Contains;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr uint16_t kPort = 23456;  // nobody else is in these networks
-
-class TwoNodes {
- public:
-  TwoNodes() : tag_(detail::concat("lt", ::getpid())) {
-    made_ = shell("ip netns add ", name(0)) && shell("ip netns add ", name(1)) &&
-            shell("ip link add ", interface(0), " netns ", name(0), " type veth peer name ",
-                  interface(1), " netns ", name(1)) &&
-            on(0, "ip addr add 10.231.7.1/24 dev ", interface(0)) &&
-            on(1, "ip addr add 10.231.7.2/24 dev ", interface(1)) && set_links("up") &&
-            on(0, "ip link set lo up") && on(1, "ip link set lo up");
-  }
-  ~TwoNodes() {
-    shell("ip netns del ", name(0));
-    shell("ip netns del ", name(1));
-  }
-
-  bool made() const { return made_; }
-  std::string interface(int node) const { return tag_ + (node == 0 ? "a" : "b"); }
-  bool set_links(const char* state) const {
-    return on(0, "ip link set ", interface(0), " ", state) &&
-           on(1, "ip link set ", interface(1), " ", state);
-  }
-  /// Moves this process (a rank) to a node.
-  void enter(int node) const {
-    const std::string path = detail::concat("/run/netns/", name(node));
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    expect(descriptor >= 0 && ::setns(descriptor, CLONE_NEWNET) == 0);
-    ::close(descriptor);
-  }
-
- private:
-  template <typename... Parts>
-  static bool shell(const Parts&... parts) {
-    const std::string command = detail::concat(parts..., " > /dev/null 2>&1");
-    return std::system(command.c_str()) == 0;
-  }
-  template <typename... Parts>
-  bool on(int node, const Parts&... parts) const {
-    return shell("ip netns exec ", name(node), " ", parts...);
-  }
-  std::string name(int node) const { return tag_ + (node == 0 ? "_0" : "_1"); }
-
-  std::string tag_;
-  bool made_ = false;
-};
-
-/// Ranks 0 and 1 on the first node, where rank 0's host name leads to loopback; rank 2 on the
-/// other.
-Topology topology_of(int64_t rank) {
-  Topology topology;
-  topology.world_size = 3;
-  topology.global_rank = rank;
-  topology.num_nodes = 2;
-  topology.node_rank = rank / 2;
-  topology.main_host = rank == 2 ? "10.231.7.1" : "localhost";
-  topology.main_ports = {kPort};
-  topology.run_id = "two nodes";
-  return topology;
-}
 
 std::string all_addresses(ControlPlane& plane) {
   std::string texts;
@@ -97,11 +33,11 @@ TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const bool name_interface = GENERATE(false, true);
   const auto body = [&](int64_t rank) {
-    const int node = rank == 2 ? 1 : 0;
+    const int node = TwoNodes::node_of(rank);
     nodes.enter(node);
     ControlPlaneOptions options;
     if (name_interface) options.interface = nodes.interface(node);
-    const auto plane = ControlPlane::connect(topology_of(rank), options);
+    const auto plane = ControlPlane::connect(TwoNodes::topology(rank), options);
     const std::string addresses = all_addresses(*plane);
     plane->leave();
     return addresses;
@@ -120,10 +56,10 @@ TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one")
   const TwoNodes nodes;
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const auto body = [&](int64_t rank) {
-    nodes.enter(rank == 2 ? 1 : 0);
+    nodes.enter(TwoNodes::node_of(rank));
     ControlPlaneOptions options;
     options.heartbeat_timeout = 2s;
-    const auto plane = ControlPlane::connect(topology_of(rank), options);
+    const auto plane = ControlPlane::connect(TwoNodes::topology(rank), options);
     plane->barrier("start");
     RankProcess::say("ready");
     while (!plane->failed()) std::this_thread::sleep_for(5ms);

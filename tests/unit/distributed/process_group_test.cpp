@@ -1,7 +1,14 @@
 #include <lightning/distributed/process_group.h>
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include <torch/torch.h>
@@ -9,6 +16,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
+#include <lightning/distributed/socket.h>
 #include <lightning/util/error.h>
 
 #include "support/thread_ranks.h"
@@ -74,6 +82,30 @@ std::unique_ptr<c10d::Reducer> make_reducer(const std::vector<at::Tensor>& param
       params, std::vector<std::vector<size_t>>{all}, group.c10d(),
       std::vector<bool>(params.size(), false), 1 << 20, false, true,
       std::unordered_map<size_t, std::string>{}, 1 << 20, false, false, std::vector<int64_t>{});
+}
+
+/// The addresses at which this process listens, as /proc has them ("0100007F:A1B2").
+std::vector<std::string> listening_addresses() {
+  std::set<std::string> own;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code ignored;
+    own.insert(std::filesystem::read_symlink(entry.path(), ignored).string());
+  }
+  std::vector<std::string> addresses;
+  for (const char* table : {"/proc/self/net/tcp", "/proc/self/net/tcp6"}) {
+    std::ifstream file(table);
+    std::string line;
+    std::getline(file, line);
+    while (std::getline(file, line)) {
+      std::istringstream fields(line);
+      std::string number, local, remote, state, skipped, inode;
+      fields >> number >> local >> remote >> state;
+      for (int i = 0; i < 5; ++i) fields >> skipped;
+      fields >> inode;
+      if (state == "0A" && own.contains("socket:[" + inode + "]")) addresses.push_back(local);
+    }
+  }
+  return addresses;
 }
 
 }  // namespace
@@ -350,6 +382,52 @@ TEST_CASE("a rank that fails while the others connect ends them") {
                                   ProcessGroup::create(control, at::kCPU);
                                 }),
                       Contains("rank 2 has no disk"));
+}
+
+TEST_CASE("a store that says nothing doesn't keep a rank that others have failed") {
+  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
+    if (control->rank() == 1) {
+      const std::string error = error_of([&] { ProcessGroup::create(control, at::kCPU); });
+      expect(error == "rank 0 is frozen", "the cause, " + error);
+      return;
+    }
+    // As a frozen rank 0 would: the kernel takes the connection and nobody answers.
+    const auto silent = lightning::Socket::listen("127.0.0.1", {0});
+    control->broadcast("tcp_store", std::to_string(silent.local_port()) + " 127.0.0.1");
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    control->fail("rank 0 is frozen");
+  });
+}
+
+TEST_CASE("a process group listens at the address of the control plane only") {
+  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU);
+    control->barrier("both have their sockets");
+    const std::vector<std::string> addresses = listening_addresses();
+    expect(!addresses.empty(), "a store that listens");
+    for (const std::string& address : addresses) {
+      expect(address.starts_with("0100007F:"), "127.0.0.1, got " + address);
+    }
+    control->barrier("both have looked");
+  });
+}
+
+TEST_CASE("signals don't disturb collectives") {
+  struct sigaction previous = {};
+  struct sigaction ignored = {};
+  ignored.sa_handler = [](int) {};  // without SA_RESTART
+  ::sigaction(SIGUSR2, &ignored, &previous);
+  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU);
+    for (int i = 0; i < 200; ++i) {
+      ::kill(::getpid(), SIGUSR2);
+      at::Tensor tensor = torch::ones({10'000});
+      group->all_reduce(tensor);
+      expect(tensor.sum().item<double>() == 20'000.0, "the sum");
+    }
+    control->barrier("end");
+  });
+  ::sigaction(SIGUSR2, &previous, nullptr);
 }
 
 TEST_CASE("a single group does nothing") {

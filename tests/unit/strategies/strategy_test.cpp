@@ -69,6 +69,24 @@ at::Tensor loss_of(BoringModule& module, double input) {
   return module.layer->forward(torch::full({1, 2}, input)).sum();
 }
 
+/// Its layers are registered in another order than they are used in, so that gradients don't arrive
+/// in the order of the parameters.
+class OutOfOrder : public BoringModule {
+ public:
+  OutOfOrder() {
+    for (const char* name : {"c", "a", "d", "b"}) {
+      register_module(name, torch::nn::Linear(2, 2));
+    }
+  }
+  at::Tensor loss() {
+    at::Tensor x = torch::ones({1, 2});
+    for (const char* name : {"a", "b", "c", "d"}) {
+      x = named_children()[name]->as<torch::nn::Linear>()->forward(x);
+    }
+    return layer->forward(x).sum();
+  }
+};
+
 class WithTorchsNorm : public BoringModule {
  public:
   WithTorchsNorm() { register_module("norm", torch::nn::BatchNorm1d(2)); }
@@ -147,6 +165,33 @@ TEST_CASE("DDP makes its reducer anew when requires_grad changes, and only then"
   run_window();
   run_window();
   CHECK(dry.control.exchanges == 3);
+}
+
+TEST_CASE("DDP's buckets are those of the first step for good", "[strategies]") {
+  DryRun dry(3);
+  auto strategy = dry.strategy({.bucket_cap_mb = 40.0 / (1 << 20)});
+  OutOfOrder module;
+  strategy.setup(module);
+  std::vector<std::vector<int64_t>> first_sizes;
+  size_t first_uses = 0;
+  for (int i = 0; i < 20; ++i) {
+    strategy.begin_window(module);
+    const int64_t before = dry.group->counters().messages;
+    strategy.backward(module, module.loss(), {}, true);
+    const int64_t sent = dry.group->counters().messages - before;
+    std::vector<std::vector<int64_t>> sizes;
+    for (const auto& record : dry.group->last_collectives()) sizes.push_back(record.shape);
+    sizes.erase(sizes.begin(), sizes.end() - sent);
+    const size_t uses = module.layer->weight.use_count();
+    if (i == 0) {
+      first_sizes = sizes;
+      first_uses = uses;
+      CHECK(sent > 2);
+    }
+    CHECK(sizes == first_sizes);
+    // A reducer that is to lay out its buckets anew notes parameters down in each step.
+    CHECK(uses == first_uses);
+  }
 }
 
 TEST_CASE("A torn down DDP leaves nothing on the module", "[strategies]") {
