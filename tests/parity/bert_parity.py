@@ -2,13 +2,15 @@
 
   bert_parity.py outputs   logits, loss and each gradient tensor
   bert_parity.py files     weights in F16 and BF16, old names, names without prefix, saving
-  bert_parity.py training  the losses of 30 steps of AdamW, and the weights after them
+  bert_parity.py training  the losses of 30 steps and the weights after them, ours by a Trainer with
+                           the example's SquadModule: loader, optimizer, groups, schedule, clipping
 
 Both sides load the same files: the MiniLM weights of the pinned package and a seeded head.
 """
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +50,8 @@ def make_model_folder(folder, rename=lambda name: name, dtype=torch.float32, hea
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(source / name, folder)
     named = {
         "bert." + name: tensor.to(dtype)
         for name, tensor in tensors.items()
@@ -189,14 +193,18 @@ def training(scratch):
     model = load_peer(folder).train()
     optimizer = torch.optim.AdamW(
         squad_common.decay_groups(model, weight_decay=0.01), lr=5e-5, fused=True)
-    losses = []
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, 3, 30)
+    losses, norms = [], []
     for batch in batches:
         loss = model(**batch).loss
         optimizer.zero_grad()
         loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
         optimizer.step()
+        schedule.step()
         losses.append(loss.item())
     assert len(mine) == len(losses) == 30
+    assert max(norms) > 1.0, "clipping must have something to do"
     print(f"losses {losses[0]:.4f} ... {losses[-1]:.4f}, {sum(losses[-5:]) / 5:.4f} at the end")
     check("largest relative difference of a loss",
           max(abs(a - b) / abs(b) for a, b in zip(mine, losses)), 1e-4)
