@@ -1,4 +1,4 @@
-// BERT on SQuAD: fit, validate, predict, and `ask` for single questions.
+// BERT on SQuAD: fit, validate, test, predict, and `ask` for single questions.
 //   build/release/bin/bert_squad fit --config configs/bert_squad/demo.yaml
 #include <iomanip>
 #include <iostream>
