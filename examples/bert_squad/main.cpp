@@ -1,4 +1,4 @@
-// BERT on SQuAD: fit, validate, predict, and `ask` for single questions.
+// BERT on SQuAD: fit, validate, test, predict, and `ask` for single questions.
 //   build/release/bin/bert_squad fit --config configs/bert_squad/demo.yaml
 #include <iomanip>
 #include <iostream>
@@ -39,6 +39,14 @@ int ask(lightning::CliContext& context, const AskOptions& options) {
   return 0;
 }
 
+/// The module writes predictions.json by itself.
+int predict(lightning::CliContext& context) {
+  const lightning::RunArguments arguments{.ckpt_path = context.ckpt_path()};
+  const auto module = context.module();
+  context.trainer().predict(module, context.data_module(), {}, arguments);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -46,6 +54,9 @@ int main(int argc, char** argv) {
       argc, argv,
       {.description = "Fine-tunes a BERT to answer questions about passages (SQuAD).",
        .callbacks = register_example_callbacks,
-       .commands = {lightning::make_command<AskOptions>(
-           "ask", "answers one question about the passage in a text file", ask)}});
+       .commands = {
+           lightning::make_command<AskOptions>(
+               "ask", "answers one question about the passage in a text file", ask),
+           lightning::make_command(
+               "predict", "writes the answers of predict_file to predictions.json", predict)}});
 }

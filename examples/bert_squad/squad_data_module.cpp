@@ -25,6 +25,11 @@ void SquadDataModule::setup(lightning::Stage stage) {
   if (validates && val_ == nullptr && (stage == Stage::kValidate || !options_.val_file.empty())) {
     val_ = make_dataset(options_.val_file, "val_file", /*has_answers=*/true);
   }
+  if (stage == Stage::kTest && test_ == nullptr) {
+    const bool own = !options_.test_file.empty();
+    test_ = make_dataset(own ? options_.test_file : options_.val_file,
+                         own ? "test_file" : "val_file", /*has_answers=*/true);
+  }
   if (stage == Stage::kPredict && predict_ == nullptr) {
     predict_ = make_dataset(options_.predict_file, "predict_file", /*has_answers=*/false);
   }
@@ -93,6 +98,10 @@ lightning::DataLoaders SquadDataModule::train_dataloader() {
 lightning::DataLoaders SquadDataModule::val_dataloader() {
   if (val_ == nullptr) return {};
   return std::make_shared<lightning::DataLoader>(val_, loader_options());
+}
+
+lightning::DataLoaders SquadDataModule::test_dataloader() {
+  return std::make_shared<lightning::DataLoader>(test_, loader_options());
 }
 
 lightning::DataLoaders SquadDataModule::predict_dataloader() {

@@ -1,4 +1,4 @@
-/// SquadDataModule: SQuAD files as loaders for training, validation and prediction.
+/// SquadDataModule: SQuAD files as loaders for training, validation, test and prediction.
 #pragma once
 
 #include <filesystem>
@@ -28,6 +28,7 @@ LIGHTNING_ENUM(Padding, LIGHTNING_ENUMERATOR(kBatch, "batch"),
 struct SquadDataModuleOptions {
   std::filesystem::path train_file = "";
   std::filesystem::path val_file = "";
+  std::filesystem::path test_file = "";
   std::filesystem::path predict_file = "";
   int64_t batch_size = 8;
   std::optional<int64_t> global_batch_size = std::nullopt;
@@ -43,6 +44,7 @@ struct SquadDataModuleOptions {
 LIGHTNING_FIELDS(
     SquadDataModuleOptions, LIGHTNING_FIELD(train_file, "SQuAD file to train on"),
     LIGHTNING_FIELD(val_file, "SQuAD file to validate on"),
+    LIGHTNING_FIELD(test_file, "SQuAD file to test on; empty: val_file"),
     LIGHTNING_FIELD(predict_file, "file in SQuAD's format whose questions predict answers"),
     LIGHTNING_FIELD(batch_size, "windows per batch of each rank"),
     LIGHTNING_FIELD(global_batch_size,
@@ -64,6 +66,7 @@ class SquadDataModule : public lightning::LightningDataModule {
   void setup(lightning::Stage stage) override;
   lightning::DataLoaders train_dataloader() override;
   lightning::DataLoaders val_dataloader() override;
+  lightning::DataLoaders test_dataloader() override;
   lightning::DataLoaders predict_dataloader() override;
 
   FeatureOptions feature_options() const;
@@ -76,6 +79,7 @@ class SquadDataModule : public lightning::LightningDataModule {
   Options options_;
   std::shared_ptr<SquadDataset> train_;
   std::shared_ptr<SquadDataset> val_;
+  std::shared_ptr<SquadDataset> test_;
   std::shared_ptr<SquadDataset> predict_;
 };
 

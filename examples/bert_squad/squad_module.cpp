@@ -7,6 +7,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <lightning/distributed/state_exchange.h>
+#include <lightning/loggers/logger.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
@@ -30,9 +31,13 @@ const fs::path& required_folder(const SquadModuleOptions& options) {
   return options.pretrained;
 }
 
+double in_seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 /// As in "723.45 s (12 min 3.45 s)".
 std::string format_duration(std::chrono::steady_clock::duration duration) {
-  const double seconds = std::chrono::duration<double>(duration).count();
+  const double seconds = in_seconds(duration);
   const int minutes = static_cast<int>(seconds / 60);
   char text[96];
   std::snprintf(text, sizeof(text), "%.2f s (%d min %.2f s)", seconds, minutes,
@@ -127,8 +132,16 @@ lightning::StepOutput SquadModule::training_step(const lightning::Batch& batch, 
 }
 
 void SquadModule::validation_step(const lightning::Batch& batch, int64_t) {
+  evaluate(batch, "val_loss");
+}
+
+void SquadModule::test_step(const lightning::Batch& batch, int64_t) {
+  evaluate(batch, "test_loss");
+}
+
+void SquadModule::evaluate(const lightning::Batch& batch, const char* loss_name) {
   const SpanLogits logits = forward(batch);
-  log("val_loss", span_loss(logits, batch["start_positions"], batch["end_positions"]));
+  log(loss_name, span_loss(logits, batch["start_positions"], batch["end_positions"]));
   decode(logits, batch, decoder_);
 }
 
@@ -163,7 +176,14 @@ void SquadModule::on_fit_start() {
 }
 
 void SquadModule::on_fit_end() {
-  print("Total training time: " + format_duration(Clock::now() - fit_began_));
+  const Clock::duration total = Clock::now() - fit_began_;
+  print("Total training time: " + format_duration(total));
+  // A value of the fit, not of an epoch: a row of its own.
+  for (const auto& logger : trainer().loggers()) {
+    logger->log_metrics({.step = global_step(),
+                         .epoch = current_epoch(),
+                         .values = {{"total_time", in_seconds(total)}}});
+  }
 }
 
 // Training that goes on in the middle of an epoch has no on_train_epoch_start().
@@ -191,7 +211,10 @@ void SquadModule::on_train_epoch_end() {
     const auto loss = metrics.find(name);
     if (loss != metrics.end()) text += concat(", ", name, " ", format_loss(loss->second));
   }
-  if (epoch_is_whole_) text += ", epoch time " + format_duration(training_time_);
+  if (epoch_is_whole_) {
+    text += ", epoch time " + format_duration(training_time_);
+    log("epoch_time", in_seconds(training_time_), {.sync_dist = false});
+  }
   print(text);
 }
 
@@ -236,7 +259,13 @@ lightning::StateDict SquadModule::scores() const {
   return named;
 }
 
-void SquadModule::on_validation_epoch_end() {
+void SquadModule::on_validation_epoch_end() { log_scores(); }
+
+void SquadModule::on_test_epoch_start() { decoder_.clear(); }
+
+void SquadModule::on_test_epoch_end() { log_scores(); }
+
+void SquadModule::log_scores() {
   gather_answers();
   if (decoder_.empty()) return;
   lightning::StateDict scores;

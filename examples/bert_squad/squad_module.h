@@ -85,6 +85,7 @@ class SquadModule : public lightning::LightningModule {
 
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t batch_idx) override;
   void validation_step(const lightning::Batch& batch, int64_t batch_idx) override;
+  void test_step(const lightning::Batch& batch, int64_t batch_idx) override;
   lightning::Batch predict_step(const lightning::Batch& batch, int64_t batch_idx) override;
   lightning::OptimizerList configure_optimizers() override;
   void on_fit_start() override;
@@ -97,6 +98,8 @@ class SquadModule : public lightning::LightningModule {
   void on_validation_epoch_start() override;
   void on_validation_epoch_end() override;
   void on_validation_end() override;
+  void on_test_epoch_start() override;
+  void on_test_epoch_end() override;
   void on_predict_epoch_start() override;
   void on_predict_epoch_end() override;
   std::vector<std::pair<std::string, std::string>> checkpoint_assets() override;
@@ -106,6 +109,9 @@ class SquadModule : public lightning::LightningModule {
   /// `folder` holds config.json and the tokenizer's files.
   SquadModule(Options options, const std::filesystem::path& folder, bool load_weights);
   SpanLogits forward(const lightning::Batch& batch);
+  /// Logs the loss under this name and keeps the answers for log_scores().
+  void evaluate(const lightning::Batch& batch, const char* loss_name);
+  void log_scores();
   void gather_answers();
   lightning::StateDict scores() const;
 

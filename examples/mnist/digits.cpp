@@ -55,6 +55,10 @@ lightning::Batch read_digits(const fs::path& folder, uint64_t seed) {
       "(or the t10k- pair), each also as .gz. HINT: leave data_dir empty to use drawn digits.");
 }
 
+std::optional<lightning::Batch> read_test_digits(const fs::path& folder) {
+  return read_part(folder, "train") ? read_part(folder, "t10k") : std::nullopt;
+}
+
 DigitSets read_digit_sets(const fs::path& folder, uint64_t seed) {
   if (!folder.empty()) {
     auto train = read_part(folder, "train");

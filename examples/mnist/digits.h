@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include <lightning/data/batch.h>
 #include <lightning/data/dataset.h>
@@ -14,6 +15,9 @@ namespace mnist {
 /// The training images, or the t10k ones of a folder that has only them. An empty path draws 12,000
 /// with that seed. Throws DataError for a folder without either, and for damaged files.
 lightning::Batch read_digits(const std::filesystem::path& folder, uint64_t seed);
+
+/// The t10k images of a folder that has the training images too.
+std::optional<lightning::Batch> read_test_digits(const std::filesystem::path& folder);
 
 struct DigitSets {
   std::shared_ptr<lightning::Dataset> train;

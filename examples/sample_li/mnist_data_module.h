@@ -34,11 +34,18 @@ class MnistDataModule : public lightning::LightningDataModule {
   void setup(lightning::Stage stage) override;
   lightning::DataLoaders train_dataloader() override;
   lightning::DataLoaders val_dataloader() override;
+  /// The t10k- pair, when it isn't trained on; else the images held out for validation.
+  lightning::DataLoaders test_dataloader() override;
+  /// The same images.
+  lightning::DataLoaders predict_dataloader() override { return test_dataloader(); }
 
  private:
+  void split_training_images();
+  std::shared_ptr<lightning::Dataset> make_test_images();
   lightning::DataLoaders make_loader(const std::shared_ptr<lightning::Dataset>& part, bool shuffle);
 
   Options options_;
   std::shared_ptr<lightning::Dataset> train_;
   std::shared_ptr<lightning::Dataset> val_;
+  std::shared_ptr<lightning::Dataset> test_;
 };

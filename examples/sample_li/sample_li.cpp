@@ -30,6 +30,14 @@ class LitAutoEncoder : public lightning::LightningModule {
     log("val_loss", reconstruction_loss(batch));
   }
 
+  void test_step(const lightning::Batch& batch, int64_t) override {
+    log("test_loss", reconstruction_loss(batch));
+  }
+
+  lightning::Batch predict_step(const lightning::Batch& batch, int64_t) override {
+    return {{"code", encoder_->forward(batch["image"].flatten(1))}};  // [B, 3]
+  }
+
   lightning::OptimizerList configure_optimizers() override {
     return std::make_shared<lightning::optim::Adam>(
         parameters(), torch::optim::AdamOptions(options_.learning_rate));

@@ -59,6 +59,7 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   /// Throws ConfigError for values out of range and a broken template.
   explicit ModelCheckpoint(ModelCheckpointOptions options = {});
 
+  const ModelCheckpointOptions& options() const { return options_; }
   const std::filesystem::path& best_model_path() const { return best_model_path_; }
   std::optional<double> best_model_score() const { return best_model_score_; }
   const std::filesystem::path& last_model_path() const { return last_model_path_; }

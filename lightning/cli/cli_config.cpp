@@ -140,7 +140,7 @@ std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::s
   std::filesystem::path root = TrainerOptions{}.default_root_dir;
   const ConfigNode* given = config.find_path("trainer.default_root_dir");
   if (given != nullptr && !given->is_null()) root = given->text();
-  return find_checkpoint(root, ckpt_path);
+  return find_checkpoint(root, ckpt_path, checkpoint_dirpaths(config));
 }
 
 ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,

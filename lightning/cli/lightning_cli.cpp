@@ -8,6 +8,7 @@
 #include <lightning/cli/cli_keys.h>
 #include <lightning/cli/command_line.h>
 #include <lightning/cli/help.h>
+#include <lightning/cli/prediction_file.h>
 #include <lightning/cli/run_main.h>
 #include <lightning/config/names.h>
 #include <lightning/config/yaml.h>
@@ -60,12 +61,16 @@ int run_predict(CliContext& context) {
   Trainer& trainer = context.trainer();
   const auto module = context.module();
   const RunArguments arguments{.ckpt_path = context.ckpt_path()};
-  const PredictionSink sink = [](const Batch&, const Batch&, int64_t) {};
+  PredictionFile file;
+  const PredictionSink sink = [&file](const Batch& outputs, const Batch& batch, int64_t) {
+    file.add(outputs, batch);
+  };
   if (const auto data = context.data_module()) {
     trainer.predict(module, data, sink, arguments);
   } else {
     trainer.predict(module, DataLoaders{}, sink, arguments);
   }
+  file.write(trainer);
   return 0;
 }
 
@@ -75,7 +80,8 @@ std::vector<CliCommand> all_commands(const CliSettings& settings) {
       make_command("fit", "train the model; with --ckpt_path, go on from a checkpoint", run_fit),
       make_command("validate", "run the validation data through the model", run_validate),
       make_command("test", "run the test data through the model", run_test),
-      make_command("predict", "run the prediction data through the model", run_predict),
+      make_command("predict", "run the prediction data through the model and write what it gives",
+                   run_predict),
   };
   for (const CliCommand& own : settings.commands) {
     bool replaced = false;

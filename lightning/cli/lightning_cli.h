@@ -83,9 +83,10 @@ LIGHTNING_API int run_cli_main(int argc, char** argv, const CliProgram& program,
                                const CliSettings& settings);
 
 /// Runs the command that argv names and returns the exit code: 0, 1 for an error, 2 for a wrong
-/// command line or config, 130 or 143 after a signal (see run_main()). `predict` hands the outputs
-/// to the hooks of module and callbacks; a program that writes them replaces that command. A
-/// program without a data module gives void: its module brings the loaders.
+/// command line or config, 130 or 143 after a signal (see run_main()). `predict` writes the
+/// outputs to RUN/predictions.safetensors (see PredictionFile); a program with a format of its own
+/// replaces that command. A program without a data module gives void: its module brings the
+/// loaders.
 template <typename Module, typename DataModule = void>
 int cli_main(int argc, char** argv, const CliSettings& settings = {}) {
   CliProgram program;

@@ -24,8 +24,32 @@ StateDict numeric_environment(const RunState& run) {
   state.set("num_threads", at::get_num_threads());
   state.set("cpu_capability", at::get_cpu_capability());
   state.set("device", run.options.device_name);
-  state.set("deterministic", run.options.user.deterministic);
+  state.set("deterministic", run.options.user.deterministic.on());
   state.set("world_size", run.options.world_size);
+  return state;
+}
+
+bool can_be_nonfinite(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.numel() == 0) return false;
+  const at::ScalarType type = tensor.scalar_type();
+  return type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16;
+}
+
+/// Buffers and what the optimizers keep for their next step, where it can be non-finite.
+Checkpoint::NamedTensors state_beside_parameters(const RunState& run) {
+  Checkpoint::NamedTensors state;
+  for (const auto& item : run.module->named_buffers()) {
+    if (can_be_nonfinite(item.value())) state.emplace_back("buffer " + item.key(), item.value());
+  }
+  const optim::ParameterNames names(*run.module);
+  for (const OptimizerConfig& config : run.optimizers) {
+    for (const auto& [name, value] : optim::optimizer_state(*config.optimizer, names).entries()) {
+      const auto* tensor = std::get_if<at::Tensor>(&value);
+      if (tensor != nullptr && can_be_nonfinite(*tensor)) {
+        state.emplace_back("optimizer state " + name, *tensor);
+      }
+    }
+  }
   return state;
 }
 
@@ -81,7 +105,7 @@ void CheckpointConnector::write_requested() {
   const std::vector<SaveRequest> requests = std::exchange(run_.save_requests, {});
   run_.set_status("checkpoint", /*long_phase=*/true);
   check_nonfinite(run_);
-  if (!weights_are_finite()) return;
+  if (!state_is_finite()) return;
   if (run_.lease) run_.lease->check();
   for (const SaveRequest& request : requests) {
     Checkpoint checkpoint = dump(request.weights_only);
@@ -91,13 +115,43 @@ void CheckpointConnector::write_requested() {
   }
 }
 
-bool CheckpointConnector::weights_are_finite() {
-  const std::vector<at::Tensor> parameters = run_.module->parameters();
-  if (optim::all_finite(parameters)) return true;
-  const std::string text =
-      detail::concat("Trainer: the weights are not finite after step ", run_.progress.global_step,
-                     ", no checkpoint was written. HINT: resume from an earlier checkpoint with a "
-                     "lower learning rate or gradient_clip_val.");
+void CheckpointConnector::allow_nonfinite_as_they_are() {
+  nonfinite_by_design_.clear();
+  for (const auto& [name, tensor] : state_beside_parameters(run_)) {
+    if (!optim::all_finite({&tensor, 1})) nonfinite_by_design_.insert(name);
+  }
+}
+
+std::string CheckpointConnector::find_nonfinite() const {
+  std::vector<at::Tensor> tensors;
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+    names.push_back(name);
+    tensors.push_back(tensor);
+  };
+  for (const auto& item : run_.module->named_parameters()) {
+    if (can_be_nonfinite(item.value())) add("parameter " + item.key(), item.value());
+  }
+  for (const auto& [name, tensor] : state_beside_parameters(run_)) {
+    if (!nonfinite_by_design_.contains(name)) add(name, tensor);
+  }
+  if (optim::all_finite(tensors)) return {};
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!optim::all_finite({&tensors[i], 1})) return names[i];
+  }
+  return {};
+}
+
+bool CheckpointConnector::state_is_finite() {
+  // Buffers may differ from rank to rank; those of rank 0 would be written.
+  std::string found;
+  if (run_.is_global_zero()) found = find_nonfinite();
+  found = run_.from_rank_zero("non-finite state", found);
+  if (found.empty()) return true;
+  const std::string text = detail::concat(
+      "Trainer: ", found, " is not finite after step ", run_.progress.global_step,
+      ", no checkpoint was written. HINT: resume from an earlier checkpoint with a lower learning "
+      "rate or gradient_clip_val.");
   if (run_.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
   log_warning(text);
   return false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include <lightning/checkpoint/checkpoint.h>
@@ -15,9 +16,13 @@ class CheckpointConnector {
 
   /// Writes the checkpoints that were asked for (rank 0 does, with what the others tell it); to be
   /// called at safe points and outside of loops.
-  /// Throws CheckpointError, and DataError when the weights are not finite and on_nonfinite is
-  /// error. Sync: waits for the device when there is anything to write.
+  /// A state that isn't finite (a parameter, a buffer, what the optimizer keeps) is never written:
+  /// DataError when on_nonfinite is error, else a warning. Throws CheckpointError too.
+  /// Sync: waits for the device when there is anything to write.
   void write_requested();
+  /// Buffers and optimizer state that aren't finite now (an attention mask of -inf) are so by
+  /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
+  void allow_nonfinite_as_they_are();
 
   /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, and the
   /// state of callbacks and data module.
@@ -39,12 +44,15 @@ class CheckpointConnector {
   void dump_rank_states(StateDict& state);
   void restore_metrics();
   void warn_about_environment();
-  bool weights_are_finite();
+  bool state_is_finite();
+  /// What is wrong with the state; empty when all of it is finite.
+  std::string find_nonfinite() const;
 
   RunState& run_;
   Checkpoint checkpoint_;
   std::filesystem::path path_;
   bool loaded_ = false;
+  std::set<std::string> nonfinite_by_design_;
 };
 
 /// The run's progress in a form for checkpoints.

@@ -172,6 +172,14 @@ std::string FastDevRun::to_text() const {
   return batches_ == 1 ? "true" : std::to_string(batches_);
 }
 
+Deterministic::Deterministic(std::string_view text)
+    : on_(text != "false"), warns_only_(text == "warn") {
+  LIGHTNING_CHECK(warns_only_ || text == "true" || text == "false", ConfigError,
+                  "expected true, false or warn");
+}
+
+std::string Deterministic::to_text() const { return warns_only_ ? "warn" : on_ ? "true" : "false"; }
+
 Devices::Devices(const std::vector<int64_t>& indices) : text_("[") {
   for (const int64_t index : indices) {
     text_ += detail::concat(text_.size() > 1 ? ", " : "", index);

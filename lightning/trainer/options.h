@@ -64,6 +64,24 @@ class LIGHTNING_API FastDevRun {
   int64_t batches_;
 };
 
+/// false, true (only deterministic kernels; an operation that has none is an error) or "warn" (it
+/// is a warning).
+class LIGHTNING_API Deterministic {
+ public:
+  Deterministic(bool on) : on_(on) {}    // NOLINT: implicit on purpose
+  Deterministic(std::string_view text);  // NOLINT: throws ConfigError for other texts
+  Deterministic(const char* text) : Deterministic(std::string_view(text)) {}  // NOLINT
+  bool on() const { return on_; }
+  bool warns_only() const { return warns_only_; }
+  static Deterministic from_text(std::string_view text) { return text; }
+  static std::string type_name() { return "true|false|warn"; }
+  std::string to_text() const;
+
+ private:
+  bool on_ = false;
+  bool warns_only_ = false;
+};
+
 /// Which devices: auto (one), a number of them (-1: all there are) or a list of indices. As text
 /// "auto", "2", "0,1" or "[0, 1]"; the list of one is "0," or "[0]". Whether they exist is found
 /// out by resolve().
@@ -147,7 +165,7 @@ struct TrainerOptions {
   int64_t accumulate_grad_batches = 1;
   std::optional<double> gradient_clip_val = std::nullopt;
   GradientClipAlgorithm gradient_clip_algorithm = GradientClipAlgorithm::kNorm;
-  bool deterministic = false;
+  Deterministic deterministic = false;
   OnNonfinite on_nonfinite = OnNonfinite::kError;
   // ---- what is written
   int64_t log_every_n_steps = 50;
@@ -210,7 +228,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
     LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
     LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
-    LIGHTNING_FIELD(deterministic, "use only deterministic kernels"),
+    LIGHTNING_FIELD(deterministic,
+                    "use only deterministic kernels; warn: go on where there is none"),
     LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
     LIGHTNING_FIELD(log_every_n_steps, "optimizer steps between rows of step metrics"),
     LIGHTNING_FIELD(enable_progress_bar, "show progress on the terminal"),

@@ -1,6 +1,7 @@
 #include <lightning/trainer/report.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -30,6 +31,22 @@ void for_each_leaf(const ConfigNode& node, const std::string& path,
   }
 }
 
+constexpr std::array<std::string_view, 7> kAlwaysShown = {
+    "accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "max_steps"};
+
+/// The user's options with what they came to in this run.
+TrainerOptions in_effect(const RunState& run) {
+  TrainerOptions options = run.options.user;
+  options.accelerator = run.options.device.is_cpu() ? "cpu" : "cuda";
+  options.devices = run.options.topology.local_world_size;
+  options.num_nodes = run.options.topology.num_nodes;
+  options.strategy = run.strategy->name();
+  options.precision = run.options.precision;
+  options.max_epochs = run.options.max_epochs;
+  options.max_steps = run.options.max_steps;
+  return options;
+}
+
 std::string number_text(double value) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.6g", value);
@@ -42,11 +59,12 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
   const ResolvedOptions& options = run.options;
   TextTable table({"option", "value"});
   table.add_row({"device", options.device_name});
-  table.add_row({"strategy", std::string(run.strategy->name())});
+  table.add_row({"world size", std::to_string(options.world_size)});
   const ConfigNode defaults = config::to_node(TrainerOptions{});
-  for (const auto& [key, value] : config::to_node(options.user).entries()) {
+  for (const auto& [key, value] : config::to_node(in_effect(run)).entries()) {
     const std::string text = on_one_line(value);
-    const bool always = key == "precision" || key == "max_epochs" || key == "max_steps";
+    const bool always =
+        std::find(kAlwaysShown.begin(), kAlwaysShown.end(), key) != kAlwaysShown.end();
     if (always || text != on_one_line(*defaults.find(key))) table.add_row({key, text});
   }
   const auto batches = run.train_loaders.empty() ? std::nullopt : run.num_training_batches();
@@ -144,13 +162,13 @@ void log_hyperparameters(RunState& run) {
   for (const auto& logger : run.loggers) logger->log_hyperparameters(parameters);
 }
 
-std::string resume_command(const std::string& program, const std::filesystem::path& run_dir,
+std::string resume_command(const std::string& program, const std::filesystem::path& config_file,
                            const std::filesystem::path& checkpoint) {
   if (program.empty()) {
     return detail::concat("fit(module, data, {.ckpt_path = \"", checkpoint.string(), "\"})");
   }
-  return detail::concat(program, " fit --config ", (run_dir / "config.yaml").string(),
-                        " --ckpt_path ", checkpoint.string());
+  return detail::concat(program, " fit --config ", config_file.string(), " --ckpt_path ",
+                        checkpoint.string());
 }
 
 }  // namespace lightning

@@ -10,7 +10,8 @@
 
 namespace lightning {
 
-/// The resolved options that differ from their defaults, the device and the run's folder.
+/// The resolved options, as they came out in this run, that differ from their defaults or that
+/// everyone asks for; the device, the number of ranks and the run's folder.
 void print_run_header(const RunState& run, const std::optional<std::filesystem::path>& checkpoint);
 /// Lightning's lines at the start of a program with several ranks, before they connect (each rank
 /// says its number) and when all are there.
@@ -25,7 +26,7 @@ void log_hyperparameters(RunState& run);
 /// "SIGTERM", and where it helps what it means: "SIGINT (Ctrl-C)".
 std::string signal_name(int signal);
 /// The command line that goes on from a checkpoint.
-std::string resume_command(const std::string& program, const std::filesystem::path& run_dir,
+std::string resume_command(const std::string& program, const std::filesystem::path& config_file,
                            const std::filesystem::path& checkpoint);
 
 }  // namespace lightning

@@ -61,9 +61,9 @@ void move_checkpoint_writers_last(Callbacks& callbacks) {
                         [](const auto& callback) { return !callback->writes_checkpoints(); });
 }
 
-void set_deterministic(bool deterministic) {
-  at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-  if (!deterministic) return;
+void set_deterministic(const Deterministic& deterministic) {
+  at::globalContext().setDeterministicAlgorithms(deterministic.on(), deterministic.warns_only());
+  if (!deterministic.on()) return;
   at::globalContext().setBenchmarkCuDNN(false);
   // cuBLAS is deterministic only with a workspace of its own; what the user set stays.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
@@ -118,7 +118,11 @@ const fs::path& Trainer::Impl::run_dir() {
     if (makes_it) run_dir_ = make_run_dir(options_.user.default_root_dir);
     if (run_ != nullptr) run_dir_ = run_->from_rank_zero("run folder", run_dir_.string());
   }
-  if (run_ != nullptr) run_->run_dir = run_dir_;
+  if (run_ == nullptr) return run_dir_;
+  run_->run_dir = run_dir_;
+  if (!std::exchange(has_run_files_, true) && run_->is_global_zero()) {
+    write_run_files(run_dir_, run_->config, options_);
+  }
   return run_dir_;
 }
 
@@ -209,9 +213,20 @@ std::string Trainer::Impl::make_config() const {
 std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckpt_path) {
   if (ckpt_path.empty()) return std::nullopt;
   if (ckpt_path != "last" && ckpt_path != "best") return fs::path(ckpt_path);
-  const fs::path found = run_->is_global_zero()
-                             ? find_checkpoint(options_.user.default_root_dir, ckpt_path)
-                             : fs::path();
+  fs::path found;
+  if (run_->is_global_zero()) {
+    // Those of the fit before, by this Trainer, come first.
+    std::vector<fs::path> folders;
+    for (const auto& callback : callbacks_) {
+      const auto* checkpoints = dynamic_cast<const ModelCheckpoint*>(callback.get());
+      if (checkpoints != nullptr && !checkpoints->options().dirpath.empty()) {
+        folders.push_back(checkpoints->options().dirpath);
+      }
+    }
+    std::optional<fs::path> own;
+    if (!run_dir_.empty()) own = find_checkpoint_of_run(run_dir_, folders, ckpt_path);
+    found = own ? *own : find_checkpoint(options_.user.default_root_dir, ckpt_path, folders);
+  }
   return fs::path(run_->from_rank_zero("checkpoint to resume from", found.string()));
 }
 
@@ -327,10 +342,10 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
   if (old_run) run_dir_ = *old_run;
+  has_run_files_ = old_run.has_value();
   if (writes_files()) {
-    run_dir();
+    config_file_ = run_dir() / "config.yaml";
     open_log_file();
-    if (!old_run && run.is_global_zero()) write_run_files(run_dir_, run.config, options_);
   }
   slurm.begin(run);
   if (run.lease) run.logger_connector.set_gate([&run] { run.lease->check_now_and_then(); });
@@ -344,6 +359,11 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   if (run.strategy->global_rank() > 0) seed_rank_generators(0, run.strategy->global_rank());
   setup_optimizers();
   if (checkpoint) checkpoints_->restore_fit();
+  checkpoints_->allow_nonfinite_as_they_are();
+  if (old_run && writes_files() && run.is_global_zero()) {
+    config_file_ =
+        write_resumed_run_files(run_dir_, run.config, options_, run.progress.global_step);
+  }
   const Progress before = run.progress;
   if (options_.user.dry_run && options_.max_steps == -1) {
     // Only the loop's limit: schedules see the run that was configured.
@@ -396,7 +416,7 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
   text += slurm.in_job()
               ? ". When SLURM starts the job again it goes on by itself. HINT: otherwise "
               : ". HINT: ";
-  throw Interrupted(signal, text + "resume with " + resume_command(program_, run_dir_, path));
+  throw Interrupted(signal, text + "resume with " + resume_command(program_, config_file_, path));
 }
 
 fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
@@ -436,6 +456,7 @@ void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> modul
     if (checkpoint) run.progress = progress_from(checkpoints_->state().nested("loop"));
     checkpoints_->release();
     setup_strategy();
+    checkpoints_->allow_nonfinite_as_they_are();
     prepare_evaluation_loaders(run);
     pass();
     finish("success");

@@ -76,6 +76,8 @@ class Trainer::Impl {
   Loggers loggers_;
   std::vector<StateDict> logger_positions_;  // after the run before, in the same folder
   std::filesystem::path run_dir_;
+  bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_
+  std::filesystem::path config_file_;  // of the fit under way
   std::unique_ptr<RunState> run_;
   std::unique_ptr<CheckpointConnector> checkpoints_;
   bool fitted_ = false;

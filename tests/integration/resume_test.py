@@ -165,12 +165,38 @@ def check_signal(folder, name, number, when, **values):
     run(whole)
     text = run(stopped, *when, "--model.signal", number, expect=128 + number)
     assert "HINT: resume with" in text and "--ckpt_path" in text, text
-    command = text.split("resume with ")[1].splitlines()[0].split()
+    command = command_in(text)
     checkpoint = pathlib.Path(command[command.index("--ckpt_path") + 1])
     assert checkpoint.is_dir(), checkpoint
     run(stopped, "--ckpt_path", checkpoint)
     compare(name, whole, stopped)
     print(f"{name}: ok")
+
+
+def command_in(text):
+    return text.split("resume with ")[1].splitlines()[0].split()
+
+
+def check_other_options(folder, **values):
+    """A run that goes on with other options keeps both configs; stopped again, it goes on with the
+    newer ones."""
+    root = folder / "other-options"
+    write_config(root, **values)
+    command = command_in(run(root, "--model.signal_step", 3, expect=130))
+    checkpoint = command[command.index("--ckpt_path") + 1]
+    config = run_dir(root) / "config.yaml"
+    assert command[command.index("--config") + 1] == str(config), command
+    before = config.read_text()
+    text = run(root, "--ckpt_path", checkpoint, "--trainer.max_epochs", 3, "--model.signal_step", 6,
+               expect=130)
+    command = command_in(text)
+    resumed = pathlib.Path(command[command.index("--config") + 1])
+    assert resumed == run_dir(root) / "config-resumed-step=3.yaml", command
+    assert "max_epochs: 3" in resumed.read_text() and config.read_text() == before
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and "max_epochs=3 reached" in result.stderr, result.stderr
+    assert len(list(run_dir(root).glob("config*.yaml"))) == 2
+    print("other options: ok")
 
 
 def main():
@@ -185,6 +211,7 @@ def main():
             check_every_step(folder, {7}, interval=4, optimizer=optimizer)
         check_schedule_per_epoch(folder)
         check_second_interrupt(folder)
+        check_other_options(folder)
         for name, number, when, interval in (
                 ("SIGINT-in-window", 2, ("--model.signal_step", 5), 1.0),
                 ("SIGTERM-in-window", 15, ("--model.signal_step", 5), 1.0),

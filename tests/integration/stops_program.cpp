@@ -84,10 +84,10 @@ class Model : public lightning::LightningModule {
     const auto x = torch::linspace(-1, 1, size * 4).reshape({size, 4});
     return std::make_shared<lightning::DataLoader>(
         std::make_shared<lightning::TensorDataset>(
-            std::vector<std::pair<std::string, at::Tensor>>{{"x", x},
-                                                            {"y", x.sum(1, true).sin()}}),
-        lightning::DataLoaderOptions{
-            .global_batch_size = 10, .shuffle = shuffle, .num_workers = 0});
+            std::vector<std::pair<std::string, at::Tensor>>{{"x", x}, {"y", x.sum(1, true).sin()}}),
+        lightning::DataLoaderOptions{.global_batch_size = 10,
+                                     .shuffle = shuffle,
+                                     .num_workers = 0});
   }
   // Steps from 50 microseconds to half a millisecond, another on each rank.
   void wait() {
@@ -126,8 +126,8 @@ class Tester {
     auto trainer = make_trainer(plan, root);
     bool stopped = false;
     auto model = fit(*trainer, &plan, "", &stopped);
-    const std::string where = std::to_string(trainer->global_step()) + "/" +
-                              std::to_string(trainer->current_epoch());
+    const std::string where =
+        std::to_string(trainer->global_step()) + "/" + std::to_string(trainer->current_epoch());
     for (const std::string& other : trainer->all_gather_text("where", where)) {
       if (other != where) fail(number, plan, "stopped at " + where + " and " + other);
     }

@@ -97,7 +97,22 @@ def fit(folder):
         rows = list(csv.DictReader(file))
     for name in ("train_loss", "avg_train_loss", "val_loss", "exact", "f1", "HasAns_f1", "NoAns_f1"):
         check(any(row.get(name) for row in rows), f"{name} is not in metrics.csv")
+    logged = [f"{float(row['epoch_time']):.2f}" for row in rows if row.get("epoch_time")]
+    check(logged == [time for _, time in lines], f"epoch_time is {logged}, printed was {lines}")
+    logged = [f"{float(row['total_time']):.2f}" for row in rows if row.get("total_time")]
+    check(logged == [total[1]], f"total_time is {logged}, printed was {total[1]}")
+    check_times_in_tensorboard(runs[0])
     return runs[0]
+
+
+def check_times_in_tensorboard(run_dir):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
+    events.Reload()
+    for name, count in (("epoch_time", 2), ("total_time", 1)):
+        check(name in events.Tags()["scalars"], f"{name} is not in TensorBoard's events")
+        check(len(events.Scalars(name)) == count, f"{name} isn't there {count} times")
 
 
 def predictions(folder, checkpoint, file, *arguments):
@@ -108,8 +123,16 @@ def predictions(folder, checkpoint, file, *arguments):
         *("--trainer.default_root_dir", root, *arguments),
     )
     (path,) = root.glob("lightning_logs/*/predictions.json")
+    for name in ("config.yaml", "environment.json"):
+        check((path.parent / name).exists(), f"{name} is missing beside predictions.json")
     check(str(path) in output, f"predict doesn't name {path}:\n{output}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def score(output, name):
+    found = re.search(rf"^{name} +([\d.]+)", output, re.M)
+    check(found, f"{name} isn't printed:\n{output}")
+    return found[1]
 
 
 def ask(checkpoint, passage, question):
@@ -246,6 +269,14 @@ def main():
                       "--trainer.default_root_dir", folder / "validation")
         for name in ("exact", "f1", "HasAns_f1", "NoAns_f1", "best_f1", "val_loss"):
             check(re.search(rf"^{name} +[\d.]+", metrics, re.M), f"validate gives no {name}")
+        tested = run("test", "--ckpt_path", checkpoint, "--trainer.default_root_dir",
+                     folder / "tests")
+        own = run("test", "--ckpt_path", checkpoint, "--data.test_file", folder / "train.json",
+                  "--trainer.logger", "false", "--trainer.default_root_dir", folder / "tests")
+        for name in ("exact", "f1", "HasAns_f1", "NoAns_f1", "best_f1"):
+            check(score(tested, name) == score(metrics, name), f"test and validate differ in {name}")
+        check(score(tested, "test_loss") == score(metrics, "val_loss"), "the losses differ")
+        check(score(own, "test_loss") != score(tested, "test_loss"), "test_file isn't read")
         answers = predictions(folder, checkpoint, folder / "bare.json")
         answer = ask(checkpoint, passage, questions[0][1])
         check(answer.startswith(answers[questions[0][0]] + "\n"), f"ask says {answer!r}")

@@ -8,6 +8,7 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/loggers/csv_logger.h>
+#include <lightning/optim/optimizer_state.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
@@ -111,6 +112,91 @@ TEST_CASE("on_nonfinite warn goes on", "[trainer]") {
   Trainer trainer(options, {}, lightning::Loggers{});
   trainer.fit(std::make_shared<TurnsBad>(2, false), boring_loader());
   CHECK(trainer.global_step() == 9);
+}
+
+TEST_CASE("Buffers and optimizer state that aren't finite are never committed", "[trainer]") {
+  using lightning::OnNonfinite;
+  /// Weights and gradients stay finite all the time.
+  class Poisons : public BoringModule {
+   public:
+    explicit Poisons(bool in_optimizer) : in_optimizer_(in_optimizer) {
+      variance = register_buffer("variance", torch::ones({2}));
+      // By design: never in the way.
+      register_buffer("mask", torch::full({2}, -std::numeric_limits<float>::infinity()));
+      register_buffer("count", torch::zeros({1}, torch::kInt64));
+    }
+    lightning::OptimizerList configure_optimizers() override {
+      return std::make_shared<lightning::optim::Adam>(parameters(), 0.01);
+    }
+    void on_train_batch_end(const lightning::StepOutput&, const lightning::Batch&,
+                            int64_t) override {
+      if (global_step() != 3) return;
+      if (!in_optimizer_) {
+        variance.fill_(std::numeric_limits<float>::quiet_NaN());
+        return;
+      }
+      // Divided by it, an update is 0.
+      const auto state = lightning::optim::optimizer_state(*trainer().optimizers()[0].optimizer,
+                                                           lightning::optim::ParameterNames(*this));
+      at::NoGradGuard no_grad;
+      state.get<at::Tensor>("state/layer.weight/exp_avg_sq")
+          .fill_(std::numeric_limits<float>::infinity());
+    }
+    at::Tensor variance;
+
+   private:
+    bool in_optimizer_;
+  };
+  const auto [on_nonfinite, in_optimizer] =
+      GENERATE(table<OnNonfinite, bool>({{OnNonfinite::kError, false},
+                                         {OnNonfinite::kError, true},
+                                         {OnNonfinite::kWarn, false},
+                                         {OnNonfinite::kIgnore, false},
+                                         {OnNonfinite::kIgnore, true}}));
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.max_epochs = 2;
+  options.on_nonfinite = on_nonfinite;
+  options.default_root_dir = folder.path();
+  Trainer trainer(options,
+                  {std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
+                      .save_top_k = -1, .every_n_train_steps = 1})},
+                  lightning::Loggers{});
+  const auto module = std::make_shared<Poisons>(in_optimizer);
+  const auto run = [&] { trainer.fit(module, boring_loader()); };
+  if (on_nonfinite == OnNonfinite::kError) {
+    CHECK_THROWS_WITH(run(), Catch::Contains(in_optimizer ? "exp_avg_sq" : "buffer variance") &&
+                                 Catch::Contains("after step 3"));
+  } else {
+    run();
+    CHECK(trainer.global_step() == 6);
+  }
+  CHECK(module->layer->weight.isfinite().all().item<bool>());
+  CHECK(lightning::list_checkpoints(trainer.run_dir() / "checkpoints").size() == 2);
+}
+
+TEST_CASE("deterministic: an operation that isn't is an error, with warn it goes on", "[trainer]") {
+  class Puts : public BoringModule {
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      torch::zeros({4}).put_(torch::tensor({1, 1}), torch::ones({2}));  // which of the two?
+      return BoringModule::training_step(batch, index);
+    }
+  };
+  TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  const auto run = [&options] {
+    Trainer trainer(options, {}, lightning::Loggers{});
+    trainer.fit(std::make_shared<Puts>(), boring_loader());
+    return trainer.global_step();
+  };
+  CHECK(run() == 3);
+  options.deterministic = true;
+  CHECK_THROWS_WITH(run(), Catch::Contains("deterministic"));
+  options.deterministic = "warn";
+  CHECK(run() == 3);
+  options.deterministic = false;
+  CHECK(run() == 3);
 }
 
 TEST_CASE("EarlyStopping ends the fit after patience looks, not before min_epochs", "[trainer]") {

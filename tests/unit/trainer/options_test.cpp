@@ -158,3 +158,23 @@ TEST_CASE("fast_dev_run limits everything and writes nothing", "[trainer]") {
   CHECK_FALSE(resolved.enable_checkpointing);
   CHECK(lightning::resolve(options).max_epochs == 1);
 }
+
+TEST_CASE("deterministic is true, false or warn", "[trainer]") {
+  const auto read = [](const std::string& value) {
+    TrainerOptions options;
+    lightning::config::apply(lightning::config::parse_yaml("deterministic: " + value, "test"),
+                             options, "trainer");
+    CHECK(lightning::config::to_yaml(lightning::config::to_node(options))
+              .find("deterministic: " + value + "\n") != std::string::npos);
+    return options.deterministic;
+  };
+  CHECK(read("true").on());
+  CHECK_FALSE(read("true").warns_only());
+  CHECK_FALSE(read("false").on());
+  CHECK(read("warn").on());
+  CHECK(read("warn").warns_only());
+  CHECK_THROWS_WITH(read("maybe"), Catch::Contains("trainer.deterministic") &&
+                                       Catch::Contains("expected true, false or warn"));
+  CHECK(lightning::Deterministic("warn").warns_only());
+  CHECK_THROWS_AS(lightning::Deterministic("1"), ConfigError);
+}
