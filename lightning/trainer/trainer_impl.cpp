@@ -120,6 +120,7 @@ const fs::path& Trainer::Impl::run_dir() {
   }
   if (run_ == nullptr) return run_dir_;
   run_->run_dir = run_dir_;
+  if (options_.user.dry_run) return run_dir_;
   if (!std::exchange(has_run_files_, true) && run_->is_global_zero()) {
     write_run_files(run_dir_, run_->config, options_);
   }
