@@ -15,12 +15,14 @@
 #include <thread>
 
 #include <lightning/lightning.h>
+#include <lightning/util/interrupted.h>
 
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr int64_t kSamples = 41;  // the last global batch is ragged
+constexpr int64_t kBatch = 9;     // over all ranks
 constexpr int64_t kEpochs = 2;
 
 /// What makes one training; the same on all ranks.
@@ -84,10 +86,9 @@ class Model : public lightning::LightningModule {
     const auto x = torch::linspace(-1, 1, size * 4).reshape({size, 4});
     return std::make_shared<lightning::DataLoader>(
         std::make_shared<lightning::TensorDataset>(
-            std::vector<std::pair<std::string, at::Tensor>>{{"x", x}, {"y", x.sum(1, true).sin()}}),
-        lightning::DataLoaderOptions{.global_batch_size = 10,
-                                     .shuffle = shuffle,
-                                     .num_workers = 0});
+            lightning::Batch({{"x", x}, {"y", x.sum(1, true).sin()}})),
+        lightning::DataLoaderOptions{
+            .global_batch_size = kBatch, .shuffle = shuffle, .num_workers = 0});
   }
   // Steps from 50 microseconds to half a millisecond, another on each rank.
   void wait() {
@@ -175,7 +176,7 @@ class Tester {
   }
 
   static int64_t total_steps(const Plan& plan) {
-    const int64_t batches = (kSamples + 9) / 10;
+    const int64_t batches = (kSamples + kBatch - 1) / kBatch;
     return kEpochs * ((batches + plan.accumulate - 1) / plan.accumulate);
   }
 
