@@ -195,7 +195,9 @@ def check_other_options(folder, **values):
     assert "max_epochs: 3" in resumed.read_text() and config.read_text() == before
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and "max_epochs=3 reached" in result.stderr, result.stderr
-    assert len(list(run_dir(root).glob("config*.yaml"))) == 2
+    names = sorted(path.name for path in run_dir(root).glob("config*.yaml"))
+    assert names == ["config-resumed-step=3.yaml", "config-resumed-step=6.yaml",
+                     "config.yaml"], names
     print("other options: ok")
 
 
