@@ -35,11 +35,12 @@ Placement place_rank(const WorldRequest& request) {
 }
 
 std::shared_ptr<World> join_world(const WorldRequest& request) {
-  const Placement placement = place_rank(request);
-  WorldOptions options;
-  options.device = placement.device;
+  return join_world(place_rank(request), {});
+}
+
+std::shared_ptr<World> join_world(const Placement& placement, const ControlPlaneOptions& control) {
   set_current_device(placement.device);
-  auto world = World::join(placement.topology, options);
+  auto world = World::join(placement.topology, {.control = control, .device = placement.device});
   set_log_rank(static_cast<int>(world->rank()));
   if (world->size() > 1) {
     at::set_num_threads(

@@ -11,14 +11,14 @@
 #include <utility>
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 
+#include <lightning/accelerators/accelerator.h>
 #include <lightning/accelerators/host_memory.h>
+#include <lightning/accelerators/join_world.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/config/yaml.h>
-#include <lightning/distributed/launcher.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/tensorboard_logger.h>
 #include <lightning/optim/optimizer_state.h>
@@ -156,19 +156,16 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   run.config = make_config();
 }
 
-std::shared_ptr<World> Trainer::Impl::join_world() const {
-  const TrainerOptions& user = options_.user;
-  WorldOptions options;
-  options.device = options_.device;
-  options.control.heartbeat_timeout = user.heartbeat_timeout;
-  options.control.collective_timeout = user.collective_timeout;
-  options.control.interface = user.network_interface;
+std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
+  ControlPlaneOptions control;
+  control.heartbeat_timeout = options_.user.heartbeat_timeout;
+  control.collective_timeout = options_.user.collective_timeout;
+  control.interface = options_.user.network_interface;
   set_log_rank(static_cast<int>(options_.topology.global_rank));
   const bool first = World::current() == nullptr;
   if (first) print_joining(options_.topology);
-  std::shared_ptr<World> world = World::join(options_.topology, options);
+  std::shared_ptr<World> world = join_world({options_.topology, options_.device}, control);
   if (first) print_world(*world);
-  at::set_num_threads(static_cast<int>(threads_per_rank(current_environment(), world->topology())));
   return world;
 }
 
@@ -176,6 +173,7 @@ void Trainer::Impl::join_ranks(RunState& run) {
   const TrainerOptions& user = options_.user;
   const bool alone = options_.world_size == 1;
   if (alone) {
+    set_current_device(options_.device);
     run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
     if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
     return;
@@ -183,7 +181,7 @@ void Trainer::Impl::join_ranks(RunState& run) {
   if (user.dry_run) {
     run.world = World::fake(options_.topology, options_.device);
   } else {
-    run.world = join_world();
+    run.world = join_real_ranks();
   }
   ControlPlane& control = run.world->control();
   run.strategy = std::make_unique<DDPStrategy>(options_.device, run.world->topology(),

@@ -48,7 +48,8 @@ class Trainer::Impl {
  private:
   /// Whether a run leaves anything on the disk.
   bool writes_files() const;
-  std::shared_ptr<World> join_world() const;
+  /// Joins the ranks of this program, not those of a dry run. Every rank must call it.
+  std::shared_ptr<World> join_real_ranks() const;
   /// With several ranks: joins them, and gives the run what reduces over them.
   void join_ranks(RunState& run);
   void begin_run(Stage stage, std::shared_ptr<LightningModule> module,

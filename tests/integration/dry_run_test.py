@@ -161,12 +161,12 @@ def test_many_ranks(work):
     assert data["training batches"] == ["5", "5", "5"]
     assert data["validation batches"] == ["1", "1", "0"]
     memory = {name: int(cells[0]) for name, cells in report.tables["memory of a rank"].items()}
-    # 4 x 8 + 8 and 8 x 1 + 1 numbers of 64 bits; a bucket also carries three numbers of the batch.
+    # 4 x 8 + 8 and 8 x 1 + 1 numbers of 64 bits; a bucket also carries four numbers of the batch.
     assert memory["weights"] == memory["gradients"] == 49 * 8
-    assert memory["gradient buckets"] == 49 * 8 + 3 * 8
+    assert memory["gradient buckets"] == 49 * 8 + 4 * 8
     assert memory["optimizer state"] >= 2 * 49 * 8
     assert memory["peak resident size of this process"] > memory["sum"]
-    assert report.traffic["a step"] == {"all_reduce": (1, 49 * 8 + 3 * 8)}
+    assert report.traffic["a step"] == {"all_reduce": (1, 49 * 8 + 4 * 8)}
 
 
 def test_what_cant_run_is_the_error_of_a_real_run(work):
