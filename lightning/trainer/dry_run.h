@@ -21,11 +21,12 @@ LIGHTNING_API void add(Traffic& sum, const Traffic& traffic, int64_t times = 1);
 class LIGHTNING_API DryRun {
  public:
   static constexpr const char* kControlPlane = "control plane";
-  // Parts of a fit that happen again and again. Others belong to its start.
+  // Parts of a fit that happen again and again, and its end, which happens once like its start.
   static constexpr std::string_view kStep = "step";  // with all micro-batches of the window
   static constexpr std::string_view kStepMetrics = "step metrics";
   static constexpr std::string_view kValidation = "validation";
   static constexpr std::string_view kEpochEnd = "epoch end";
+  static constexpr std::string_view kFitEnd = "fit end";
 
   /// Of the present run. `world` and `metrics` are null with one rank, else they must outlive it.
   DryRun(World* world, const MetricSync* metrics);

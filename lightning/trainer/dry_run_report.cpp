@@ -186,14 +186,15 @@ Parts parts_of(const RunState& run) {
   return parts;
 }
 
-/// What the parts don't have: the exchange of weights, the first step's comparisons, names.
-Traffic start_of(const DryRun& dry_run, const Parts& parts) {
-  Traffic start = dry_run.total();
-  add(start, parts.step, -dry_run.times(DryRun::kStep));
-  add(start, parts.step_metrics, -dry_run.times(DryRun::kStepMetrics));
-  add(start, parts.validation, -dry_run.times(DryRun::kValidation));
-  add(start, parts.epoch_end, -dry_run.times(DryRun::kEpochEnd));
-  return start;
+/// What the parts don't have: the exchange of weights, the first step's comparisons, names, the
+/// agreement on how the run ends.
+Traffic once_of(const DryRun& dry_run, const Parts& parts) {
+  Traffic once = dry_run.total();
+  add(once, parts.step, -dry_run.times(DryRun::kStep));
+  add(once, parts.step_metrics, -dry_run.times(DryRun::kStepMetrics));
+  add(once, parts.validation, -dry_run.times(DryRun::kValidation));
+  add(once, parts.epoch_end, -dry_run.times(DryRun::kEpochEnd));
+  return once;
 }
 
 void add_epoch_rows(TextTable& table, const RunState& run, const Parts& parts) {
@@ -220,7 +221,7 @@ std::string traffic_table(const RunState& run) {
                             const Traffic& traffic) {
     add_rows(table, name, std::to_string(dry_run.times(part)), traffic);
   };
-  add_rows(table, "start", "1", start_of(dry_run, parts));
+  add_rows(table, "start and end", "1", once_of(dry_run, parts));
   if (dry_run.times(DryRun::kStep) > 1) add_part("a step", DryRun::kStep, parts.step);
   add_part("a row of step metrics", DryRun::kStepMetrics, parts.step_metrics);
   add_part("a validation", DryRun::kValidation, parts.validation);

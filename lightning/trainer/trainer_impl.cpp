@@ -382,6 +382,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
       },
       [this] { checkpoints_->write_requested(); });
   loop.run();
+  run.enter_part(DryRun::kFitEnd);
   run.stop.finish();
   run.logger_connector.flush();
   if (const int signal = run.pending_signal(); signal != 0) {
