@@ -16,7 +16,8 @@ title() { printf '\n== %s\n' "$*"; }
 # ask QUESTION: about the passage below.
 ask() {
   printf '\nQ: %s\nA: ' "$1"
-  "$program" ask --ckpt_path "$checkpoint" --context_file "$passage" --question "$1" 2> /dev/null
+  "$program" ask --ckpt_path "$checkpoint" --context_file "$passage" --question "$1" 2> "$messages" ||
+    { cat "$messages" >&2; return 1; }
 }
 
 scripts/bootstrap.sh
@@ -37,7 +38,8 @@ title "After training"
 
 title "Three questions about a passage it has not seen"
 passage=$(mktemp)
-trap 'rm -f "$passage"' EXIT
+messages=$(mktemp)
+trap 'rm -f "$passage" "$messages"' EXIT
 cat > "$passage" << 'TEXT'
 The old ferry across the bay leaves the northern pier at seven every morning and takes forty minutes
 to reach the island. It was built of oak in 1926 and carries up to sixty passengers, but no cars. In
