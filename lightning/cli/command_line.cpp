@@ -39,7 +39,7 @@ std::string CommandLine::program_name() const {
   return program.substr(program.find_last_of('/') + 1);  // npos + 1 is 0
 }
 
-CommandLine parse_command_line(int argc, const char* const* argv) {
+CommandLine parse_command_line(int argc, const char* const* argv, bool has_trainer) {
   CommandLine line;
   line.program = argc > 0 ? argv[0] : "program";
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
@@ -51,17 +51,18 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
                     "command line: unexpected argument \"", argument,
                     "\", expected an option (--KEY VALUE). HINT: quote values that have spaces.");
     Option option = parse_option(argument);
-    if (option.key == "help" || option.key == "print_config" || option.key == "dry_run") {
+    const bool dry_run = has_trainer && option.key == "dry_run";
+    if (option.key == "help" || option.key == "print_config" || dry_run) {
       LIGHTNING_CHECK(!option.value, ConfigError, "command line: ", option.typed,
                       " takes no value, got \"", *option.value, "\"");
       line.help |= option.key == "help";
       line.print_config |= option.key == "print_config";
-      if (option.key == "dry_run") {
+      if (dry_run) {
         line.overrides.push_back({"trainer.dry_run", "true", option.typed});
       }
       continue;
     }
-    if (option.key == "world_size") option.key = "trainer.world_size";
+    if (has_trainer && option.key == "world_size") option.key = "trainer.world_size";
     if (!option.value) {
       LIGHTNING_CHECK(next < arguments.size() && !is_option(arguments[next]), ConfigError,
                       "command line: ", option.typed, " has no value, expected ", option.typed,

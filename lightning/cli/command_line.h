@@ -27,9 +27,11 @@ struct LIGHTNING_API CommandLine {
 };
 
 /// PROGRAM COMMAND [--config FILE]... [--KEY VALUE | --KEY=VALUE]... [--print_config] [--help].
-/// --dry_run and --world_size N are trainer.dry_run: true and trainer.world_size: N.
+/// In programs with a Trainer --dry_run and --world_size N are trainer.dry_run: true and
+/// trainer.world_size: N.
 /// '-' and '_' are the same in an option's name. Throws ConfigError for a missing value or an
 /// argument that is no option.
-LIGHTNING_API CommandLine parse_command_line(int argc, const char* const* argv);
+LIGHTNING_API CommandLine parse_command_line(int argc, const char* const* argv,
+                                             bool has_trainer = true);
 
 }  // namespace lightning

@@ -16,7 +16,7 @@ using config::ConfigNode;
 bool read_options(int argc, const char* const* argv, std::string_view description,
                   const std::vector<config::KeyInfo>& keys,
                   const std::function<ConfigNode(const ConfigNode&)>& apply) {
-  const CommandLine line = parse_command_line(argc, argv);
+  const CommandLine line = parse_command_line(argc, argv, /*has_trainer=*/false);
   LIGHTNING_CHECK(line.command.empty(), ConfigError, "command line: unexpected argument \"",
                   line.command, "\", expected an option (--KEY VALUE). HINT: --help lists all.");
   if (line.help) {

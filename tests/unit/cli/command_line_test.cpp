@@ -60,6 +60,15 @@ TEST_CASE("parse_command_line takes --dry_run and --world_size as keys of the tr
         std::string::npos);
 }
 
+TEST_CASE("parse_command_line leaves --dry_run and --world_size to programs without a Trainer") {
+  const char* arguments[] = {"program", "--dry_run", "true", "--world_size=3"};
+  const auto line = lightning::parse_command_line(4, arguments, /*has_trainer=*/false);
+  REQUIRE(line.overrides.size() == 2);
+  CHECK(line.overrides[0].key == "dry_run");
+  CHECK(line.overrides[0].text == "true");
+  CHECK(line.overrides[1].key == "world_size");
+}
+
 TEST_CASE("parse_command_line refuses what it can't place") {
   CHECK(parse_error({"fit", "more"}) ==
         "command line: unexpected argument \"more\", expected an option (--KEY VALUE). HINT: quote "
