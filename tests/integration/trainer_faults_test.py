@@ -97,6 +97,7 @@ def end_failed(run):
         reader.join(rank_run.DEADLINE)
     check(code != 0, "exit code 0", run)
     expect_gone(pids(run), run)
+    run.errors.append(f"[exit code {code}]\n")
     return "".join([*run.lines, *run.errors])
 
 

@@ -93,6 +93,14 @@ TEST_CASE("a fake world has many ranks and is not the world of this process") {
   CHECK_FALSE(world->control().failed());
 }
 
+TEST_CASE("a broken connection doesn't end a rank by SIGPIPE") {
+  const std::vector<int> codes = run_world(2, [](World&) {
+    ::raise(SIGPIPE);
+    return 0;
+  });
+  CHECK(codes == std::vector<int>{0, 0});
+}
+
 TEST_CASE("a rank that ends early waits for the others to leave") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     if (world.group().rank() == 1) return 0;
