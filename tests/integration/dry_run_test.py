@@ -6,14 +6,12 @@ its fit. Deadlines are guards against hangs: they decide nothing.
 
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 
-import support
+import trainings
 
-PROGRAM = support.bin_dir() / "ranks_program"
 DEADLINE = 180
 COLLECTIVES = {"all_reduce", "all_gather", "broadcast", "reduce_scatter", "barrier"}
 
@@ -37,7 +35,7 @@ def fit(root, *arguments, expect=0, command="fit"):
     root.mkdir(parents=True, exist_ok=True)
     (root.parent / "in.yaml").write_text(CONFIG)
     process = subprocess.run(
-        [PROGRAM, command, "--config", root.parent / "in.yaml", "--trainer.default_root_dir", root,
+        [trainings.PROGRAM, command, "--config", root.parent / "in.yaml", "--trainer.default_root_dir", root,
          *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE)
     if process.returncode != expect:
@@ -198,17 +196,8 @@ def test_resumes_and_leaves_the_run_alone(work):
 
 
 def main():
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    chosen = sys.argv[1:]
-    work = pathlib.Path(tempfile.mkdtemp(prefix="dry_run_test_"))
-    try:
-        for test in tests:
-            if chosen and test.__name__ not in chosen:
-                continue
-            test(work)
-            print(f"{test.__name__}: passed", flush=True)
-    finally:
-        shutil.rmtree(work)
+    with tempfile.TemporaryDirectory(prefix="dry_run_test_") as name:
+        trainings.run_tests(globals(), pathlib.Path(name))
 
 
 if __name__ == "__main__":

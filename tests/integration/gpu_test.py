@@ -4,34 +4,14 @@ and what becomes of them when a rank dies or freezes. Skips what the machine has
 NEVER RUN SO FAR: no machine with a GPU was at hand when it was written.
 """
 
-import csv
 import pathlib
 import re
 import subprocess
-import sys
 import tempfile
 
-import numpy
 import support
-from safetensors.numpy import load_file
-
-PROGRAM = support.bin_dir() / "ranks_program"
-CONFIG = """
-seed_everything: 3
-trainer:
-  precision: {precision}
-  deterministic: true
-  max_epochs: 2
-  log_every_n_steps: 1
-  num_sanity_val_steps: 0
-  enable_progress_bar: false
-  enable_model_summary: false
-  heartbeat_timeout: 5s
-  callbacks:
-    - class_path: ModelCheckpoint
-      init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
-"""
-
+import trainings
+from trainings import difference
 
 def count_gpus():
     import torch
@@ -41,33 +21,22 @@ def count_gpus():
 class Training:
     def __init__(self, work, name, accelerator, devices, precision="64-true"):
         self.root = work / name
-        self.root.mkdir()
-        (self.root / "in.yaml").write_text(CONFIG.format(precision=precision))
-        self.command = [PROGRAM, "fit", "--config", self.root / "in.yaml",
-                        "--trainer.default_root_dir", self.root,
-                        "--trainer.accelerator", accelerator, "--trainer.devices", devices]
+        trainings.configure(self.root, {
+            "accelerator": accelerator, "devices": devices, "precision": precision,
+            "deterministic": True, "heartbeat_timeout": "5s"})
 
     def run(self, *arguments, expect=0):
-        result = subprocess.run([str(part) for part in (*self.command, *arguments)],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                timeout=300)
+        result = subprocess.run(trainings.command(self.root, *arguments), stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, timeout=300)
         ok = result.returncode != 0 if expect is None else result.returncode == expect
         assert ok, (result.returncode, result.stdout[-4000:])
         return result.stdout
 
     def weights(self):
-        return load_file(
-            self.root / "lightning_logs/version_0/checkpoints/last.ckpt/model.safetensors")
+        return trainings.weights(self.root)
 
     def losses(self):
-        with open(self.root / "lightning_logs/version_0/metrics.csv", newline="") as file:
-            return [float(row["train_loss_step"]) for row in csv.DictReader(file)
-                    if row.get("train_loss_step")]
-
-
-def difference(a, b):
-    assert a.keys() == b.keys()
-    return max(float(numpy.abs(a[key] - b[key]).max()) for key in a)
+        return trainings.values(self.root, "train_loss_step")
 
 
 def test_one_gpu_equals_the_cpu(work):
@@ -129,4 +98,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,51 +4,28 @@ Ranks are started by the program itself (trainer.devices). Weights are read by t
 package. Deadlines are guards against hangs: they decide nothing.
 """
 
-import csv
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 
 import numpy
-import support
+import trainings
 from safetensors.numpy import load_file
+from trainings import checkpoints, difference, rows, values, weights
 
-PROGRAM = support.bin_dir() / "ranks_program"
 DEADLINE = 180
-
-CONFIG = """
-seed_everything: 3
-trainer:
-  accelerator: cpu
-  precision: 64-true
-  max_epochs: 2
-  accumulate_grad_batches: {accumulate}
-  log_every_n_steps: 1
-  num_sanity_val_steps: 0
-  enable_progress_bar: false
-  enable_model_summary: false
-  callbacks:
-    - class_path: ModelCheckpoint
-      init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
-data:
-  size: {size}
-"""
 
 
 def config(root, accumulate=1, size=44):
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "in.yaml").write_text(CONFIG.format(accumulate=accumulate, size=size))
+    trainings.configure(root, {"accumulate_grad_batches": accumulate}, data={"size": size})
 
 
 def start(root, ranks, *arguments):
-    return subprocess.Popen(
-        [PROGRAM, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
-         "--trainer.devices", str(ranks), *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(trainings.command(root, "--trainer.devices", ranks, *arguments),
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process, expect=0):
@@ -64,28 +41,6 @@ def finish(process, expect=0):
 
 def run(root, ranks, *arguments, expect=0):
     return finish(start(root, ranks, *arguments), expect)
-
-
-def checkpoints(root):
-    return root / "lightning_logs" / "version_0" / "checkpoints"
-
-
-def weights(root, name="last.ckpt"):
-    return load_file(checkpoints(root) / name / "model.safetensors")
-
-
-def rows(root):
-    with open(root / "lightning_logs" / "version_0" / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def difference(a, b):
-    assert a.keys() == b.keys()
-    return max(float(numpy.abs(a[key] - b[key]).max()) for key in a)
-
-
-def values(root, name):
-    return [float(row[name]) for row in rows(root) if row.get(name)]
 
 
 def close(name, a, b, limit=1e-10):
@@ -149,9 +104,7 @@ def test_resume_is_bitwise(work):
     run(parts, 3, "--model.dropout", 0.3, "--trainer.max_steps", 3)
     run(parts, 3, "--model.dropout", 0.3, "--ckpt_path", "last")
     assert difference(weights(whole), weights(parts)) == 0.0
-    one, two = ([{k: v for k, v in row.items() if "time" not in k} for row in rows(root)]
-                for root in (whole, parts))
-    assert one == two
+    assert rows(whole) == rows(parts)
 
 
 def test_signal_stops_all(work):
@@ -210,17 +163,8 @@ def test_failures_end_all(work):
 
 
 def main():
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    chosen = sys.argv[1:]
-    work = pathlib.Path(tempfile.mkdtemp(prefix="ranks_test_"))
-    try:
-        for test in tests:
-            if chosen and test.__name__ not in chosen:
-                continue
-            test(work)
-            print(f"{test.__name__}: passed", flush=True)
-    finally:
-        shutil.rmtree(work)
+    with tempfile.TemporaryDirectory(prefix="ranks_test_") as name:
+        trainings.run_tests(globals(), pathlib.Path(name))
 
 
 if __name__ == "__main__":

@@ -16,32 +16,15 @@ import sys
 import tempfile
 import time
 
-import numpy
 import rank_run
-import support
+import trainings
 from rank_run import check, expect_gone, running, wait_for_state
 from safetensors.numpy import load_file
+from trainings import difference
 
-PROGRAM = support.bin_dir() / "ranks_program"
 RANKS = 2
 HEARTBEAT = 4.0
 PHASES = ("setup", "training", "backward", "validation", "checkpoint", "end")
-CONFIG = f"""
-seed_everything: 3
-trainer:
-  accelerator: cpu
-  precision: 64-true
-  max_epochs: 2
-  log_every_n_steps: 1
-  num_sanity_val_steps: 0
-  enable_progress_bar: false
-  enable_model_summary: false
-  heartbeat_timeout: {HEARTBEAT:g}s
-  callbacks:
-    - class_path: ModelCheckpoint
-      init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
-model: {{dropout: 0.3}}
-"""
 LAUNCHERS = {
     "local": ([], ["--trainer.devices", str(RANKS)]),
     "torchrun": ([sys.executable, "-m", "torch.distributed.run", "--standalone",
@@ -56,14 +39,12 @@ class Training:
     def __init__(self, work, name, launcher):
         self.root = work / name
         self.launcher = launcher
-        self.root.mkdir()
-        (self.root / "in.yaml").write_text(CONFIG)
+        trainings.configure(self.root, {"heartbeat_timeout": f"{HEARTBEAT:g}s"},
+                            model={"dropout": 0.3})
 
     def start(self, *arguments):
         before, after = LAUNCHERS[self.launcher]
-        command = [*before, PROGRAM, "fit", "--config", self.root / "in.yaml",
-                   "--trainer.default_root_dir", self.root, *after, *arguments]
-        return rank_run.Run(*map(str, command))
+        return rank_run.Run(*before, *trainings.command(self.root, *after, *arguments))
 
     def checkpoints(self):
         """Of the newest run: one that failed before its first step isn't gone on with."""
@@ -117,7 +98,7 @@ def check_fault(work, whole, launcher, fault, rank, phase):
     check(re.search(culprit(fault, rank), text), f"{culprit(fault, rank)!r} isn't told", run)
     if phase != "setup":
         check(list(training.checkpoints().glob("*.ckpt")), "no checkpoint", run)
-    check(same(training.finish(), whole), "the resumed run isn't exact", run)
+    check(difference(training.finish(), whole) == 0.0, "the resumed run isn't exact", run)
 
 
 def check_full_disk(work, whole, launcher):
@@ -128,7 +109,7 @@ def check_full_disk(work, whole, launcher):
     check("File too large" in text and "HINT" in text, "the reason isn't told", run)
     check((training.checkpoints() / "step=2.ckpt").exists(), "no checkpoint", run)
     check(not (training.checkpoints() / "step=3.ckpt").exists(), "half a checkpoint", run)
-    check(same(training.finish(), whole), "the resumed run isn't exact", run)
+    check(difference(training.finish(), whole) == 0.0, "the resumed run isn't exact", run)
 
 
 def check_disagreement(work, launcher, fault, phase, text):
@@ -156,7 +137,7 @@ def check_suspension(work, whole, launcher):
     for pid in reversed(stopped):
         os.kill(pid, signal.SIGCONT)
     run.end(0)
-    check(same(training.weights(), whole), "the run isn't exact", run)
+    check(difference(training.weights(), whole) == 0.0, "the run isn't exact", run)
 
 
 def check_whole(work, whole, launcher):
@@ -165,11 +146,7 @@ def check_whole(work, whole, launcher):
     text = "".join([*run.lines, *run.errors])
     name = {"mpirun": "mpi"}.get(launcher, launcher)
     check(f"cluster: {name} (" in text, "the cluster isn't told", run)
-    check(same(training.weights(), whole), "other weights", run)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(numpy.array_equal(a[key], b[key]) for key in a)
+    check(difference(training.weights(), whole) == 0.0, "other weights", run)
 
 
 def cases(work, whole):

@@ -3,38 +3,21 @@ exactly, and says who is to blame when a task or a node fails. Weights are read 
 package. Deadlines are guards against hangs: they decide nothing.
 """
 
-import csv
+import math
 import os
 import pathlib
 import re
 import signal
-import sys
+import subprocess
 import tempfile
 import time
 
-import numpy
 import slurm
 import support
-from safetensors.numpy import load_file
+import trainings
+from trainings import checkpoints, difference, rows, values, weights
 
-PROGRAM = support.bin_dir() / "ranks_program"
 TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2")
-CONFIG = """
-seed_everything: 3
-trainer:
-  accelerator: cpu
-  precision: 64-true
-  max_epochs: 4
-  log_every_n_steps: 1
-  num_sanity_val_steps: 0
-  enable_progress_bar: false
-  enable_model_summary: false
-  heartbeat_timeout: 5s
-  callbacks:
-    - class_path: ModelCheckpoint
-      init_args: {filename: "{step}", save_top_k: -1, every_n_train_steps: 1}
-model: {dropout: 0.3}
-"""
 
 
 class Jobs:
@@ -45,17 +28,15 @@ class Jobs:
 
     def folder(self, name):
         folder = self.work / name
-        folder.mkdir()
-        (folder / "in.yaml").write_text(CONFIG)
+        trainings.configure(folder, {"max_epochs": 4, "heartbeat_timeout": "5s"},
+                            model={"dropout": 0.3})
         return folder
 
     def submit(self, folder, *arguments, options=TWO_BY_TWO, srun="srun --kill-on-bad-exit=1",
                more=("--requeue",), output="%j.out"):
-        words = " ".join(map(str, arguments))
-        return self.cluster.sbatch(
-            f"export OMP_NUM_THREADS=1\n{srun} {PROGRAM} fit --config {folder}/in.yaml "
-            f"--trainer.default_root_dir {folder} {words}", "--open-mode=append", *options, *more,
-            cwd=folder, output=output)
+        command = " ".join(trainings.command(folder, *arguments))
+        return self.cluster.sbatch(f"export OMP_NUM_THREADS=1\n{srun} {command}",
+                                   "--open-mode=append", *options, *more, cwd=folder, output=output)
 
     def text(self, folder, job):
         return (folder / f"{job}.out").read_text(errors="replace")
@@ -98,25 +79,6 @@ class Jobs:
         whole = self.undisturbed()
         assert difference(weights(whole), weights(folder, version)) == 0.0, folder
         assert rows(whole) == rows(folder, version), folder
-
-
-def checkpoints(folder, version=0):
-    return folder / f"lightning_logs/version_{version}/checkpoints"
-
-
-def weights(folder, version=0):
-    return load_file(checkpoints(folder, version) / "last.ckpt/model.safetensors")
-
-
-def difference(a, b):
-    assert a.keys() == b.keys()
-    return max(float(numpy.abs(a[key] - b[key]).max()) for key in a)
-
-
-def rows(folder, version=0):
-    with open(folder / f"lightning_logs/version_{version}/metrics.csv", newline="") as file:
-        return [{name: value for name, value in row.items() if "time" not in name}
-                for row in csv.DictReader(file)]
 
 
 def requeue_checkpoints(folder):
@@ -227,10 +189,9 @@ def test_two_jobs_share_a_folder(jobs):
     assert len(rows(folder, 0)) == len(rows(folder, 1))
 
 
-def failing(jobs, name, *arguments, expect="FAILED"):
+def failing(jobs, name, *arguments):
     folder = jobs.folder(name)
-    job = jobs.submit(folder, *arguments)
-    return folder, job, jobs.finish(folder, job, expect)
+    return folder, jobs.finish(folder, jobs.submit(folder, *arguments), expect="FAILED")
 
 
 def resumes(jobs, folder):
@@ -238,26 +199,26 @@ def resumes(jobs, folder):
     jobs.same_as_undisturbed(folder)
 
 
+def check_lost_task(jobs, fault, rank, end):
+    folder, text = failing(jobs, f"{fault}{rank}", "--model.fault", fault,
+                              "--model.fault_rank", rank)
+    node = "node1" if rank < 2 else "node2"
+    assert re.search(rf"rank {rank} \({node}\) {end}", text), text
+    resumes(jobs, folder)
+
+
 def test_killed_task(jobs):
     for rank in (0, 3):
-        folder, job, text = failing(jobs, f"killed{rank}", "--model.fault", "kill",
-                                    "--model.fault_rank", rank)
-        node = "node1" if rank == 0 else "node2"
-        assert re.search(rf"rank {rank} \({node}\) died \(its connection closed\)", text), text
-        resumes(jobs, folder)
+        check_lost_task(jobs, "kill", rank, r"died \(its connection closed\)")
 
 
 def test_frozen_task(jobs):
     for rank in (0, 2):
-        folder, job, text = failing(jobs, f"frozen{rank}", "--model.fault", "freeze",
-                                    "--model.fault_rank", rank)
-        node = "node1" if rank == 0 else "node2"
-        assert re.search(rf"rank {rank} \({node}\) is frozen \(nothing heard for 5 s\)", text), text
-        resumes(jobs, folder)
+        check_lost_task(jobs, "freeze", rank, r"is frozen \(nothing heard for 5 s\)")
 
 
 def test_exception_in_a_task(jobs):
-    folder, job, text = failing(jobs, "exception", "--model.fault", "throw", "--model.fault_rank", 2)
+    folder, text = failing(jobs, "exception", "--model.fault", "throw", "--model.fault_rank", 2)
     assert re.search(r"rank 2 \(node2\) failed at step 2 in training_step.*: the disk of this rank",
                      text), text
     resumes(jobs, folder)
@@ -296,14 +257,14 @@ def test_scripts_train(jobs):
     """sbatch of 2 nodes x 2 tasks: sample_li, and bert_squad with the pinned small model."""
     folder, _ = run_script(jobs, "sample_li", "--trainer.max_steps", "40",
                            "--trainer.max_epochs", "-1", "--trainer.log_every_n_steps", "1")
-    losses = [float(row["train_loss"]) for row in rows(folder) if row.get("train_loss")]
+    losses = values(folder, "train_loss")
     assert len(losses) == 40 and losses[-1] < losses[0], losses
     folder, text = run_script(jobs, "bert_squad_distributed", "ddp", "--trainer.max_epochs", "1",
                               "--trainer.limit_train_batches", "2",
                               "--trainer.limit_val_batches", "2", "--trainer.log_every_n_steps", "1",
                               CONFIG="configs/bert_squad/demo.yaml")
-    losses = [float(row["train_loss"]) for row in rows(folder) if row.get("train_loss")]
-    assert len(losses) == 2 and all(numpy.isfinite(losses)), losses
+    losses = values(folder, "train_loss")
+    assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
     assert "val_loss" in rows(folder)[-1]
 
 
@@ -327,7 +288,6 @@ def test_mistakes(jobs):
 def test_old_incarnation_writes_nothing(jobs):
     """A run that was taken for dead wakes up while its successor is through: it ends, and what the
     successor wrote stays as it is. Two processes stand in for the two incarnations."""
-    import subprocess
     folder = jobs.folder("zombie")
     variables = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "zombie", "SLURM_CLUSTER_NAME": "test",
                  "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
@@ -336,8 +296,7 @@ def test_old_incarnation_writes_nothing(jobs):
     def start(restart, *arguments):
         more = {"SLURM_RESTART_COUNT": str(restart)} if restart else {}
         return subprocess.Popen(
-            [PROGRAM, "fit", "--config", folder / "in.yaml", "--trainer.default_root_dir", folder,
-             "--trainer.slurm.stop_before_end", "0s", *arguments],
+            trainings.command(folder, "--trainer.slurm.stop_before_end", "0s", *arguments),
             env=environment | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     old = start(0, "--model.step_seconds", "0.6")
@@ -359,22 +318,15 @@ def test_old_incarnation_writes_nothing(jobs):
 
 
 def main():
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    chosen = sys.argv[1:]
     os.environ["OMP_NUM_THREADS"] = "1"
     with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
         jobs = Jobs(cluster, pathlib.Path(name))
-        for test in tests:
-            if chosen and test.__name__ not in chosen:
-                continue
-            began = time.monotonic()
-            try:
-                test(jobs)
-            except Exception:
-                for file in sorted(jobs.work.rglob("*.out")):
-                    print(f"---- {file}", file.read_text(errors="replace")[-3000:], sep="\n")
-                raise
-            print(f"{test.__name__}: passed ({time.monotonic() - began:.0f} s)", flush=True)
+        try:
+            trainings.run_tests(globals(), jobs)
+        except Exception:
+            for file in sorted(jobs.work.rglob("*.out")):
+                print(f"---- {file}", file.read_text(errors="replace")[-3000:], sep="\n")
+            raise
 
 
 if __name__ == "__main__":

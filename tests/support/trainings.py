@@ -1,0 +1,74 @@
+"""Trainings of ranks_program (tests/integration/ranks_program.cpp): how they are configured, what
+lies in their run folders, and the run of a test file's functions over them."""
+
+import csv
+import json
+import sys
+import time
+
+import numpy
+import support
+from safetensors.numpy import load_file
+
+PROGRAM = support.bin_dir() / "ranks_program"
+
+
+def configure(root, trainer=None, **sections):
+    """Makes `root` with an in.yaml: a training of two epochs that keeps the checkpoint of each
+    step. `trainer` replaces and adds options; sections are model and data."""
+    options = {
+        "accelerator": "cpu", "precision": "64-true", "max_epochs": 2, "log_every_n_steps": 1,
+        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False,
+        "callbacks": [{"class_path": "ModelCheckpoint", "init_args": {
+            "filename": "{step}", "save_top_k": -1, "every_n_train_steps": 1}}]}
+    root.mkdir(parents=True, exist_ok=True)
+    # JSON is YAML.
+    (root / "in.yaml").write_text(json.dumps(
+        {"seed_everything": 3, "trainer": options | (trainer or {}), **sections}))
+
+
+def command(root, *arguments, name="fit"):
+    return [str(part) for part in (PROGRAM, name, "--config", root / "in.yaml",
+                                   "--trainer.default_root_dir", root, *arguments)]
+
+
+def run_dir(root, version=0):
+    return root / f"lightning_logs/version_{version}"
+
+
+def checkpoints(root, version=0):
+    return run_dir(root, version) / "checkpoints"
+
+
+def weights(root, version=0):
+    return load_file(checkpoints(root, version) / "last.ckpt/model.safetensors")
+
+
+def difference(a, b):
+    """The largest one between two sets of weights."""
+    assert a.keys() == b.keys()
+    return max(float(numpy.abs(a[key] - b[key]).max()) for key in a)
+
+
+def rows(root, version=0):
+    """Of metrics.csv, without times."""
+    with open(run_dir(root, version) / "metrics.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if "time" not in name}
+                for row in csv.DictReader(file)]
+
+
+def values(root, name, version=0):
+    return [float(row[name]) for row in rows(root, version) if row.get(name)]
+
+
+def run_tests(module, argument):
+    """Calls the functions test_* of `module` (its globals()), or those that the command line
+    names."""
+    tests = {name: test for name, test in module.items() if name.startswith("test_")}
+    chosen = sys.argv[1:] or list(tests)
+    if unknown := set(chosen) - set(tests):
+        sys.exit(f"no such test: {', '.join(sorted(unknown))}")
+    for name in chosen:
+        began = time.monotonic()
+        tests[name](argument)
+        print(f"{name}: passed ({time.monotonic() - began:.0f} s)", flush=True)
