@@ -1,5 +1,5 @@
-"""Trainings on GPUs: one GPU against the CPU, exact resume, one process per GPU against one process,
-and what becomes of them when a rank dies or freezes. Skips what the machine has too few GPUs for.
+"""Trainings on GPUs: one GPU against the CPU, exact resume, one process per GPU against one, and
+what becomes of them when a rank dies or freezes. Skips what the machine has too few GPUs for.
 
 NEVER RUN SO FAR: no machine with a GPU was at hand when it was written.
 """

@@ -1,5 +1,5 @@
-"""Whole trainings on two ranks under the own launcher, torchrun and mpirun, and what becomes of them
-when a rank is killed, freezes or throws in each phase: all processes end, the message names the
+"""Whole trainings on two ranks under the own launcher, torchrun and mpirun, and what becomes of
+them when a rank is killed, freezes or throws in each phase: all processes end, the message names the
 culprit, the newest committed checkpoint loads, and the resumed run is exact.
 
 Weights are read by the safetensors package. Deadlines only guard against hangs.

@@ -261,7 +261,8 @@ def test_scripts_train(jobs):
     assert len(losses) == 40 and losses[-1] < losses[0], losses
     folder, text = run_script(jobs, "bert_squad_distributed", "ddp", "--trainer.max_epochs", "1",
                               "--trainer.limit_train_batches", "2",
-                              "--trainer.limit_val_batches", "2", "--trainer.log_every_n_steps", "1",
+                              "--trainer.limit_val_batches", "2",
+                              "--trainer.log_every_n_steps", "1",
                               CONFIG="configs/bert_squad/demo.yaml")
     losses = values(folder, "train_loss")
     assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
