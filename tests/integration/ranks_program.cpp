@@ -28,7 +28,7 @@ struct RanksModelOptions {
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
-  /// setup, training, backward, validation, checkpoint or end.
+  /// setup, training, backward, validation, checkpoint, train_end (after the last boundary) or end.
   std::string fault_phase = "training";
   /// The fault happens only while there is no such file, which it makes; empty: always.
   std::string fault_once = "";
@@ -86,6 +86,9 @@ class RanksModel : public lightning::LightningModule {
   }
   void on_save_checkpoint(lightning::StateDict&) override {
     if (global_step() == options_.fault_step && is_time_for("checkpoint")) go_wrong();
+  }
+  void on_train_end() override {
+    if (is_time_for("train_end")) go_wrong();
   }
   void on_fit_end() override {
     if (is_time_for("end")) go_wrong();

@@ -122,6 +122,16 @@ def test_signal_stops_all(work):
         assert difference(weights(whole), weights(root)) == 0.0, rank
 
 
+def test_signal_after_the_last_step(work):
+    """It isn't lost, whichever rank got it: all ranks end by it."""
+    for rank in (0, 1):
+        root = work / "late_signal" / str(rank)
+        config(root)
+        output = run(root, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
+                     "--model.fault_phase", "train_end", expect=128 + signal.SIGTERM)
+        assert "stopped by SIGTERM after step 8" in output, output
+
+
 def test_request_stops_all(work):
     root = work / "request"
     config(root)
