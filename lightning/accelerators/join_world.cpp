@@ -35,12 +35,15 @@ Placement place_rank(const WorldRequest& request) {
 }
 
 std::shared_ptr<World> join_world(const WorldRequest& request) {
-  return join_world(place_rank(request), {});
+  const Placement placement = place_rank(request);
+  return join_world(placement.topology, {.control = {},
+                                         .device = placement.device,
+                                         .process_group_backend = request.process_group_backend});
 }
 
-std::shared_ptr<World> join_world(const Placement& placement, const ControlPlaneOptions& control) {
-  set_current_device(placement.device);
-  auto world = World::join(placement.topology, {.control = control, .device = placement.device});
+std::shared_ptr<World> join_world(const Topology& topology, const WorldOptions& options) {
+  set_current_device(options.device);
+  auto world = World::join(topology, options);
   set_log_rank(static_cast<int>(world->rank()));
   if (world->size() > 1) {
     at::set_num_threads(

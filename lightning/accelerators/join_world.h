@@ -23,6 +23,7 @@ struct WorldRequest {
   int64_t num_nodes = 1;
   /// auto, slurm, torchrun, mpi, lsf or local.
   std::string cluster = "auto";
+  ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
 };
 
 struct Placement {
@@ -39,8 +40,8 @@ LIGHTNING_API Placement place_rank(const WorldRequest& request);
 /// one. Every rank must call it, early in main(): a started process comes here anew, from the top.
 /// Throws ConfigError like place_rank(), DistributedError when the ranks don't come together.
 LIGHTNING_API std::shared_ptr<World> join_world(const WorldRequest& request = {});
-/// The same for a placement that is known.
-LIGHTNING_API std::shared_ptr<World> join_world(const Placement& placement,
-                                                const ControlPlaneOptions& control);
+/// The same for a place that is known.
+LIGHTNING_API std::shared_ptr<World> join_world(const Topology& topology,
+                                                const WorldOptions& options);
 
 }  // namespace lightning

@@ -54,7 +54,8 @@ Result connect_unless_failed(ControlPlane& control, std::function<Result()> conn
   }
 }
 
-/// LibTorch's store, for nothing but the addresses of Gloo and the ids of NCCL.
+/// LibTorch's store, for nothing but the addresses of Gloo and the ids of NCCL. Every rank must
+/// call it.
 c10::intrusive_ptr<c10d::Store> connect_store(const std::shared_ptr<ControlPlane>& control) {
   c10d::TCPStoreOptions options;
   options.waitWorkers = false;
@@ -81,15 +82,16 @@ c10::intrusive_ptr<c10d::Store> connect_store(const std::shared_ptr<ControlPlane
 
 class ProcessGroup::Impl {
  public:
-  Impl(std::string name, int64_t rank, int64_t world_size, std::shared_ptr<ControlPlane> control)
-      : name_(std::move(name)),
-        log_(std::make_shared<detail::CollectiveLog>(std::move(control))),
+  Impl(int64_t rank, int64_t world_size, std::shared_ptr<ControlPlane> control)
+      : log_(std::make_shared<detail::CollectiveLog>(std::move(control))),
         group_(c10::make_intrusive<c10d::ProcessGroup>(static_cast<int>(rank),
                                                        static_cast<int>(world_size))) {}
 
-  /// Tensors on devices of `type` go through `backend`; its futures hold events of `device`.
+  /// Tensors on devices of `type` go through `backend`; its futures hold events of `device`. The
+  /// last one gives the group its name.
   void add(at::DeviceType type, BackendType backend_type, c10::intrusive_ptr<c10d::Backend> backend,
            const at::Device& device) {
+    name_ = backend->getBackendName();
     group_->setBackend(
         type, backend_type,
         c10::make_intrusive<detail::RecordingBackend>(std::move(backend), log_, device));
@@ -121,17 +123,32 @@ ProcessGroup::ProcessGroup(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 ProcessGroup::~ProcessGroup() = default;
 
 std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane> control,
-                                                   at::Device device) {
+                                                   at::Device device, ProcessGroupBackend backend) {
   if (control->world_size() == 1) return single();
   const auto rank = static_cast<int>(control->rank());
   const auto size = static_cast<int>(control->world_size());
-  const auto store = connect_store(control);
-  auto gloo = connect_unless_failed<c10::intrusive_ptr<c10d::Backend>>(
-      *control, [store, rank, size, address = control->local_address()] {
-        return detail::make_gloo_backend(store, rank, size, address);
-      });
-  auto impl = std::make_unique<Impl>(device.is_cuda() ? "nccl" : "gloo", rank, size, control);
-  impl->add(at::kCPU, BackendType::GLOO, std::move(gloo), at::kCPU);
+  auto impl = std::make_unique<Impl>(rank, size, control);
+  c10::intrusive_ptr<c10d::Backend> shared_memory;
+  if (backend != ProcessGroupBackend::kGloo) {
+    shared_memory = detail::make_shared_memory_backend(
+        *control, [log = impl->log_] { log->throw_if_failed(); });
+  }
+  LIGHTNING_CHECK(
+      shared_memory != nullptr || backend != ProcessGroupBackend::kSharedMemory, ConfigError,
+      "process_group: process_group_backend is shared_memory, but not all ranks could map the "
+      "memory of rank 0, expected ranks of one user on one node that see one another in /proc. "
+      "HINT: set process_group_backend: gloo.");
+  c10::intrusive_ptr<c10d::Store> store;
+  if (shared_memory == nullptr || device.is_cuda()) store = connect_store(control);
+  if (shared_memory != nullptr) {
+    impl->add(at::kCPU, BackendType::CUSTOM, std::move(shared_memory), at::kCPU);
+  } else {
+    auto gloo = connect_unless_failed<c10::intrusive_ptr<c10d::Backend>>(
+        *control, [store, rank, size, address = control->local_address()] {
+          return detail::make_gloo_backend(store, rank, size, address);
+        });
+    impl->add(at::kCPU, BackendType::GLOO, std::move(gloo), at::kCPU);
+  }
   if (device.is_cuda()) {
     auto nccl = detail::make_nccl_backend(store, rank, size, device);
     impl->to_abort_ = nccl;
@@ -146,8 +163,7 @@ std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane>
 }
 
 std::shared_ptr<ProcessGroup> ProcessGroup::fake(int64_t rank, int64_t world_size) {
-  const bool alone = world_size == 1;
-  auto impl = std::make_unique<Impl>(alone ? "single" : "fake", rank, world_size, nullptr);
+  auto impl = std::make_unique<Impl>(rank, world_size, nullptr);
   auto backend = detail::make_fake_backend(static_cast<int>(rank), static_cast<int>(world_size));
   for (const at::DeviceType type : {at::kCPU, at::kCUDA}) {
     impl->add(type, BackendType::CUSTOM, backend, at::kCPU);

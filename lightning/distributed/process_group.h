@@ -1,6 +1,6 @@
-/// ProcessGroup: collectives on tensors between all ranks of a run, over Gloo (CPU) or NCCL (GPU).
-/// A c10d::Backend of our own stands around the library's: its futures can be failed from outside,
-/// it counts what is sent, and it remembers the last collectives for messages.
+/// ProcessGroup: collectives on tensors between all ranks of a run, over shared memory or Gloo
+/// (CPU) or NCCL (GPU). A c10d::Backend of our own stands around the library's: its futures can be
+/// failed from outside, it counts what is sent, and it remembers the last collectives for messages.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <lightning/config/fields.h>
 #include <lightning/distributed/control_plane.h>
 #include <lightning/util/export.h>
 
@@ -21,6 +22,13 @@ class ProcessGroup;
 }
 
 namespace lightning {
+
+/// What carries tensors between CPUs (between GPUs it is NCCL). In shared memory sums are made in
+/// the order of the ranks: the bits of an element don't depend on what is sent along with it.
+enum class ProcessGroupBackend { kAuto, kGloo, kSharedMemory };
+LIGHTNING_ENUM(ProcessGroupBackend, LIGHTNING_ENUMERATOR(kAuto, "auto"),
+               LIGHTNING_ENUMERATOR(kGloo, "gloo"),
+               LIGHTNING_ENUMERATOR(kSharedMemory, "shared_memory"))
 
 enum class Reduction { kSum, kMin, kMax };
 
@@ -42,9 +50,12 @@ class LIGHTNING_API ProcessGroup {
  public:
   /// Every rank must call it. `control` carries the addresses, and its failures fail the group
   /// (this sets its failure handler). On a GPU tensors of both the CPU and the GPU can be sent.
-  /// Throws DistributedError when the ranks can't be connected.
-  static std::shared_ptr<ProcessGroup> create(std::shared_ptr<ControlPlane> control,
-                                              at::Device device);
+  /// `backend`: auto is shared memory where all ranks can map it, else Gloo. Throws
+  /// DistributedError when the ranks can't be connected, ConfigError when they were to share memory
+  /// and can't.
+  static std::shared_ptr<ProcessGroup> create(
+      std::shared_ptr<ControlPlane> control, at::Device device,
+      ProcessGroupBackend backend = ProcessGroupBackend::kAuto);
   /// A group of one: every collective is a no-op.
   static std::shared_ptr<ProcessGroup> single();
   /// `rank` of `world_size` ranks that don't exist: collectives return at once with plausible
@@ -54,7 +65,7 @@ class LIGHTNING_API ProcessGroup {
 
   int64_t rank() const;
   int64_t world_size() const;
-  /// gloo, nccl, single or fake.
+  /// shared_memory, gloo, nccl, single or fake.
   std::string_view backend() const;
 
   // Every rank must call these, in the same order, with equal shapes and dtypes. They return when

@@ -35,6 +35,13 @@ void check_same_world(const World& world, const Topology& topology, const at::De
       "and num_nodes.");
 }
 
+ProcessGroupBackend backend_for(const Topology& topology, ProcessGroupBackend wanted) {
+  LIGHTNING_CHECK(topology.single_node() || wanted != ProcessGroupBackend::kSharedMemory,
+                  ConfigError, "world: process_group_backend is shared_memory on ",
+                  topology.num_nodes, " nodes, expected one node. HINT: set it to auto or gloo.");
+  return topology.single_node() ? wanted : ProcessGroupBackend::kGloo;
+}
+
 // A program that ended by a signal's code (128 + n) did so after all ranks agreed to stop.
 bool is_failure(int exit_code) { return exit_code != 0 && exit_code < 128; }
 
@@ -104,6 +111,7 @@ std::string World::leave(int exit_code) noexcept {
 }
 
 void World::connect(const WorldOptions& options) {
+  const ProcessGroupBackend backend = backend_for(topology_, options.process_group_backend);
   Socket listener;
   if (topology_.needs_launch) {
     LaunchedRanks launched = launch_ranks(topology_);
@@ -116,7 +124,7 @@ void World::connect(const WorldOptions& options) {
   }
   control_ =
       ControlPlane::connect(topology_, options.control, std::move(listener), std::move(rendezvous));
-  group_ = size() == 1 ? ProcessGroup::single() : ProcessGroup::create(control_, options.device);
+  group_ = ProcessGroup::create(control_, options.device, backend);
   control_->set_failure_handler([weak = std::weak_ptr(group_)](const std::string& text) {
     if (const auto group = weak.lock()) group->fail(text);
     detail::write_agent_error(text);

@@ -16,6 +16,8 @@ namespace lightning {
 struct WorldOptions {
   ControlPlaneOptions control;
   at::Device device = at::Device(at::kCPU);
+  /// Auto is Gloo where there are several nodes.
+  ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
 };
 
 class LIGHTNING_API World {

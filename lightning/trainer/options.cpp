@@ -36,10 +36,12 @@ void require_at_least(int64_t value, int64_t least, std::string_view option,
 void validate(const TrainerOptions& o) {
   require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
   if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
-  LIGHTNING_CHECK(o.heartbeat_timeout.count() > 0 && o.collective_timeout.count() > 0, ConfigError,
-                  "Trainer: heartbeat_timeout is ", o.heartbeat_timeout.count(),
+  LIGHTNING_CHECK(o.connect_timeout.count() > 0 && o.heartbeat_timeout.count() > 0 &&
+                      o.collective_timeout.count() > 0,
+                  ConfigError, "Trainer: connect_timeout is ", o.connect_timeout.count(),
+                  " s, heartbeat_timeout is ", o.heartbeat_timeout.count(),
                   " s and collective_timeout is ", o.collective_timeout.count(),
-                  " s, expected positive times. HINT: leave them out for 30 s and 30 min.");
+                  " s, expected positive times. HINT: leave them out for 5 min, 30 s and 30 min.");
   if (o.slurm.max_requeues) {
     require_at_least(*o.slurm.max_requeues, 0, "slurm.max_requeues", "leave it out for no limit.");
   }

@@ -14,6 +14,7 @@
 #include <lightning/config/fields.h>
 #include <lightning/core/lightning_module.h>
 #include <lightning/data/shard.h>
+#include <lightning/distributed/process_group.h>
 #include <lightning/distributed/topology.h>
 #include <lightning/precision/precision.h>
 #include <lightning/strategies/ddp.h>
@@ -142,9 +143,11 @@ struct TrainerOptions {
   bool use_distributed_sampler = true;
   UnevenInputs uneven_inputs = UnevenInputs::kJoin;
   bool prepare_data_per_node = true;
+  std::chrono::seconds connect_timeout{300};
   std::chrono::seconds heartbeat_timeout{30};
   std::chrono::seconds collective_timeout{1800};
   std::string network_interface = "";
+  ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
   PrecisionMode precision = PrecisionMode::k32True;
   // ---- how long
   std::optional<int64_t> max_epochs = std::nullopt;
@@ -200,9 +203,12 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(uneven_inputs,
                     "join, pad or drop: the last global batch when it can't be full"),
     LIGHTNING_FIELD(prepare_data_per_node, "prepare_data() runs on each node, not once in all"),
+    LIGHTNING_FIELD(connect_timeout, "how long ranks wait for one another at the start"),
     LIGHTNING_FIELD(heartbeat_timeout, "silence after which a rank counts as frozen"),
     LIGHTNING_FIELD(collective_timeout, "how long ranks wait for one that is late"),
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
+    LIGHTNING_FIELD(process_group_backend,
+                    "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
     LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),

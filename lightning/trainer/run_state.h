@@ -125,6 +125,11 @@ struct RunState {
     world->control().set_status(
         {.global_step = progress.global_step, .phase = phase, .long_phase = long_phase});
   }
+  /// Throws DistributedError when a rank has failed: what collectives have given since may be
+  /// garbage (a GPU's queue runs on after an abort), so nothing is made of it. One load.
+  void throw_if_failed() const {
+    if (world != nullptr) world->control().throw_if_failed();
+  }
   /// What is sent from here on is that part's, in the report of a dry run.
   void enter_part(std::string_view part) {
     if (dry_run) dry_run->enter(part, progress.global_step);

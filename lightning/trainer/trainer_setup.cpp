@@ -111,18 +111,26 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   set_log_rank(static_cast<int>(run.strategy->global_rank()));
   run.module->attach(&trainer_, stage == Stage::kFit ? &run.train_metrics : &run.eval_metrics);
   if (run.data_module != nullptr) run.data_module->attach(&trainer_);
+  run.logger_connector.set_gate([&run] {
+    run.throw_if_failed();
+    if (run.lease) run.lease->check_now_and_then();
+  });
   run.config = make_config();
 }
 
 std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
   ControlPlaneOptions control;
+  control.connect_timeout = options_.user.connect_timeout;
   control.heartbeat_timeout = options_.user.heartbeat_timeout;
   control.collective_timeout = options_.user.collective_timeout;
   control.interface = options_.user.network_interface;
   set_log_rank(static_cast<int>(options_.topology.global_rank));
   const bool first = World::current() == nullptr;
   if (first) print_joining(options_.topology);
-  std::shared_ptr<World> world = join_world({options_.topology, options_.device}, control);
+  std::shared_ptr<World> world =
+      join_world(options_.topology, {.control = control,
+                                     .device = options_.device,
+                                     .process_group_backend = options_.user.process_group_backend});
   if (first) print_world(*world);
   return world;
 }

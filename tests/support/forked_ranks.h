@@ -65,12 +65,13 @@ inline lightning::Topology topology_of(int64_t rank, int64_t size,
 }
 
 /// Exit codes of `size` ranks that join a world and run `body`.
-inline std::vector<int> run_world(int64_t size, const std::function<int(lightning::World&)>& body) {
+inline std::vector<int> run_world(int64_t size, const std::function<int(lightning::World&)>& body,
+                                  const lightning::WorldOptions& options = {}) {
   const TemporaryFolder folder;
   std::vector<pid_t> ranks;
   for (int64_t rank = 0; rank < size; ++rank) {
     ranks.push_back(fork_process([&, rank] {
-      return body(*lightning::World::join(topology_of(rank, size, folder.path()), {}));
+      return body(*lightning::World::join(topology_of(rank, size, folder.path()), options));
     }));
   }
   std::vector<int> codes;

@@ -39,6 +39,9 @@ class ThreadControlPlane final : public lightning::ControlPlane {
         rank_(rank),
         hosts_(static_cast<size_t>(hub_->world_size), "localhost") {}
 
+  /// Makes what this rank hears of what rank 0 broadcasts (name, text).
+  std::function<std::string(std::string_view, std::string)> change_heard;
+
   int64_t rank() const override { return rank_; }
   int64_t world_size() const override { return hub_->world_size; }
   const std::string& local_address() const override { return address_; }
@@ -62,7 +65,8 @@ class ThreadControlPlane final : public lightning::ControlPlane {
     return payloads;
   }
   std::string broadcast(std::string_view name, std::string_view payload) override {
-    return all_gather(name, payload)[0];
+    std::string text = all_gather(name, payload)[0];
+    return change_heard ? change_heard(name, std::move(text)) : text;
   }
   void barrier(std::string_view name) override { all_gather(name, ""); }
 

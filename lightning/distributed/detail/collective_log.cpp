@@ -57,6 +57,12 @@ void CollectiveLog::fail(const std::string& text) noexcept {
   for (const auto& [sequence, abandon] : abandoned) abandon(error);
 }
 
+void CollectiveLog::throw_if_failed() const {
+  if (!failed()) return;
+  const std::lock_guard lock(mutex_);
+  throw DistributedError(failure_);
+}
+
 bool CollectiveLog::wait_for_failure(std::chrono::milliseconds patience) const {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, patience, [this] { return failed(); });

@@ -38,6 +38,8 @@ class CollectiveLog {
   /// Abandons all that is under way with a DistributedError; only the first call counts.
   void fail(const std::string& text) noexcept;
   bool failed() const { return failed_.load(std::memory_order_acquire); }
+  /// Throws DistributedError after fail().
+  void throw_if_failed() const;
   /// Waits for fail(), which as a rule comes a moment after a broken connection and knows the
   /// cause; false after `patience`.
   bool wait_for_failure(std::chrono::milliseconds patience) const;

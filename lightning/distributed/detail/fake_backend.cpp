@@ -1,9 +1,8 @@
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/core/ivalue.h>
-#include <ATen/core/jit_type.h>
 
 #include <lightning/distributed/detail/backends.h>
+#include <lightning/distributed/detail/completed_work.h>
 
 namespace lightning::detail {
 namespace {
@@ -19,24 +18,26 @@ class FakeBackend final : public c10d::Backend {
 
   Work allreduce(Tensors& tensors, const c10d::AllreduceOptions& options) override {
     for (at::Tensor& tensor : tensors) reduce(tensor, options.reduceOp);
-    return done(tensors);
+    return completed_work(tensors);
   }
   Work allreduce_coalesced(Tensors& tensors,
                            const c10d::AllreduceCoalescedOptions& options) override {
     return allreduce(tensors, options);
   }
-  Work broadcast(Tensors& tensors, const c10d::BroadcastOptions&) override { return done(tensors); }
+  Work broadcast(Tensors& tensors, const c10d::BroadcastOptions&) override {
+    return completed_work(tensors);
+  }
   Work allgather(std::vector<Tensors>& outputs, Tensors& inputs,
                  const c10d::AllgatherOptions&) override {
     for (at::Tensor& output : outputs[0]) copy(output, inputs[0]);
-    return done(outputs[0]);
+    return completed_work(outputs[0]);
   }
   Work _allgather_base(at::Tensor& output, at::Tensor& input,
                        const c10d::AllgatherOptions&) override {
     copy(output.view({size_, -1}), input.reshape({1, -1}));
-    return done({output});
+    return completed_work({output});
   }
-  Work barrier(const c10d::BarrierOptions&) override { return done({}); }
+  Work barrier(const c10d::BarrierOptions&) override { return completed_work({}); }
 
  private:
   static void copy(const at::Tensor& to, const at::Tensor& from) {
@@ -47,13 +48,6 @@ class FakeBackend final : public c10d::Backend {
   void reduce(at::Tensor& tensor, const c10d::ReduceOp& operation) const {
     const at::NoGradGuard no_grad;
     if (operation.op_ == c10d::ReduceOp::SUM) tensor.mul_(size_);
-  }
-
-  static Work done(const Tensors& result) {
-    auto future =
-        c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
-    future->markCompleted(result);
-    return c10d::Work::create_from_future(future);
   }
 };
 

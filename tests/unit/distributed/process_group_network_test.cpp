@@ -34,7 +34,7 @@ TEST_CASE("ProcessGroup: tensors pass between nodes whose host names lead to loo
     nodes.enter(TwoNodes::node_of(rank));
     take_misleading_host_name();
     const auto plane = ControlPlane::connect(TwoNodes::topology(rank), {});
-    const auto group = ProcessGroup::create(plane, at::kCPU);
+    const auto group = ProcessGroup::create(plane, at::kCPU, lightning::ProcessGroupBackend::kGloo);
     at::Tensor ranks = torch::full({1000}, rank + 1, at::kLong);
     group->all_reduce(ranks);
     plane->leave();

@@ -26,6 +26,7 @@ using lightning::CollectiveCounters;
 using lightning::CollectiveRecord;
 using lightning::DistributedError;
 using lightning::ProcessGroup;
+using lightning::ProcessGroupBackend;
 using lightning::Reduction;
 using lightning_tests::run_ranks;
 using lightning_tests::ThreadControlPlane;
@@ -50,12 +51,16 @@ at::Tensor counted(int64_t rank, at::ScalarType dtype) {
   return torch::arange(rank, rank + 8, at::kLong).to(dtype);
 }
 
+const std::vector<ProcessGroupBackend> kBackends{ProcessGroupBackend::kGloo,
+                                                 ProcessGroupBackend::kSharedMemory};
+
 template <typename Body>
 void in_worlds(const Body& body) {
+  const auto backend = GENERATE(from_range(kBackends));
   for (const int64_t size : {1, 2, 4}) {
-    INFO("world size " << size);
+    INFO("world size " << size << ", backend " << static_cast<int>(backend));
     run_ranks(size, [&](const std::shared_ptr<ThreadControlPlane>& control) {
-      const auto group = ProcessGroup::create(control, at::kCPU);
+      const auto group = ProcessGroup::create(control, at::kCPU, backend);
       expect(group->rank() == control->rank() && group->world_size() == size, "its own place");
       for (const at::ScalarType dtype : kDtypes) body(*group, dtype);
       control->barrier("end");
@@ -186,9 +191,10 @@ TEST_CASE("reduce_scatter gives each rank its part of the sum") {
 }
 
 TEST_CASE("no rank leaves a barrier before all have come") {
+  const auto backend = GENERATE(from_range(kBackends));
   std::atomic<int> arrived = 0;
   run_ranks(4, [&](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
     std::this_thread::sleep_for(std::chrono::milliseconds(10 * control->rank()));
     ++arrived;
     group->barrier();
@@ -198,8 +204,9 @@ TEST_CASE("no rank leaves a barrier before all have come") {
 }
 
 TEST_CASE("c10d's own collectives go through the group") {
-  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+  const auto backend = GENERATE(from_range(kBackends));
+  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
     c10d::ProcessGroup& c10d = *group->c10d();
     expect(c10d.getSize() == 2 && c10d.getRank() == control->rank(), "its size and rank");
     const double mine = static_cast<double>(control->rank() + 1);
@@ -245,9 +252,11 @@ TEST_CASE("c10d's own collectives go through the group") {
 }
 
 TEST_CASE("messages, bytes and the last collectives are recorded") {
-  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
-    expect(group->backend() == "gloo", "the backend's name");
+  const auto backend = GENERATE(from_range(kBackends));
+  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
+    const bool gloo = backend == ProcessGroupBackend::kGloo;
+    expect(group->backend() == (gloo ? "gloo" : "shared_memory"), "the backend's name");
     expect(group->counters().messages == 0 && group->last_collectives().empty(), "nothing yet");
 
     at::Tensor floats = torch::ones({3, 5});
@@ -283,8 +292,9 @@ TEST_CASE("messages, bytes and the last collectives are recorded") {
 }
 
 TEST_CASE("fail frees a rank whose peer never comes") {
-  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    auto group = ProcessGroup::create(control, at::kCPU);
+  const auto backend = GENERATE(from_range(kBackends));
+  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    auto group = ProcessGroup::create(control, at::kCPU, backend);
     if (control->rank() == 1) {
       control->barrier("rank 0 waits");
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -312,8 +322,9 @@ TEST_CASE("fail frees a rank whose peer never comes") {
 }
 
 TEST_CASE("backward through a Reducer throws when a rank fails") {
-  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+  const auto backend = GENERATE(from_range(kBackends));
+  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
     const std::vector<at::Tensor> params{torch::ones({4}).requires_grad_(),
                                          torch::ones({2, 2}).requires_grad_()};
     const auto reducer = make_reducer(params, *group);
@@ -338,8 +349,9 @@ TEST_CASE("backward through a Reducer throws when a rank fails") {
 }
 
 TEST_CASE("a Reducer's step sends each bucket once") {
-  run_ranks(4, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+  const auto backend = GENERATE(from_range(kBackends));
+  run_ranks(4, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
     const std::vector<at::Tensor> params{torch::ones({1000}).requires_grad_()};
     const auto reducer = make_reducer(params, *group);
     for (int step = 0; step < 3; ++step) {
@@ -356,7 +368,7 @@ TEST_CASE("a Reducer's step sends each bucket once") {
 
 TEST_CASE("a connection that breaks gives the control plane's text") {
   run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    auto group = ProcessGroup::create(control, at::kCPU);
+    auto group = ProcessGroup::create(control, at::kCPU, ProcessGroupBackend::kGloo);
     control->barrier("connected");
     if (control->rank() == 1) {
       // With nothing under way its end of the connection closes.
@@ -379,7 +391,8 @@ TEST_CASE("a rank that fails while the others connect ends them") {
                                     control->fail("rank 2 has no disk");
                                     return;
                                   }
-                                  ProcessGroup::create(control, at::kCPU);
+                                  ProcessGroup::create(control, at::kCPU,
+                                                       ProcessGroupBackend::kGloo);
                                 }),
                       Contains("rank 2 has no disk"));
 }
@@ -387,7 +400,8 @@ TEST_CASE("a rank that fails while the others connect ends them") {
 TEST_CASE("a store that says nothing doesn't keep a rank that others have failed") {
   run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
     if (control->rank() == 1) {
-      const std::string error = error_of([&] { ProcessGroup::create(control, at::kCPU); });
+      const std::string error =
+          error_of([&] { ProcessGroup::create(control, at::kCPU, ProcessGroupBackend::kGloo); });
       expect(error == "rank 0 is frozen", "the cause, " + error);
       return;
     }
@@ -401,7 +415,7 @@ TEST_CASE("a store that says nothing doesn't keep a rank that others have failed
 
 TEST_CASE("a process group listens at the address of the control plane only") {
   run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+    const auto group = ProcessGroup::create(control, at::kCPU, ProcessGroupBackend::kGloo);
     control->barrier("both have their sockets");
     const std::vector<std::string> addresses = listening_addresses();
     expect(!addresses.empty(), "a store that listens");
@@ -413,12 +427,13 @@ TEST_CASE("a process group listens at the address of the control plane only") {
 }
 
 TEST_CASE("signals don't disturb collectives") {
+  const auto backend = GENERATE(from_range(kBackends));
   struct sigaction previous = {};
   struct sigaction ignored = {};
   ignored.sa_handler = [](int) {};  // without SA_RESTART
   ::sigaction(SIGUSR2, &ignored, &previous);
-  run_ranks(2, [](const std::shared_ptr<ThreadControlPlane>& control) {
-    const auto group = ProcessGroup::create(control, at::kCPU);
+  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+    const auto group = ProcessGroup::create(control, at::kCPU, backend);
     for (int i = 0; i < 200; ++i) {
       ::kill(::getpid(), SIGUSR2);
       at::Tensor tensor = torch::ones({10'000});

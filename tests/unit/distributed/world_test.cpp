@@ -23,6 +23,7 @@ using Catch::Contains;
 using Catch::StartsWith;
 using lightning::ConfigError;
 using lightning::DistributedError;
+using lightning::ProcessGroupBackend;
 using lightning::Topology;
 using lightning::World;
 using lightning::WorldOptions;
@@ -93,11 +94,34 @@ TEST_CASE("a fake world has many ranks and is not the world of this process") {
   CHECK_FALSE(world->control().failed());
 }
 
-TEST_CASE("a broken connection doesn't end a rank by SIGPIPE") {
-  const std::vector<int> codes = run_world(2, [](World&) {
-    ::raise(SIGPIPE);
+TEST_CASE("ranks of one node share memory, those of several can't") {
+  const std::vector<int> codes = run_world(2, [](World& world) {
+    expect(world.group().backend() == "shared_memory", "shared memory by default");
+    expect(torch::equal(sum_of_ranks(world), torch::full({3}, 3, at::kDouble)), "1 + 2");
     return 0;
   });
+  CHECK(codes == std::vector<int>{0, 0});
+
+  const TemporaryFolder folder;
+  Topology topology = topology_of(0, 2, folder.path());
+  topology.num_nodes = 2;
+  topology.local_world_size = 1;
+  WorldOptions options;
+  options.process_group_backend = ProcessGroupBackend::kSharedMemory;
+  CHECK_THROWS_WITH(
+      World::join(topology, options),
+      Contains("process_group_backend is shared_memory on 2 nodes") && Contains("HINT"));
+}
+
+TEST_CASE("a broken connection doesn't end a rank by SIGPIPE") {
+  WorldOptions options;
+  options.process_group_backend = ProcessGroupBackend::kGloo;
+  const auto body = [](World& world) {
+    expect(world.group().backend() == "gloo", "Gloo, which writes to sockets");
+    ::raise(SIGPIPE);
+    return 0;
+  };
+  const std::vector<int> codes = run_world(2, body, options);
   CHECK(codes == std::vector<int>{0, 0});
 }
 
