@@ -13,9 +13,13 @@ void Strategy::setup(LightningModule& module) { do_setup(module); }
 void Strategy::teardown() { do_teardown(); }
 
 Batch Strategy::batch_to_device(LightningModule& module, Batch batch) {
+  const double rank_weight = batch.rank_weight();
   batch = module.on_before_batch_transfer(std::move(batch));
   batch = module.transfer_batch_to_device(std::move(batch), root_device_);
-  return module.on_after_batch_transfer(std::move(batch));
+  batch = module.on_after_batch_transfer(std::move(batch));
+  // A hook may have made a new one.
+  batch.set_rank_weight(rank_weight);
+  return batch;
 }
 
 void Strategy::begin_window(LightningModule& module) {

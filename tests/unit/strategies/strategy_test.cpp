@@ -120,6 +120,19 @@ TEST_CASE("A window of one process sums its weights and forgets those before", "
   CHECK_FALSE(strategy.window().weight.defined());
 }
 
+TEST_CASE("A transfer hook that makes a new batch doesn't lose the rank's weight", "[strategies]") {
+  class NewBatches : public BoringModule {
+    lightning::Batch transfer_batch_to_device(lightning::Batch batch, at::Device) override {
+      return lightning::Batch({{"x", batch["x"]}});
+    }
+  };
+  NewBatches module;
+  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  lightning::Batch batch({{"x", torch::ones({2})}});
+  batch.set_rank_weight(0.25);
+  CHECK(strategy.batch_to_device(module, batch).rank_weight() == 0.25);
+}
+
 TEST_CASE("A window has weights for all of its batches or for none", "[strategies]") {
   BoringModule module;
   lightning::SingleDeviceStrategy strategy(at::kCPU);
