@@ -21,6 +21,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+thread_local bool is_uncounted = false;
+
 /// Mean and variance per channel, and the number of values they are of, over all ranks.
 struct Statistics {
   at::Tensor mean;   // float64
@@ -46,7 +48,7 @@ at::Tensor per_channel(const at::Tensor& values, const at::Tensor& input) {
 /// numbers per channel costs nothing.
 Statistics global_statistics(const at::Tensor& input, ProcessGroup& group) {
   const int64_t channels = input.size(1);
-  const int64_t count = input.numel() / std::max<int64_t>(channels, 1);
+  const int64_t count = is_uncounted ? 0 : input.numel() / std::max<int64_t>(channels, 1);
   at::Tensor sums = at::zeros({2 * channels + 1}, input.options().dtype(at::kDouble));
   if (count > 0) {
     const auto [var, mean] = at::var_mean(input, reduced_dims(input), /*unbiased=*/false);
@@ -73,6 +75,7 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
                             const std::shared_ptr<ProcessGroup>& group) {
     context->save_for_backward({input, weight.value_or(at::Tensor()), mean, var, count});
     context->saved_data["eps"] = eps;
+    context->saved_data["counts"] = !is_uncounted;
     context->saved_data["group"] =
         c10::IValue::make_capsule(c10::make_intrusive<GroupHolder>(group));
     return normalize(input, weight, bias, mean, var, eps);
@@ -88,9 +91,17 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
         grads[0], input, saved[1], mean, saved[3], context->saved_data["eps"].toDouble());
 
     // Through mean and variance every value depends on all others, also those of other ranks.
+    const bool counts = context->saved_data["counts"].toBool();
     const int64_t channels = input.size(1);
     at::Tensor sums = at::cat({grad_bias, grad_weight}).to(at::kDouble);
     group_of(*context).all_reduce(sums);
+    if (!saved[1].defined()) grad_weight = grad_bias = at::Tensor();
+    const auto gradients = [&] {
+      return variable_list{grad_input,   grad_weight,  grad_bias,    at::Tensor(),
+                           at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    };
+    // Mean and variance don't depend on these values.
+    if (!counts) return gradients();
     sums.div_(saved[4]);
     at::Tensor scale = inverse;
     if (saved[1].defined()) scale = scale * saved[1];
@@ -99,9 +110,7 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
         sums.narrow(0, channels, channels).to(input.scalar_type()) * scale * inverse;
     grad_input.addcmul_(input - per_channel(mean, input), per_channel(by_var, input), -1.0);
     grad_input.sub_(per_channel(by_mean, input));
-    if (!saved[1].defined()) grad_weight = grad_bias = at::Tensor();
-    return {grad_input,   grad_weight,  grad_bias,    at::Tensor(),
-            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return gradients();
   }
 
  private:
@@ -139,6 +148,12 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
 };
 
 }  // namespace
+
+UncountedBatch::UncountedBatch(bool active) : before_(is_uncounted) {
+  is_uncounted = is_uncounted || active;
+}
+
+UncountedBatch::~UncountedBatch() { is_uncounted = before_; }
 
 BatchNormImpl::BatchNormImpl(const BatchNormOptions& options_) : options(options_) {
   BatchNormImpl::reset();

@@ -18,6 +18,20 @@ namespace nn {
 
 using BatchNormOptions = torch::nn::BatchNormOptions;
 
+/// While one that is active lives, what this thread gives to synchronised BatchNorm layers in
+/// training doesn't count in their statistics: a batch that stands in for one because this rank has
+/// run out of data (Batch::is_filler()), so that the others' collectives find it there.
+class LIGHTNING_API UncountedBatch {
+ public:
+  explicit UncountedBatch(bool active = true);
+  ~UncountedBatch();
+  UncountedBatch(const UncountedBatch&) = delete;
+  UncountedBatch& operator=(const UncountedBatch&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Batch normalisation (Ioffe and Szegedy, 2015) with the options, parameters and buffers of
 /// torch::nn::BatchNorm1d, 2d and 3d, whose weights it loads; one class for any number of
 /// dimensions. Unlike those, its statistics can be those of the global batch (sync_batchnorm).

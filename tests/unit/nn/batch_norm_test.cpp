@@ -1,4 +1,5 @@
-// Against torch's batch normalisation; the group is one of ranks that all hold what this one holds.
+// Against torch's batch normalisation; the group is, but in one test, one of ranks that all hold
+// what this one holds.
 #include <lightning/nn/batch_norm.h>
 
 #include <torch/torch.h>
@@ -6,6 +7,8 @@
 
 #include <lightning/distributed/process_group.h>
 #include <lightning/util/error.h>
+
+#include "support/thread_ranks.h"
 
 namespace {
 
@@ -17,6 +20,9 @@ at::Tensor random_input(at::IntArrayRef shape, int64_t seed, at::ScalarType dtyp
   // A mean far from zero, so that sums of squares cancel.
   return torch::randn(shape, generator, torch::kFloat64).mul(2.0).add(30.0).to(dtype);
 }
+
+/// The three rows of a rank.
+at::Tensor part(const at::Tensor& rows, int64_t rank) { return rows.narrow(0, 3 * rank, 3); }
 
 /// Weights that are neither one nor zero.
 template <typename Norm>
@@ -139,6 +145,37 @@ TEST_CASE("Synchronised BatchNorm is exact in float32 far from zero and takes bf
   const at::Tensor output = own->forward(narrow);
   CHECK(output.scalar_type() == at::kBFloat16);
   check_close(output, torchs->forward(narrow.to(at::kFloat)), 0.05);  // bfloat16: 8 bits
+}
+
+TEST_CASE("Synchronised BatchNorm leaves a batch out that doesn't count", "[nn]") {
+  const at::Tensor filler = random_input({1, 3}, 1) + 500.0;
+  lightning_tests::run_ranks(3, [&](const auto& control) {
+    BatchNorm own(BatchNormOptions(3));
+    BatchNorm torchs(BatchNormOptions(3));  // without a group it is torch's
+    set_weights(own);
+    set_weights(torchs);
+    own->to(at::kDouble);
+    torchs->to(at::kDouble);
+    own->set_process_group(lightning::ProcessGroup::create(control, at::kCPU));
+    // Ranks 0 and 1 have three rows each, rank 2 has none left.
+    const at::Tensor rows = random_input({6, 3}, 2);
+    const at::Tensor grads = random_input({6, 3}, 3).sub(30.0);
+    const Outcome expected = run(torchs, rows, grads);
+    const int64_t rank = control->rank();
+    const lightning::nn::UncountedBatch uncounted(rank == 2);
+    const at::Tensor grad = rank == 2 ? torch::zeros({1, 3}, at::kDouble) : part(grads, rank);
+    const Outcome actual = run(own, rank == 2 ? filler : part(rows, rank), grad);
+    const auto expect_close = [](const at::Tensor& a, const at::Tensor& b, const char* what) {
+      if (!at::allclose(a, b, 0.0, 1e-11)) throw std::runtime_error(what);
+    };
+    expect_close(actual.running_mean, expected.running_mean, "the mean of six rows");
+    expect_close(actual.running_var, expected.running_var, "the variance of six rows");
+    const at::Tensor zeros = torch::zeros({1, 3}, at::kDouble);
+    expect_close(actual.grad_input, rank == 2 ? zeros : part(expected.grad_input, rank),
+                 "gradients of the rows");
+    if (rank == 2) expect_close(actual.grad_weight, zeros[0], "no gradient of the weight");
+    control->barrier("end");
+  });
 }
 
 TEST_CASE("Synchronised BatchNorm takes an empty batch", "[nn]") {
