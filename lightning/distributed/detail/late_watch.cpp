@@ -8,6 +8,9 @@
 namespace lightning::detail {
 namespace {
 
+// What a rank says of itself is written in pieces: what it has said at least twice is whole.
+constexpr std::chrono::seconds kSureAfter{3};
+
 std::string late_text(const std::vector<RankRecord>& ranks, const std::vector<int64_t>& late) {
   const RankRecord& first = ranks[static_cast<size_t>(late.front())];
   std::string text = concat(" for ", rank_text(late.front(), first.host), ", which is at ",
@@ -49,6 +52,7 @@ std::optional<LateFinding> LateWatch::check(const std::vector<RankRecord>& ranks
   if (const std::optional<bool> end = due(exchange_wait_, now)) {
     return LateFinding{*end, exchange_text(ranks, exchange, *end)};
   }
+  if (auto finding = differing(ranks, now)) return finding;
   // Those behind the first are in the same collective, or late themselves.
   size_t first = ranks.size();
   for (size_t i = 0; i < ranks.size(); ++i) {
@@ -63,6 +67,30 @@ std::optional<LateFinding> LateWatch::check(const std::vector<RankRecord>& ranks
   if (!end) return std::nullopt;
   const RemoteStatus& status = ranks[first].status;
   return LateFinding{*end, collective_text(ranks, status.sequence, status.collective, *end)};
+}
+
+std::optional<LateFinding> LateWatch::differing(const std::vector<RankRecord>& ranks,
+                                                Deadline now) const {
+  std::optional<size_t> first;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const Wait& wait = collective_waits_[i];
+    if (!wait.active || now - wait.since < kSureAfter) continue;
+    if (!first) {
+      first = i;
+      continue;
+    }
+    const RemoteStatus& a = ranks[*first].status;
+    const RemoteStatus& b = ranks[i].status;
+    if (a.sequence != b.sequence || a.collective == b.collective) continue;
+    return LateFinding{
+        true, concat(rank_text(static_cast<int64_t>(*first), ranks[*first].host), " waits in ",
+                     detail::collective_text(a.collective, a.sequence), " and ",
+                     rank_text(static_cast<int64_t>(i), ranks[i].host), " in ",
+                     detail::collective_text(b.collective, b.sequence),
+                     ", expected all ranks in the same collective. HINT: look for code that runs "
+                     "on some ranks only.")};
+  }
+  return std::nullopt;
 }
 
 void LateWatch::add_pause(Deadline::duration pause) {

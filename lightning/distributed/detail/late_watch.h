@@ -1,5 +1,5 @@
 /// LateWatch: notices that ranks wait for others that don't come, in an exchange or a collective,
-/// while all of them are alive.
+/// or that are in another one, while all of them are alive.
 #pragma once
 
 #include <chrono>
@@ -37,6 +37,8 @@ class LIGHTNING_API LateWatch {
     bool warned = false;
   };
 
+  /// Ranks that wait for one another in different collectives.
+  std::optional<LateFinding> differing(const std::vector<RankRecord>& ranks, Deadline now) const;
   static void follow(Wait& wait, bool active, uint64_t sequence, Deadline now);
   /// Whether there is something to say, and which of the two it is.
   std::optional<bool> due(Wait& wait, Deadline now) const;

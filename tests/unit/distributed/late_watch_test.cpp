@@ -51,6 +51,32 @@ TEST_CASE("LateWatch: a rank missing in a collective is warned of once, then end
   CHECK_THAT(end->text, Contains("ranks 0, 1 waited for 300 s") && Contains("rank 2 (node1)"));
 }
 
+TEST_CASE("LateWatch: ranks that wait in different collectives end the run at once") {
+  Fixture f;
+  f.reach(0, 17, true);
+  f.reach(1, 16, false);
+  f.reach(2, 17, true);
+  f.ranks[2].status.collective = "barrier";
+  CHECK_FALSE(f.check(0s));
+  CHECK_FALSE(f.check(2s));
+  const auto end = f.check(3s);
+  REQUIRE(end);
+  CHECK(end->end);
+  CHECK_THAT(end->text, Contains("rank 0 (node0) waits in all_reduce #17 and rank 2 (node1) in "
+                                 "barrier #17") &&
+                            Contains("HINT"));
+
+  // One of them has gone on, and only what it said last was old.
+  Fixture late;
+  late.reach(0, 17, true);
+  late.reach(2, 17, true);
+  late.ranks[2].status.collective = "barrier";
+  CHECK_FALSE(late.check(0s));
+  late.reach(0, 18, true);
+  CHECK_FALSE(late.check(3s));
+  CHECK_FALSE(late.check(6s));
+}
+
 TEST_CASE("LateWatch: ranks that go on are never late") {
   Fixture f;
   for (int64_t i = 0; i < 100; ++i) {
