@@ -103,6 +103,10 @@ class LIGHTNING_API ControlPlane {
   /// Asks all ranks to stop at one and the same boundary. Any thread (not a
   /// signal handler); the first request counts.
   virtual void request_stop(StopRequest request) = 0;
+  /// From here on `handler` is called on the control thread whenever `descriptor` (an eventfd, read
+  /// before) becomes readable; it may request a stop. -1: no more, and none runs once this has
+  /// returned. Training thread.
+  virtual void on_readable(int /*descriptor*/, std::function<void()> /*handler*/) {}
   /// Called by the training thread at each boundary (numbers rise by one; all ranks count alike).
   /// Returns true at the boundary where all ranks stop: the largest that any of them may have
   /// passed when the request came, plus one; and at later ones. Waits only while a request is being

@@ -1,8 +1,10 @@
 #include <lightning/trainer/signals.h>
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include <lightning/distributed/detail/signal_forwarding.h>
 #include <lightning/distributed/launcher.h>
@@ -13,6 +15,8 @@ namespace {
 volatile std::sig_atomic_t pending_signal = 0;
 // The launcher's handlers may go on calling ours when the watch is gone.
 volatile std::sig_atomic_t watching = 0;
+// Opened once, for handlers that run at any time.
+volatile std::sig_atomic_t event_descriptor = -1;
 // Written before the handlers are installed.
 struct sigaction previous_actions[NSIG];
 
@@ -44,6 +48,8 @@ void note(int signal) {
   }
   const bool ends_the_run = signal == SIGINT || signal == SIGTERM;
   if (ends_the_run || pending_signal == 0) pending_signal = signal;
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto woken = ::write(event_descriptor, &one, sizeof(one));
   static const char kText[] =
       "\nStopping after this step and writing a checkpoint. Press Ctrl-C again to end at once.\n";
   if (signal == SIGINT && !is_launched_rank()) {
@@ -64,7 +70,8 @@ void handle(int signal, siginfo_t* info, void* context) {
 
 SignalWatch::SignalWatch(int requeue_signal) : watched_{SIGINT, SIGTERM} {
   if (requeue_signal != 0) watched_.push_back(requeue_signal);
-  pending_signal = 0;
+  if (event_descriptor < 0) event_descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  forget();
   watching = 1;
   for (const int signal : watched_) {
     ::sigaction(signal, nullptr, &previous_actions[signal]);
@@ -88,6 +95,12 @@ SignalWatch::~SignalWatch() {
 
 int SignalWatch::pending() const { return pending_signal; }
 
-void SignalWatch::forget() { pending_signal = 0; }
+int SignalWatch::descriptor() const { return event_descriptor; }
+
+void SignalWatch::forget() {
+  pending_signal = 0;
+  eventfd_t count = 0;
+  ::eventfd_read(event_descriptor, &count);
+}
 
 }  // namespace lightning

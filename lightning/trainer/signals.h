@@ -1,5 +1,5 @@
-/// Signals that ask a run to stop: the handler only sets a flag; the loops act on it at the next
-/// safe point.
+/// Signals that ask a run to stop: the handler sets a flag and wakes who waits for one; the loops
+/// act on it at the next safe point.
 #pragma once
 
 #include <csignal>
@@ -21,6 +21,8 @@ class LIGHTNING_API SignalWatch {
   /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
   /// them, never the other way round. One load.
   int pending() const;
+  /// An eventfd that becomes readable when a signal has come; whoever reads it resets it.
+  int descriptor() const;
   /// Waits for the next one.
   void forget();
 

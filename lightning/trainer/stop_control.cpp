@@ -12,6 +12,20 @@ constexpr std::string_view kTimeLimit = "max_time";
 
 }  // namespace
 
+void StopControl::watch(const SignalWatch* signals) {
+  signals_ = signals;
+  if (control_ == nullptr) return;
+  if (signals == nullptr) {
+    control_->on_readable(-1, {});
+    return;
+  }
+  control_->on_readable(signals->descriptor(), [control = control_, signals] {
+    const int signal = signals->pending();
+    if (signal != 0)
+      control->request_stop({.signal = signal, .rank = control->rank(), .reason = {}});
+  });
+}
+
 void StopControl::request(std::string reason) {
   if (requested_ || wanted_) return;
   if (control_ == nullptr) {
@@ -62,6 +76,8 @@ void StopControl::agree() {
 
 void StopControl::finish() {
   if (control_ == nullptr) return;
+  // A request that came later would outlive clear_stop() and stop the next fit.
+  control_->on_readable(-1, {});
   for (const std::string& text : control_->all_gather("end of fit", std::to_string(own_signal()))) {
     const int signal = std::atoi(text.c_str());
     if (signal != 0 && signal_ == 0) accept(signal, {});

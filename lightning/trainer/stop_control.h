@@ -19,8 +19,9 @@ class LIGHTNING_API StopControl {
  public:
   /// `control` is null with one rank.
   void set_control(ControlPlane* control) { control_ = control; }
-  /// Null: signals aren't ours to act on.
-  void watch(const SignalWatch* signals) { signals_ = signals; }
+  /// After set_control(). With several ranks a signal that comes in the middle of a long step asks
+  /// them at once to stop after it. Null: signals aren't ours to act on (any more).
+  void watch(const SignalWatch* signals);
   /// From `time` on the run stops as if `signal` had come. With several ranks one of them is
   /// enough.
   void set_deadline(std::chrono::steady_clock::time_point time, int signal) {

@@ -129,6 +129,15 @@ void TcpControlPlane::request_stop(StopRequest request) {
   post(MessageType::kRequestStop, encode_request(request));
 }
 
+void TcpControlPlane::on_readable(int descriptor, std::function<void()> handler) {
+  {
+    const std::lock_guard lock(readable_mutex_);
+    readable_ = descriptor;
+    readable_handler_ = std::move(handler);
+  }
+  wake_.signal();
+}
+
 // Why no rank passes S. A rank's training thread stores its boundary (W1) and then loads the flag
 // (R1); its control thread stores the flag (W2) and then loads the boundary (R2), which it
 // publishes. All four are sequentially consistent, so that they stand in one order that both

@@ -39,6 +39,7 @@ class TcpControlPlane final : public ControlPlane {
   ExchangeCounters exchange_counters() const override;
 
   void request_stop(StopRequest request) override;
+  void on_readable(int descriptor, std::function<void()> handler) override;
   bool stop_at(int64_t boundary) override;
   std::optional<StopRequest> stop() const override;
   void clear_stop() override;
@@ -75,6 +76,7 @@ class TcpControlPlane final : public ControlPlane {
   void publish_boundary(const Publication& question);
   void check_hub(Deadline now);
   void call_failure_handler();
+  void call_readable_handler();
 
   const std::unique_ptr<Hub> hub_;  // first: it outlives the connection to it
   const int64_t rank_;
@@ -98,6 +100,10 @@ class TcpControlPlane final : public ControlPlane {
   mutable std::mutex exchange_mutex_;  // held during an exchange
   uint64_t num_exchanges_ = 0;
   int64_t exchanged_bytes_ = 0;
+
+  std::mutex readable_mutex_;  // held while the handler runs
+  std::atomic<int> readable_ = -1;
+  std::function<void()> readable_handler_;
 
   mutable std::mutex mutex_;  // for what follows
   std::condition_variable changed_;

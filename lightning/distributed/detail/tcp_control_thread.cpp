@@ -1,5 +1,6 @@
 // The thread of a TcpControlPlane.
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
@@ -52,7 +53,8 @@ bool TcpControlPlane::send_posted() {
 }
 
 void TcpControlPlane::wait(Deadline until) {
-  std::array<pollfd, 2> entries = {pollfd{wake_.descriptor(), POLLIN, 0}, pollfd{-1, POLLIN, 0}};
+  std::array<pollfd, 3> entries = {pollfd{wake_.descriptor(), POLLIN, 0}, pollfd{-1, POLLIN, 0},
+                                   pollfd{readable_, POLLIN, 0}};
   if (connection_) {
     entries[1].fd = connection_->socket().descriptor();
     if (connection_->wants_to_write()) entries[1].events |= POLLOUT;
@@ -61,6 +63,13 @@ void TcpControlPlane::wait(Deadline until) {
       std::chrono::ceil<std::chrono::milliseconds>(until - Deadline::clock::now()).count();
   ::poll(entries.data(), entries.size(), static_cast<int>(std::max<int64_t>(left, 0)));
   wake_.clear();
+  if ((entries[2].revents & POLLIN) != 0) call_readable_handler();
+}
+
+void TcpControlPlane::call_readable_handler() {
+  const std::lock_guard lock(readable_mutex_);
+  eventfd_t count = 0;
+  if (readable_ >= 0 && ::eventfd_read(readable_, &count) == 0) readable_handler_();
 }
 
 void TcpControlPlane::receive(Deadline now) {
