@@ -69,13 +69,17 @@ check "trainings: one GPU against the CPU, resume, several GPUs, faults" \
 if [[ $benchmarks == yes ]]; then
   runs=$(mktemp -d)
   trap 'rm -rf "$runs"' EXIT
-  bench "sample_li, 16-mixed, steps/s" 'steps/s' \
-    build/release/bin/sample_li fit --config configs/sample_li.yaml --trainer.accelerator gpu \
-    --trainer.devices 1 --trainer.enable_progress_bar false --trainer.default_root_dir "$runs"
-  bench "bert_squad, MiniLM, bf16-mixed, steps/s" 'steps/s' \
-    build/release/bin/bert_squad fit --config configs/bert_squad/demo.yaml --trainer.accelerator gpu \
-    --trainer.devices 1 --trainer.max_epochs 1 --trainer.enable_progress_bar false \
-    --trainer.default_root_dir "$runs"
+  gpus=$(nvidia-smi -L | wc -l)
+  for devices in 1 $( ((gpus > 1)) && echo "$gpus"); do
+    bench "sample_li, 16-mixed, $devices GPU(s), steps/s" 'steps/s' \
+      build/release/bin/sample_li fit --config configs/sample_li.yaml --trainer.accelerator gpu \
+      --trainer.devices "$devices" --trainer.enable_progress_bar false \
+      --trainer.default_root_dir "$runs"
+    bench "bert_squad, MiniLM, bf16-mixed, $devices GPU(s), steps/s" 'steps/s' \
+      build/release/bin/bert_squad fit --config configs/bert_squad/demo.yaml \
+      --trainer.accelerator gpu --trainer.devices "$devices" --trainer.max_epochs 1 \
+      --trainer.enable_progress_bar false --trainer.default_root_dir "$runs"
+  done
 fi
 
 echo "table: $table"

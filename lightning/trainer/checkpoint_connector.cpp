@@ -106,6 +106,7 @@ void CheckpointConnector::write_requested() {
   run_.set_status("checkpoint", /*long_phase=*/true);
   check_nonfinite(run_);
   if (!state_is_finite()) return;
+  run_.throw_if_failed();
   if (run_.lease) run_.lease->check();
   for (const SaveRequest& request : requests) {
     Checkpoint checkpoint = dump(request.weights_only);

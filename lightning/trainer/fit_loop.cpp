@@ -116,7 +116,7 @@ void FitLoop::end_epoch(bool completed) {
   };
   call(/*monitoring=*/false);
   run_.module->on_train_epoch_end();
-  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kEpoch, "the training epoch");
+  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kEpoch, kTrainingEpoch);
   run_.host_metrics.merge(run_.train_metrics.callback_row());
   call(/*monitoring=*/true);
   run_.stop.agree();

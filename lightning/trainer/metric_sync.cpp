@@ -131,9 +131,10 @@ void MetricSync::agree_on_names(Parts& parts, std::string_view interval) {
     return theirs.empty() || names_of(theirs) == names;
   });
   // A rank without a batch in an evaluation has nothing to log; in training every rank has batches.
+  const bool training = interval == kTrainingStep || interval == kTrainingEpoch;
   const bool complete =
-      interval != "training" || std::none_of(by_rank.begin(), by_rank.end(),
-                                             [](const Parts& theirs) { return theirs.empty(); });
+      !training || std::none_of(by_rank.begin(), by_rank.end(),
+                                [](const Parts& theirs) { return theirs.empty(); });
   LIGHTNING_CHECK(same && complete, ConfigError, "log: ranks logged different values in ", interval,
                   ": ", differences(by_rank),
                   "; expected the same on every rank. HINT: log on all ranks, or leave the value "

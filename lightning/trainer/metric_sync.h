@@ -21,6 +21,10 @@ struct NameAgreements {
   int64_t exchange_bytes = 0;
 };
 
+/// Intervals in which every rank has batches, so that none may have logged nothing.
+inline constexpr std::string_view kTrainingStep = "training";
+inline constexpr std::string_view kTrainingEpoch = "the training epoch";
+
 class LIGHTNING_API MetricSync {
  public:
   /// Both must outlive it.
@@ -28,9 +32,10 @@ class LIGHTNING_API MetricSync {
       : group_(&group), control_(&control), device_(device) {}
 
   /// Replaces the values that are to be reduced at `level` by those of all ranks: means by weight,
-  /// sums, least and greatest values. A rank that saw no batch takes the names from the others.
-  /// Every rank must call it. Sync: waits for the device, once per interval. Throws ConfigError
-  /// that names the values and ranks when ranks logged different ones in `interval`.
+  /// sums, least and greatest values. A rank that saw no batch of an evaluation takes the names
+  /// from the others. Every rank must call it. Sync: waits for the device, once per interval.
+  /// Throws ConfigError that names the values and ranks when ranks logged different ones in
+  /// `interval`.
   void reduce(MetricLog& log, MetricLog::Level level, std::string_view interval);
 
   const NameAgreements& agreements() const { return agreements_; }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <lightning/nn/batch_norm.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
 
@@ -35,6 +36,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   at::Tensor loss;
   {
     const Precision::ForwardContext precision = run_.precision->forward_context();
+    const nn::UncountedBatch uncounted(batch.is_filler());
     output_ = module.training_step(batch, batch_idx);
     if (!output_.is_skip()) {
       if (output_.weight.defined() && batch.is_filler()) output_.weight = output_.weight * 0.0;
@@ -82,6 +84,7 @@ at::Tensor Optimization::window_loss(const StepOutput& output, double rank_weigh
 void Optimization::step_optimizer() {
   const Window& window = run_.strategy->window();
   if (!window.has_data) return;
+  run_.throw_if_failed();
   LightningModule& module = *run_.module;
   torch::optim::Optimizer& optimizer = *run_.optimizers.front().optimizer;
   const TrainerOptions& options = run_.options.user;

@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kTakenOver = ", which writes nothing more. HINT: ";
 constexpr const char* kLeaseFile = "slurm_job.json";
 
 struct Lease {
@@ -61,13 +62,17 @@ void write_lease(const fs::path& file, const Lease& lease) {
                                    const LeaseHolder& now) {
   throw RunTakenOver(detail::concat(
       "Trainer: run folder ", file.parent_path().string(), " belongs to job ", now.job,
-      " (restart ", now.restart, ") now, this is job ", own.job, " (restart ", own.restart,
-      "), which writes nothing more. HINT: nothing needs to be done, the other one goes on."));
+      " (restart ", now.restart, ") now, this is job ", own.job, " (restart ", own.restart, ")",
+      kTakenOver, "nothing needs to be done, the other one goes on."));
 }
 
 }  // namespace
 
 RunTakenOver::~RunTakenOver() = default;
+
+bool is_taken_over(std::string_view reason) {
+  return reason.find(kTakenOver) != std::string_view::npos;
+}
 
 RunLease::RunLease(fs::path run_dir, LeaseHolder holder)
     : file_(run_dir / kLeaseFile), holder_(std::move(holder)) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <lightning/util/error.h>
@@ -34,6 +35,9 @@ class LIGHTNING_API RunTakenOver : public DistributedError {
   using DistributedError::DistributedError;
   ~RunTakenOver() override;
 };
+
+/// Whether `reason` is that of a RunTakenOver, also as other ranks hear it from rank 0.
+LIGHTNING_API bool is_taken_over(std::string_view reason);
 
 /// For rank 0, which is the one that writes.
 class LIGHTNING_API RunLease {

@@ -147,7 +147,7 @@ void TrainEpochLoop::log_step_row() {
   if (every == 0 || run_.progress.global_step % every != 0) return;
   check_nonfinite(run_);
   run_.enter_part(DryRun::kStepMetrics);
-  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kStep, "training");
+  run_.reduce_metrics(run_.train_metrics, MetricLog::Level::kStep, kTrainingStep);
   run_.logger_connector.send(run_.train_metrics.take_step_row(), run_.progress.global_step,
                              run_.progress.epoch);
 }

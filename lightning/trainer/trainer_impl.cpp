@@ -21,6 +21,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// While it lives, a process that must be ended because its main thread is stuck writes the rows of
+/// its loggers and the reason to its log first.
+class LastWords {
+ public:
+  explicit LastWords(RunState& run) : world_(run.world) {
+    if (world_ == nullptr) return;
+    world_->control().set_last_words([&run] {
+      log_to_file(run.world->control().failure());
+      for (const auto& logger : run.loggers) logger->flush();
+    });
+  }
+  ~LastWords() {
+    if (world_ != nullptr) world_->control().set_last_words({});
+  }
+  LastWords(const LastWords&) = delete;
+  LastWords& operator=(const LastWords&) = delete;
+
+ private:
+  std::shared_ptr<World> world_;
+};
+
 /// Steps of a dry run without max_steps: the first has more to do, the others are alike.
 constexpr int64_t kDryRunSteps = 3;
 
@@ -97,7 +118,6 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
     open_log_file();
   }
   slurm.begin(run);
-  if (run.lease) run.logger_connector.set_gate([&run] { run.lease->check_now_and_then(); });
   add_module_callbacks();
   setup_data_and_module();
   // First: weights of 64 bits would lose half of them in a module of 32.
@@ -234,6 +254,7 @@ void Trainer::Impl::predict(std::shared_ptr<LightningModule> module,
 }
 
 void Trainer::Impl::guarded(const std::function<void()>& body) {
+  const LastWords last_words(*run_);
   try {
     body();
   } catch (const std::exception& exception) {
@@ -247,16 +268,19 @@ void Trainer::Impl::guarded(const std::function<void()>& body) {
 
 void Trainer::Impl::handle_exception(const std::exception* exception) {
   const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
-  const bool taken_over = dynamic_cast<const RunTakenOver*>(exception) != nullptr;
+  const bool taken_over = exception != nullptr && is_taken_over(exception->what());
   const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
+  // Another process writes there now.
+  if (taken_over) {
+    set_log_file({});
+    run_->loggers.clear();
+  }
   if (exception != nullptr) log_to_file(exception->what());
   // The others can't go on without this rank.
   if (run_->world != nullptr && !interrupted && (taken_over || !lost_rank)) {
     run_->world->control().fail(exception != nullptr ? exception->what()
                                                      : "an exception that is no std::exception");
   }
-  // Another process writes there now.
-  if (taken_over) run_->loggers.clear();
   // What goes wrong while cleaning up must not hide what went wrong first.
   try {
     if (exception != nullptr && !taken_over) {

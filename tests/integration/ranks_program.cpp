@@ -24,11 +24,13 @@ struct RanksModelOptions {
   std::string counters = "";
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
-  /// weights have another shape from the start).
+  /// weights have another shape from the start), kill_beside_stuck (the other ranks never return
+  /// from the training step in which this one is killed).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
-  /// setup, training, backward, validation, checkpoint, train_end (after the last boundary) or end.
+  /// setup, training, backward, after_backward (the other ranks wait there until they know),
+  /// validation, checkpoint, train_end (after the last boundary) or end.
   std::string fault_phase = "training";
   /// The fault happens only while there is no such file, which it makes; empty: always.
   std::string fault_once = "";
@@ -69,6 +71,9 @@ class RanksModel : public lightning::LightningModule {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
     if (in_fault_step() && is_time_for("training")) go_wrong();
+    if (in_fault_step() && options_.fault == "kill_beside_stuck") {
+      for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
     const auto output = forward(batch["x"]);
     if (in_fault_step() && is_time_for("backward")) {
       output.register_hook([this](const at::Tensor&) { go_wrong(); });
@@ -86,6 +91,15 @@ class RanksModel : public lightning::LightningModule {
   }
   void on_save_checkpoint(lightning::StateDict&) override {
     if (global_step() == options_.fault_step && is_time_for("checkpoint")) go_wrong();
+  }
+  void on_after_backward() override {
+    if (!in_fault_step() || options_.fault_phase != "after_backward") return;
+    if (is_time_for("after_backward")) go_wrong();
+    while (!lightning::World::current()->control().failed()) std::this_thread::yield();
+  }
+  void on_before_optimizer_step(torch::optim::Optimizer&) override {
+    const auto world = lightning::World::current();
+    if (world != nullptr && world->control().failed()) std::puts("a step after the failure");
   }
   void on_train_end() override {
     if (is_time_for("train_end")) go_wrong();
@@ -132,7 +146,7 @@ class RanksModel : public lightning::LightningModule {
   void go_wrong() {
     if (!options_.fault_once.empty()) std::ofstream(options_.fault_once).put('x');
     if (options_.fault == "throw") throw std::runtime_error("the disk of this rank is full");
-    if (options_.fault == "kill") ::raise(SIGKILL);
+    if (options_.fault.starts_with("kill")) ::raise(SIGKILL);
     if (options_.fault == "freeze") ::raise(SIGSTOP);
     if (options_.fault == "terminate") ::raise(SIGTERM);
     if (options_.fault == "stop") trainer().request_stop("asked for by a rank");

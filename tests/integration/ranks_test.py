@@ -141,6 +141,42 @@ def test_request_stops_all(work):
     assert 3 <= max(steps) < 8, steps
 
 
+def test_batch_norm_equals_one_process(work):
+    """Synchronised, also where ranks have no sample left in the last global batch."""
+    for ranks in (1, 2, 3, 4):
+        root = work / "batch_norm" / str(ranks)
+        config(root, size=38)
+        run(root, ranks, "--model.batch_norm", "true", "--trainer.sync_batchnorm", "true")
+        one = work / "batch_norm" / "1"
+        assert "norm.running_var" in weights(root)
+        assert difference(weights(one), weights(root)) < 1e-10, ranks
+        close((ranks, "val_loss"), values(one, "val_loss"), values(root, "val_loss"))
+
+
+def test_nothing_is_made_of_a_failed_step(work):
+    """Rank 0 learns of rank 1's death between backward and the optimizer step."""
+    root = work / "failed_step"
+    config(root)
+    output = run(root, 2, "--model.fault", "kill", "--model.fault_phase", "after_backward",
+                 expect=128 + signal.SIGKILL)
+    assert re.search(r"rank 1 \([^)]*\) (died|ended by signal 9)", output), output
+    assert "a step after the failure" not in output, output
+    assert not (checkpoints(root) / "step=3.ckpt").exists()
+    assert {row["step"] for row in rows(root)} == {"1", "2"}
+
+
+def test_stuck_rank_ends(work):
+    """Its main thread never comes back after the other rank died: the process ends, and has written
+    its rows and the reason first."""
+    root = work / "stuck"
+    config(root)
+    output = run(root, 2, "--model.fault", "kill_beside_stuck", expect=None)
+    assert "ends with status 70" in output, output
+    assert [row["step"] for row in rows(root)] == ["1", "2"]
+    log = (trainings.run_dir(root) / "logs/rank_0.log").read_text()
+    assert re.search(r"rank 1 \([^)]*\) (died|ended by signal 9)", log), log
+
+
 def check_loadable(root):
     for folder in checkpoints(root).glob("*.ckpt"):
         load_file(folder / "model.safetensors")

@@ -288,32 +288,39 @@ def test_mistakes(jobs):
 
 def test_old_incarnation_writes_nothing(jobs):
     """A run that was taken for dead wakes up while its successor is through: it ends, and what the
-    successor wrote stays as it is. Two processes stand in for the two incarnations."""
+    successor wrote stays as it is. Two processes each stand in for the two incarnations."""
     folder = jobs.folder("zombie")
     variables = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "zombie", "SLURM_CLUSTER_NAME": "test",
-                 "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
+                 "SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "2",
+                 "SLURM_JOB_NUM_NODES": "1", "SLURM_STEP_TASKS_PER_NODE": "2"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")} | variables
 
     def start(restart, *arguments):
         more = {"SLURM_RESTART_COUNT": str(restart)} if restart else {}
-        return subprocess.Popen(
+        return [subprocess.Popen(
             trainings.command(folder, "--trainer.slurm.stop_before_end", "0s", *arguments),
-            env=environment | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            env=environment | more | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in "01"]
+
+    def end(processes, code):
+        output = "".join(process.communicate(timeout=120)[0] for process in processes)
+        assert [process.returncode for process in processes] == [code, code], output
+        return output
 
     old = start(0, "--model.step_seconds", "0.6")
     jobs.wait_for_step(folder, 2)
-    old.send_signal(signal.SIGSTOP)
-    new = start(1)
-    output, _ = new.communicate(timeout=120)
-    assert new.returncode == 0 and "it goes on from" in output, output
+    for process in old:
+        process.send_signal(signal.SIGSTOP)
+    output = end(start(1), 0)
+    assert "it goes on from" in output, output
 
     def everything():
         return {path: path.read_bytes() for path in (folder / "lightning_logs").rglob("*")
                 if path.is_file()}
     before = everything()
-    old.send_signal(signal.SIGCONT)
-    output, _ = old.communicate(timeout=120)
-    assert old.returncode == 75, (old.returncode, output)
+    for process in old:
+        process.send_signal(signal.SIGCONT)
+    output = end(old, 75)
     assert "belongs to job slurm/test/77 (restart 1) now" in output, output
     assert everything() == before
 
