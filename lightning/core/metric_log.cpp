@@ -56,7 +56,12 @@ void MetricLog::record_value(std::string_view name, const Value& value, const Lo
                   "(docs/hooks.md lists them).");
   Entry& entry = entry_for(name, options);
   const double weight = options.batch_size.value_or(scope_.batch_size);
-  if (scope_.batch_size == 0.0) return;
+  if (scope_.batch_size == 0.0) {
+    // In the reduction of the step this rank has to be there all the same.
+    entry.newest_weight = 0.0;
+    entry.in_next_row = entry.on_step && entry.logger && entry.sync_step;
+    return;
+  }
   entry.newest = value;
   entry.newest_weight = weight;
   entry.has_newest = true;
@@ -300,6 +305,7 @@ void MetricLog::set_parts(Level level, const std::vector<Part>& parts) {
     } else if (part.weight > 0.0) {
       entry->newest = part.value;
       entry->newest_weight = part.weight;
+      entry->has_newest = true;
       if (part.reduce_fx == ReduceFx::kMean) entry->newest.host /= part.weight;
     }
   }

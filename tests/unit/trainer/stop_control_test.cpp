@@ -1,5 +1,7 @@
 #include <lightning/trainer/stop_control.h>
 
+#include <sys/eventfd.h>
+
 #include <chrono>
 #include <csignal>
 
@@ -40,6 +42,9 @@ TEST_CASE("SignalWatch notes signals, calls the handler before, and puts it back
     ::raise(SIGUSR1);
     CHECK(watch.pending() == SIGUSR1);
     CHECK(calls_before == 1);
+    eventfd_t count = 0;
+    CHECK(::eventfd_read(watch.descriptor(), &count) == 0);
+    CHECK(::eventfd_read(watch.descriptor(), &count) != 0);  // nothing since
   }
   ::raise(SIGUSR1);
   CHECK(calls_before == 2);
