@@ -120,9 +120,9 @@ def test_counts_what_a_real_run_counts(work):
             counted = real(root / "real", ranks, *arguments, *steps)
             where = (name, ranks, report.traffic, counted[0])
             assert collectives(report.traffic["this run"]) == collectives(counted[0]), where
-            # A real run also exchanges the address of the store and the folder of the run.
+            # A real run also exchanges where its memory is, whether all have it, and its folder.
             exchanges = report.traffic["this run"]["control_plane"][0]
-            assert exchanges + 2 == counted[0]["control_plane"][0], where
+            assert exchanges + 3 == counted[0]["control_plane"][0], where
             batches, samples = counted[0]["batches"][0], counted[0]["samples"][0]
             this_run = report.tables["dry run"]["this run"][0]
             assert this_run.endswith(f"{batches} batches, {samples} samples"), (where, this_run)

@@ -25,7 +25,8 @@ struct RanksModelOptions {
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
   /// weights have another shape from the start), kill_beside_stuck (the other ranks never return
-  /// from the training step in which this one is killed).
+  /// from the training step in which this one is killed), sizes (all ranks reduce a tensor, this
+  /// one a longer one), collectives (the others do, this one goes to a barrier).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
@@ -74,6 +75,7 @@ class RanksModel : public lightning::LightningModule {
     if (in_fault_step() && options_.fault == "kill_beside_stuck") {
       for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
     }
+    if (in_fault_step()) use_group();
     const auto output = forward(batch["x"]);
     if (in_fault_step() && is_time_for("backward")) {
       output.register_hook([this](const at::Tensor&) { go_wrong(); });
@@ -116,6 +118,14 @@ class RanksModel : public lightning::LightningModule {
  private:
   at::Tensor forward(const at::Tensor& x) {
     return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
+  }
+  void use_group() const {
+    if (options_.fault != "sizes" && options_.fault != "collectives") return;
+    const bool odd = trainer().global_rank() == options_.fault_rank;
+    lightning::ProcessGroup& group = lightning::World::current()->group();
+    if (odd && options_.fault == "collectives") return group.barrier();
+    auto tensor = torch::ones({odd ? 70'000 : 3});
+    group.all_reduce(tensor);
   }
   void write_counters() const {
     lightning::World& world = *lightning::World::current();

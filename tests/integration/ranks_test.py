@@ -150,7 +150,8 @@ def test_batch_norm_equals_one_process(work):
         one = work / "batch_norm" / "1"
         assert "norm.running_var" in weights(root)
         assert difference(weights(one), weights(root)) < 1e-10, ranks
-        close((ranks, "val_loss"), values(one, "val_loss"), values(root, "val_loss"))
+        for metric in ("train_loss_step", "train_loss_epoch", "val_loss"):
+            close((ranks, metric), values(one, metric), values(root, metric))
 
 
 def test_nothing_is_made_of_a_failed_step(work):
@@ -175,6 +176,28 @@ def test_stuck_rank_ends(work):
     assert [row["step"] for row in rows(root)] == ["1", "2"]
     log = (trainings.run_dir(root) / "logs/rank_0.log").read_text()
     assert re.search(r"rank 1 \([^)]*\) (died|ended by signal 9)", log), log
+
+
+def test_differing_collectives(work):
+    """Ranks that reduce tensors of other sizes or wait in other collectives: all end, and the message
+    names both ranks. (Gloo ends a process itself where sizes differ: the others say which.)"""
+    in_memory = r"rank [01] is in {0} of \d+ bytes.* and rank [01] in"
+    cases = {
+        ("sizes", "shared_memory"): in_memory.format("all_reduce"),
+        ("collectives", "shared_memory"): in_memory.format("(all_reduce|barrier)"),
+        ("sizes", "gloo"): r"rank [01] \([^)]*\) (died|failed|ended)",
+        ("collectives", "gloo"):
+            r"rank 0 \([^)]*\) waits in all_reduce #\d+ and rank 1 \([^)]*\) in barrier #\d+",
+    }
+    for (fault, backend), pattern in cases.items():
+        root = work / "differing" / f"{fault}_{backend}"
+        config(root)
+        process = start(root, 2, "--model.fault", fault,
+                        "--trainer.process_group_backend", backend)
+        output = finish(process, expect=None)
+        assert process.returncode not in (0, None), (fault, backend, output)
+        assert re.search(pattern, output), (fault, backend, output)
+        assert (checkpoints(root) / "step=2.ckpt").exists()
 
 
 def check_loadable(root):

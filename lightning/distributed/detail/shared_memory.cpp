@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <iomanip>
 #include <sstream>
 #include <utility>
 
@@ -48,6 +49,14 @@ void futex_wake_all(std::atomic<uint32_t>& word) {
 
 bool has_come(uint32_t arrivals, uint32_t expected) {
   return static_cast<int32_t>(arrivals - expected) >= 0;
+}
+
+/// Of the same length in every run, so that what runs send can be compared.
+std::string address_text(pid_t process, int file, uint64_t token) {
+  std::ostringstream text;
+  text << std::setfill('0') << std::setw(10) << process << ' ' << std::setw(10) << file << ' '
+       << std::hex << std::setw(16) << token;
+  return text.str();
 }
 
 std::string describe(const Announcement& announcement) {
@@ -114,18 +123,20 @@ std::unique_ptr<SharedMemory> SharedMemory::create(ControlPlane& control,
     if (mapping != nullptr && ::getrandom(&token, sizeof(token), 0) == sizeof(token)) {
       mapping->token() = token;
       for (int r = 0; r < size; ++r) new (mapping->states() + r) RankState();
-      address = concat("/proc/", ::getpid(), "/fd/", file, " ", token);
+      address = address_text(::getpid(), file, token);
     }
   }
   std::istringstream fields(control.broadcast("shared_memory", address));
-  std::string path;
+  pid_t process = 0;
+  int file_of_rank_0 = -1;
   uint64_t token = 0;
-  fields >> path >> token;
-  if (rank != 0 && !path.empty()) {
+  const bool told = static_cast<bool>(fields >> process >> file_of_rank_0 >> std::hex >> token);
+  if (rank != 0 && told) {
+    const std::string path = concat("/proc/", process, "/fd/", file_of_rank_0);
     file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     if (file >= 0) mapping = Mapping::map(file, bytes);
   }
-  const bool mapped = mapping != nullptr && !path.empty() && mapping->token() == token;
+  const bool mapped = told && mapping != nullptr && mapping->token() == token;
   // Rank 0's file must stay open until all have opened it.
   bool by_all = true;
   for (const std::string& answer : control.all_gather("shared_memory_mapped", mapped ? "1" : "0")) {

@@ -1,8 +1,12 @@
 // All ranks stop at the same boundary, whoever asks and whenever.
-#include <catch2/catch.hpp>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <random>
 #include <thread>
+
+#include <catch2/catch.hpp>
 
 #include <lightning/distributed/control_plane.h>
 #include <lightning/util/error.h>
@@ -83,6 +87,44 @@ TEST_CASE("ControlPlane: threads of a run stop at the same boundary, 300 times")
     CHECK(outcome.error == "");
     CHECK(outcome.result == "same everywhere");
   }
+}
+
+TEST_CASE("ControlPlane: a rank in the middle of a step can ask for a stop by a descriptor") {
+  TestRun run(2);
+  std::atomic<int64_t> stopped_at = -1;
+  std::atomic<int> calls = 0;
+  const auto outcomes = run_threads(run, [&](ControlPlane& plane) {
+    int64_t boundary = 0;
+    if (plane.rank() == 0) {
+      while (!plane.stop_at(boundary)) ++boundary;
+      stopped_at = boundary;
+    } else {
+      const int event = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+      plane.on_readable(event, [&] {
+        ++calls;
+        plane.request_stop({.signal = 10, .rank = 0, .reason = "by descriptor"});
+      });
+      expect(!plane.stop_at(boundary));
+      ::eventfd_write(event, 1);
+      // Its step lasts until the other rank has stopped.
+      const auto guard = std::chrono::steady_clock::now() + 60s;
+      while (stopped_at < 0 && std::chrono::steady_clock::now() < guard) {
+        std::this_thread::yield();
+      }
+      while (!plane.stop_at(boundary)) ++boundary;
+      plane.on_readable(-1, {});
+      ::eventfd_write(event, 1);
+      plane.barrier("the control thread has come by");
+      expect(calls == 1);
+      ::close(event);
+    }
+    if (plane.rank() == 0) plane.barrier("the control thread has come by");
+    expect(boundary == stopped_at);
+    expect(plane.stop()->rank == 1 && plane.stop()->signal == 10);
+    plane.leave();
+    return std::string("same");
+  });
+  for (const Outcome& outcome : outcomes) CHECK(outcome.result + outcome.error == "same");
 }
 
 TEST_CASE("ControlPlane: processes of a run stop at the same boundary, 300 times") {
