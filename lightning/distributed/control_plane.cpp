@@ -61,6 +61,9 @@ std::shared_ptr<ControlPlane> ControlPlane::connect(const Topology& topology,
                                                     const ControlPlaneOptions& options,
                                                     Socket listener, Rendezvous rendezvous) {
   const Deadline deadline = Deadline::clock::now() + options.connect_timeout;
+  // On one node it isn't used, but a wrong name is told there too, not when a second node is added.
+  const std::string named =
+      options.interface.empty() ? std::string() : address_of_interface(options.interface);
   const bool uses_file = !rendezvous.publish && !rendezvous.lookup &&
                          !topology.rendezvous_file.empty() && topology.world_size > 1;
   if (uses_file) rendezvous = detail::file_rendezvous(topology.rendezvous_file, topology.run_id);
@@ -87,8 +90,8 @@ std::shared_ptr<ControlPlane> ControlPlane::connect(const Topology& topology,
   std::string address = socket.local_address();
   if (topology.single_node()) {
     address = "127.0.0.1";
-  } else if (!options.interface.empty()) {
-    address = address_of_interface(options.interface);
+  } else if (!named.empty()) {
+    address = named;
   }
   auto plane =
       std::make_shared<detail::TcpControlPlane>(std::move(socket), std::move(hub), hello, options);

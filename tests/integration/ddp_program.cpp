@@ -1,5 +1,5 @@
 // Trains a small model as one rank of several, in many ways, and writes what came of it.
-//   ddp_program RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT
+//   ddp_program RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT [BACKEND]
 // One process (world size 1) trains on the same global batches: the reference for all others.
 // OUTPUT is a safetensors file: tensors are named "case/name", texts are in its metadata.
 #include <iostream>
@@ -12,6 +12,7 @@
 #include <lightning/distributed/process_group.h>
 #include <lightning/lightning.h>
 #include <lightning/nn/batch_norm.h>
+#include <lightning/optim/adadelta.h>
 #include <lightning/precision/precision.h>
 #include <lightning/strategies/ddp.h>
 #include <lightning/strategies/single_device.h>
@@ -39,7 +40,7 @@ struct Case {
   std::string name;
   DDPOptions ddp = {};
   at::ScalarType dtype = at::kDouble;
-  std::string optimizer = "sgd";  // of LibTorch: torch_sgd, torch_adam
+  std::string optimizer = "sgd";  // those of LibTorch begin with torch_
   int64_t steps = 20;
   int64_t accumulate = 1;
   Share share = Share::kEven;
@@ -184,11 +185,27 @@ std::shared_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name,
     return std::make_shared<lightning::optim::AdamW>(
         parameters, torch::optim::AdamWOptions(0.01).weight_decay(0.1));
   }
+  if (name == "adam" || name == "amsgrad") {
+    return std::make_shared<lightning::optim::Adam>(
+        parameters, torch::optim::AdamOptions(0.01).weight_decay(0.1).amsgrad(name == "amsgrad"));
+  }
+  if (name == "adadelta") return std::make_shared<lightning::optim::Adadelta>(parameters);
   if (name == "torch_adam") {
     return std::make_shared<torch::optim::Adam>(parameters, torch::optim::AdamOptions(0.01));
   }
+  if (name == "torch_adamw") {
+    return std::make_shared<torch::optim::AdamW>(parameters, torch::optim::AdamWOptions(0.01));
+  }
+  if (name == "torch_rmsprop") {
+    return std::make_shared<torch::optim::RMSprop>(
+        parameters, torch::optim::RMSpropOptions(0.01).centered(true).momentum(0.9));
+  }
+  if (name == "torch_adagrad") {
+    return std::make_shared<torch::optim::Adagrad>(parameters, torch::optim::AdagradOptions(0.05));
+  }
   const auto options = torch::optim::SGDOptions(0.05).momentum(0.9);
   if (name == "torch_sgd") return std::make_shared<torch::optim::SGD>(parameters, options);
+  LIGHTNING_CHECK(name == "sgd", ConfigError, "no optimizer ", name);
   return std::make_shared<lightning::optim::SGD>(parameters, options);
 }
 
@@ -332,6 +349,21 @@ std::vector<Case> cases() {
        .registered_backwards = true,
        .restart = 9},
       {.name = "accumulate", .optimizer = "torch_adam", .accumulate = 3},
+      {.name = "adam", .optimizer = "adam", .share = Share::kUneven, .weighted = true},
+      {.name = "amsgrad", .ddp = views, .optimizer = "amsgrad", .clip = 0.5},
+      {.name = "adadelta", .ddp = small, .optimizer = "adadelta", .accumulate = 2},
+      {.name = "adadelta_unused",
+       .ddp = unused,
+       .optimizer = "adadelta",
+       .heads = "by_row",
+       .spare = true},
+      {.name = "torch_adamw", .ddp = views, .optimizer = "torch_adamw", .accumulate = 2},
+      {.name = "torch_rmsprop", .ddp = fixed, .optimizer = "torch_rmsprop"},
+      {.name = "torch_adagrad",
+       .ddp = small,
+       .optimizer = "torch_adagrad",
+       .share = Share::kUneven,
+       .weighted = true},
       {.name = "views", .ddp = views, .optimizer = "torch_sgd", .accumulate = 2},
       {.name = "views_in_place",
        .ddp = views,
@@ -536,7 +568,8 @@ at::Tensor overlap(const World& world) {
       {run.model().messages_at_probe - before, world.group->counters().messages - before});
 }
 
-World join(int64_t rank, int64_t size, const std::string& rendezvous_file) {
+World join(int64_t rank, int64_t size, const std::string& rendezvous_file,
+           lightning::ProcessGroupBackend backend) {
   World world;
   world.topology.world_size = world.topology.local_world_size = size;
   world.topology.global_rank = world.topology.local_rank = rank;
@@ -548,17 +581,24 @@ World join(int64_t rank, int64_t size, const std::string& rendezvous_file) {
     return world;
   }
   world.control = lightning::ControlPlane::connect(world.topology, {});
-  world.group = lightning::ProcessGroup::create(world.control, at::kCPU);
+  world.group = lightning::ProcessGroup::create(world.control, at::kCPU, backend);
   return world;
 }
 
 int run_program(int argc, char** argv) {
-  if (argc != 5) {
-    std::cerr << "ddp_program RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT\n";
+  if (argc != 5 && argc != 6) {
+    std::cerr << "ddp_program RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT [BACKEND]\n";
     return 2;
   }
   at::set_num_threads(1);
-  const World world = join(std::stoll(argv[1]), std::stoll(argv[2]), argv[3]);
+  // Between ranks of one machine "auto" is shared memory.
+  const std::string backend = argc == 6 ? argv[5] : "auto";
+  const World world = join(std::stoll(argv[1]), std::stoll(argv[2]), argv[3],
+                           backend == "gloo" ? lightning::ProcessGroupBackend::kGloo
+                                             : lightning::ProcessGroupBackend::kAuto);
+  if (backend != "auto" && world.group->backend() != backend) {
+    throw std::runtime_error("the backend is " + std::string(world.group->backend()));
+  }
   Results results;
   std::map<std::string, std::string> texts;
   for (const Case& options : cases()) {

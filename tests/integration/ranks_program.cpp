@@ -18,6 +18,9 @@
 struct RanksModelOptions {
   double dropout = 0.0;
   bool batch_norm = false;
+  /// Samples with a lower number are left out of the loss, the others weigh 1 to 3: a batch without
+  /// any is skipped. -1: all weigh the same.
+  int64_t least_number = -1;
   /// File to which each training sample's number is added, "FILE.RANK"; empty: none.
   std::string samples = "";
   /// File to which each rank writes what it has sent, "FILE.RANK"; empty: none.
@@ -26,12 +29,13 @@ struct RanksModelOptions {
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
   /// weights have another shape from the start), kill_beside_stuck (the other ranks never return
   /// from the training step in which this one is killed), sizes (all ranks reduce a tensor, this
-  /// one a longer one), collectives (the others do, this one goes to a barrier).
+  /// one a longer one), collectives (the others do, this one goes to a barrier), sleep (6 seconds).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
-  /// setup, training, backward, after_backward (the other ranks wait there until they know),
-  /// validation, checkpoint, train_end (after the last boundary) or end.
+  /// prepare_data, setup, training, backward, after_backward (the other ranks wait there until they
+  /// know), validation, validation_epoch_end, train_epoch_end, checkpoint, train_end (after the
+  /// last boundary) or end.
   std::string fault_phase = "training";
   /// The fault happens only while there is no such file, which it makes; empty: always.
   std::string fault_once = "";
@@ -40,6 +44,7 @@ struct RanksModelOptions {
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
+                 LIGHTNING_FIELD(least_number, "of a sample that counts"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
                  LIGHTNING_FIELD(counters, "file for what was sent"),
                  LIGHTNING_FIELD(fault, "what goes wrong"),
@@ -62,9 +67,13 @@ class RanksModel : public lightning::LightningModule {
     save_hyperparameters(options_);
   }
 
+  void prepare_data() override {
+    if (is_time_for("prepare_data")) go_wrong();
+  }
   void setup(lightning::Stage) override {
     if (is_time_for("setup")) go_wrong();
   }
+  void on_train_start() override { say("threads", at::get_num_threads()); }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
     note(batch);
     ++batches_;
@@ -82,14 +91,21 @@ class RanksModel : public lightning::LightningModule {
     }
     const auto loss = torch::mse_loss(output, batch["y"]);
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .sync_dist = true});
-    return loss;
+    return options_.least_number < 0 ? loss : weighted(output, batch);
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
     if (is_time_for("validation")) go_wrong();
-    log("val_loss", torch::mse_loss(forward(batch["x"]), batch["y"]));
-    log("val_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
-    log("val_count", static_cast<double>(batch["y"].size(0)),
-        {.reduce_fx = lightning::ReduceFx::kSum});
+    evaluate("val", batch);
+  }
+  void test_step(const lightning::Batch& batch, int64_t) override { evaluate("test", batch); }
+  lightning::Batch predict_step(const lightning::Batch& batch, int64_t) override {
+    return lightning::Batch({{"output", forward(batch["x"])}, {"number", batch["number"]}});
+  }
+  void on_validation_epoch_end() override {
+    if (is_time_for("validation_epoch_end")) go_wrong();
+  }
+  void on_train_epoch_end() override {
+    if (is_time_for("train_epoch_end")) go_wrong();
   }
   void on_save_checkpoint(lightning::StateDict&) override {
     if (global_step() == options_.fault_step && is_time_for("checkpoint")) go_wrong();
@@ -103,6 +119,7 @@ class RanksModel : public lightning::LightningModule {
     const auto world = lightning::World::current();
     if (world != nullptr && world->control().failed()) std::puts("a step after the failure");
   }
+  void teardown(lightning::Stage) override { say("steps", global_step()); }
   void on_train_end() override {
     if (is_time_for("train_end")) go_wrong();
   }
@@ -126,6 +143,27 @@ class RanksModel : public lightning::LightningModule {
     if (odd && options_.fault == "collectives") return group.barrier();
     auto tensor = torch::ones({odd ? 70'000 : 3});
     group.all_reduce(tensor);
+  }
+  void evaluate(const std::string& kind, const lightning::Batch& batch) {
+    log(kind + "_loss", torch::mse_loss(forward(batch["x"]), batch["y"]));
+    log(kind + "_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
+    log(kind + "_count", static_cast<double>(batch["y"].size(0)),
+        {.reduce_fx = lightning::ReduceFx::kSum});
+  }
+  lightning::StepOutput weighted(const at::Tensor& output, const lightning::Batch& batch) const {
+    const auto numbers = batch["number"].reshape({-1, 1});
+    const auto weights = (numbers % 3 + 1) * (numbers >= options_.least_number);
+    if (weights.sum().item<int64_t>() == 0) {
+      say("skipped in step", global_step() + 1);
+      return lightning::StepOutput::skip();
+    }
+    const auto losses = weights * (output - batch["y"]).square();
+    return {losses.sum() / weights.sum(), weights.sum()};
+  }
+  /// On stdout; the launcher says which rank it was.
+  static void say(const char* what, int64_t number) {
+    std::printf("%s %d\n", what, static_cast<int>(number));
+    std::fflush(stdout);
   }
   void write_counters() const {
     lightning::World& world = *lightning::World::current();
@@ -159,6 +197,7 @@ class RanksModel : public lightning::LightningModule {
     if (options_.fault.starts_with("kill")) ::raise(SIGKILL);
     if (options_.fault == "freeze") ::raise(SIGSTOP);
     if (options_.fault == "terminate") ::raise(SIGTERM);
+    if (options_.fault == "sleep") std::this_thread::sleep_for(std::chrono::seconds(6));
     if (options_.fault == "stop") trainer().request_stop("asked for by a rank");
     if (options_.fault == "full_disk") {
       std::signal(SIGXFSZ, SIG_IGN);
@@ -209,6 +248,8 @@ class RanksData : public lightning::LightningDataModule {
   explicit RanksData(Options options) : options_(options) { save_hyperparameters(options); }
   lightning::DataLoaders train_dataloader() override { return loader(options_.size, true); }
   lightning::DataLoaders val_dataloader() override { return loader(options_.val_size, false); }
+  lightning::DataLoaders test_dataloader() override { return loader(options_.val_size, false); }
+  lightning::DataLoaders predict_dataloader() override { return loader(options_.val_size, false); }
 
  private:
   lightning::DataLoaders loader(int64_t size, bool shuffle) const {
@@ -221,8 +262,35 @@ class RanksData : public lightning::LightningDataModule {
   Options options_;
 };
 
+/// The same module and Trainer twice, on other data and without one parameter the second time.
+void fit_twice(const std::string& devices, const std::string& root) {
+  lightning::TrainerOptions options;
+  options.accelerator = "cpu";
+  options.devices = devices;
+  options.precision = lightning::PrecisionMode::k64True;
+  options.max_epochs = 2;
+  options.enable_progress_bar = options.enable_model_summary = false;
+  options.default_root_dir = root;
+  lightning::Trainer trainer(options,
+                             {std::make_shared<lightning::ModelCheckpoint>(
+                                 lightning::ModelCheckpointOptions{.save_last = true})},
+                             lightning::Loggers{});
+  lightning::seed_everything(3);
+  const auto model = std::make_shared<RanksModel>(RanksModelOptions{});
+  trainer.fit(model, std::make_shared<RanksData>(RanksDataOptions{}));
+  model->named_parameters()["net.0.bias"].set_requires_grad(false);
+  lightning::seed_everything(4);
+  trainer.fit(model, std::make_shared<RanksData>(RanksDataOptions{.size = 40}));
+}
+
 int main(int argc, char** argv) {
   std::printf("pid %d\n", static_cast<int>(::getpid()));
   std::fflush(stdout);
+  if (argc == 4 && std::string_view(argv[1]) == "fit_twice") {
+    return lightning::run_main([&] {
+      fit_twice(argv[2], argv[3]);
+      return 0;
+    });
+  }
   return lightning::cli_main<RanksModel, RanksData>(argc, argv);
 }

@@ -4,6 +4,10 @@ Ranks are started by the program itself (trainer.devices). Weights are read by t
 package. Deadlines are guards against hangs: they decide nothing.
 """
 
+import concurrent.futures
+import itertools
+import json
+import os
 import pathlib
 import re
 import signal
@@ -17,6 +21,7 @@ from safetensors.numpy import load_file
 from trainings import checkpoints, difference, rows, values, weights
 
 DEADLINE = 180
+GLOO = ("--trainer.process_group_backend", "gloo")
 
 
 def config(root, accumulate=1, size=44):
@@ -43,6 +48,13 @@ def run(root, ranks, *arguments, expect=0):
     return finish(start(root, ranks, *arguments), expect)
 
 
+def in_parallel(function, arguments):
+    """function(*each of arguments), two at a time: ranks of so small a model mostly start and wait."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(function, *each) for each in arguments]:
+            future.result()
+
+
 def close(name, a, b, limit=1e-10):
     assert len(a) == len(b), (name, len(a), len(b))
     assert numpy.allclose(a, b, rtol=0, atol=limit), (name, a, b)
@@ -55,7 +67,10 @@ def test_equals_one_process(work):
         for ranks in (1, 2, 3, 4):
             root = work / name / str(ranks)
             config(root, accumulate, size)
-            run(root, ranks)
+            # Two ranks over Gloo, the others in shared memory.
+            output = run(root, ranks, *(GLOO if ranks == 2 else ()))
+            backend = "gloo" if ranks == 2 else "shared_memory"
+            assert ranks == 1 or f"distributed_backend={backend}" in output, output
             if ranks == 1:
                 continue
             one = work / name / "1"
@@ -64,6 +79,120 @@ def test_equals_one_process(work):
             for metric in ("train_loss_step", "train_loss_epoch", "val_loss", "val_least",
                            "val_count"):
                 close((name, ranks, metric), values(one, metric), values(root, metric))
+
+
+def test_weights_and_skips_equal_one_process(work):
+    """Weighted losses, where a rank has no sample in the last global batch (37 = 3 * 12 + 1) and
+    where a rank, whose samples are all left out, skips the step that others make."""
+    for least_number, size in ((0, 37), (18, 41)):
+        name = f"least{least_number}"
+        one = work / "weights" / name / "1"
+        for ranks in (1, 2, 3, 4):
+            root = work / "weights" / name / str(ranks)
+            config(root, size=size)
+            output = run(root, ranks, "--model.least_number", least_number)
+            skipped = re.findall(r"^(?:\[rank \d\] )?skipped in step (\d+)$", output, re.M)
+            # Each of these steps is one that other ranks make.
+            assert all(skipped.count(step) < ranks for step in skipped), (name, ranks, skipped)
+            assert bool(skipped) == (least_number > 0 and ranks > 1), (name, ranks, skipped)
+            assert difference(weights(one), weights(root)) < 1e-10, (name, ranks)
+
+
+def test_dropped_inputs_equal_one_process(work):
+    """uneven_inputs: drop leaves the last global batch out, whatever the number of ranks."""
+    for ranks in (1, 2, 3, 4):
+        root = work / "drop" / str(ranks)
+        config(root, size=46)
+        run(root, ranks, "--trainer.uneven_inputs", "drop", "--model.samples", root / "samples")
+        samples = seen(root.glob("samples.*"))
+        # Two epochs of 46 / 12 batches.
+        assert [len(numbers) for numbers in samples.values()] == [12] * 6, (ranks, samples)
+        one = work / "drop" / "1"
+        assert difference(weights(one), weights(root)) < 1e-10, ranks
+        close((ranks, "train_loss"), values(one, "train_loss_epoch"),
+              values(root, "train_loss_epoch"))
+
+
+def test_fit_twice_equals_one_process(work):
+    """The same module in a second fit(), with one parameter less to train."""
+    for ranks in (1, 2, 3):
+        root = work / "twice" / str(ranks)
+        root.mkdir(parents=True)
+        finish(subprocess.Popen([trainings.PROGRAM, "fit_twice", str(ranks), str(root)],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        one = work / "twice" / "1"
+        for version in (0, 1):
+            assert difference(weights(one, version), weights(root, version)) < 1e-10, (
+                ranks, version)
+        bias = [weights(root, version)["net.0.bias"] for version in (0, 1)]
+        assert (bias[0] == bias[1]).all(), (ranks, bias)
+        assert difference(weights(root, 0), weights(root, 1)) > 1e-3, ranks
+
+
+def test_predictions_equal_one_process(work):
+    """Each rank's file has every world-size-th sample, in order; together they are one process's."""
+    trained = work / "predict" / "trained"
+    config(trained)
+    run(trained, 1)
+    checkpoint = checkpoints(trained) / "last.ckpt"
+    predicted = {}
+    for ranks in (1, 2, 3):
+        root = work / "predict" / str(ranks)
+        config(root)
+        finish(subprocess.Popen(
+            trainings.command(root, "--trainer.devices", ranks, "--ckpt_path", checkpoint,
+                              name="predict"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        names = {"predictions.safetensors"} if ranks == 1 else {
+            f"predictions-rank={rank}.safetensors" for rank in range(ranks)}
+        files = {path.name: path for path in trainings.run_dir(root).glob("predictions*")}
+        assert files.keys() == names, (ranks, files)
+        for rank, name in enumerate(sorted(names)):
+            part = load_file(files[name])
+            assert part["number"].tolist() == list(range(rank, 13, ranks)), (ranks, rank, part)
+            predicted.setdefault(ranks, {}).update(zip(part["number"].tolist(), part["output"]))
+    for ranks in (2, 3):
+        assert predicted[ranks].keys() == predicted[1].keys() == set(range(13)), ranks
+        for number, output in predicted[ranks].items():
+            assert numpy.allclose(output, predicted[1][number], rtol=0, atol=1e-12), (ranks, number)
+
+
+def test_test_metrics_equal_one_process(work):
+    """test() sees each of 13 samples once, on three ranks as on one."""
+    trained = work / "test" / "trained"
+    config(trained)
+    run(trained, 1)
+    for ranks in (1, 3):
+        root = work / "test" / str(ranks)
+        config(root)
+        finish(subprocess.Popen(
+            trainings.command(root, "--trainer.devices", ranks, "--ckpt_path",
+                              checkpoints(trained) / "last.ckpt", name="test"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        assert values(root, "test_count") == [13.0], (ranks, rows(root))
+        for metric in ("test_loss", "test_least"):
+            close((ranks, metric), values(work / "test" / "1", metric), values(root, metric))
+
+
+def test_threads_per_rank(work):
+    """Each rank takes its share of the CPUs, or as many threads as the environment says; the number
+    is recorded with the run."""
+    share = max(len(os.sched_getaffinity(0)) // 2, 1)
+    cases = (("share", {}, share), ("slurm", {"SLURM_CPUS_PER_TASK": "3"}, 3),
+             ("omp", {"OMP_NUM_THREADS": "2", "SLURM_CPUS_PER_TASK": "3"}, 2))
+    for name, variables, expected in cases:
+        root = work / "threads" / name
+        config(root)
+        environment = {key: value for key, value in os.environ.items() if key not in (
+            "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")}
+        output = finish(subprocess.Popen(
+            trainings.command(root, "--trainer.devices", 2, "--trainer.max_steps", 1),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment | variables))
+        told = sorted(re.findall(r"^(?:\[rank \d\] )?threads \d+$", output, re.M))
+        assert told == [f"[rank 1] threads {expected}", f"threads {expected}"], (name, output)
+        recorded = json.loads((trainings.run_dir(root) / "environment.json").read_text())
+        assert recorded["torch_threads"] == expected, (name, recorded)
 
 
 def seen(files):
@@ -81,7 +210,8 @@ def test_other_world_size(work):
     config(whole)
     run(whole, 1, "--model.samples", whole / "samples")
     expected = seen(whole.glob("samples.*"))
-    for before, after in ((1, 2), (2, 1), (4, 3), (3, 4), (2, 4)):
+
+    def change(before, after):
         root = work / "world" / f"{before}to{after}"
         config(root)
         run(root, before, "--trainer.max_steps", 2, "--model.samples", root / "before")
@@ -93,6 +223,8 @@ def test_other_world_size(work):
         off = difference(weights(whole), weights(root))
         assert off < 1e-10, (before, after, off)
         close((before, after), values(whole, "train_loss_epoch"), values(root, "train_loss_epoch"))
+
+    in_parallel(change, itertools.permutations((1, 2, 3, 4), 2))
 
 
 def test_resume_is_bitwise(work):

@@ -22,8 +22,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kSamples = 41;  // the last global batch is ragged
-constexpr int64_t kBatch = 9;     // over all ranks
+constexpr int64_t kValSamples = 17;
+constexpr int64_t kBatch = 9;  // over all ranks
 constexpr int64_t kEpochs = 2;
+
+int64_t batches_of(int64_t samples) { return (samples + kBatch - 1) / kBatch; }
 
 /// What makes one training; the same on all ranks.
 struct Plan {
@@ -51,7 +54,10 @@ Plan make_plan(std::mt19937_64& random, int64_t ranks) {
   plan.first_rank = below(ranks);
   if (below(3) == 0) plan.second_rank = below(ranks);
   plan.in_validation = below(4) == 0;
-  plan.moment = below(plan.in_validation ? 4 : 8);
+  // Up to the last step, or the last batch of the last validation.
+  const int64_t validations = plan.val_check_interval == 1.0 ? kEpochs : 2 * kEpochs;
+  plan.moment = below(plan.in_validation ? validations * batches_of(kValSamples)
+                                         : kEpochs * batches_of(kSamples));
   return plan;
 }
 
@@ -79,7 +85,9 @@ class Model : public lightning::LightningModule {
                                                      torch::optim::AdamWOptions(0.02));
   }
   lightning::DataLoaders train_dataloader() override { return loader(kSamples, /*shuffle=*/true); }
-  lightning::DataLoaders val_dataloader() override { return loader(17, /*shuffle=*/false); }
+  lightning::DataLoaders val_dataloader() override {
+    return loader(kValSamples, /*shuffle=*/false);
+  }
 
  private:
   static lightning::DataLoaders loader(int64_t size, bool shuffle) {
@@ -127,11 +135,13 @@ class Tester {
     auto trainer = make_trainer(plan, root);
     bool stopped = false;
     auto model = fit(*trainer, &plan, "", &stopped);
-    const std::string where =
-        std::to_string(trainer->global_step()) + "/" + std::to_string(trainer->current_epoch());
+    const std::string where = lightning::detail::concat(
+        trainer->global_step(), "/", trainer->current_epoch(), stopped ? " by a signal" : "");
     for (const std::string& other : trainer->all_gather_text("where", where)) {
       if (other != where) fail(number, plan, "stopped at " + where + " and " + other);
     }
+    // A signal isn't lost, in the last step neither.
+    if (stopped != plan.by_signal) fail(number, plan, "stopped at " + where);
     if (trainer->global_step() < total_steps(plan)) {
       stopped = true;
       trainer = make_trainer(plan, root);
@@ -176,7 +186,7 @@ class Tester {
   }
 
   static int64_t total_steps(const Plan& plan) {
-    const int64_t batches = (kSamples + kBatch - 1) / kBatch;
+    const int64_t batches = batches_of(kSamples);
     return kEpochs * ((batches + plan.accumulate - 1) / plan.accumulate);
   }
 

@@ -1,14 +1,17 @@
-// Two nodes with a network between them: namespaces of this machine, joined by a pair of virtual
-// interfaces. Skipped without the right to make them.
+// Where the hub listens, and two nodes with a network between them: namespaces of this machine,
+// joined by a pair of virtual interfaces. Skipped without the right to make them.
 #include <catch2/catch.hpp>
 
+#include <set>
 #include <thread>
 
 #include <lightning/distributed/control_plane.h>
 #include <lightning/util/error.h>
 
 #include "control_plane_ranks.h"
+#include "support/listening_addresses.h"
 #include "support/skip.h"
+#include "support/temporary_folder.h"
 #include "two_nodes.h"
 
 using namespace lightning;
@@ -26,7 +29,58 @@ std::string all_addresses(ControlPlane& plane) {
   return texts;
 }
 
+/// Where a rank listens while all are connected: each address once, without ports.
+std::string hosts_listened_on(ControlPlane& plane) {
+  plane.barrier("all are there");
+  std::set<std::string> hosts;
+  for (const std::string& address : listening_addresses()) {
+    hosts.insert(address.substr(0, address.find(':')));
+  }
+  std::string text;
+  for (const std::string& host : hosts) text += host + " ";
+  plane.leave();
+  return text;
+}
+
 }  // namespace
+
+TEST_CASE("ControlPlane: on one node rank 0 listens on loopback only, the others nowhere") {
+  const TemporaryFolder folder;
+  std::vector<std::unique_ptr<RankProcess>> ranks;
+  for (int64_t rank = 0; rank < 2; ++rank) {
+    ranks.push_back(std::make_unique<RankProcess>(rank, [&, rank] {
+      Topology topology;
+      topology.world_size = topology.local_world_size = 2;
+      topology.global_rank = topology.local_rank = rank;
+      topology.run_id = "one node";
+      topology.rendezvous_file = (folder.path() / "rendezvous").string();
+      return hosts_listened_on(*ControlPlane::connect(topology, {}));
+    }));
+  }
+  CHECK(ranks[0]->read_line() == "0100007F ");
+  CHECK(ranks[1]->read_line() == "");
+  for (const auto& rank : ranks) CHECK(rank->wait() == "exit 0");
+}
+
+TEST_CASE("ControlPlane: between nodes rank 0 listens on the interface that is named") {
+  const TwoNodes nodes;
+  if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
+  const bool name_interface = GENERATE(false, true);
+  std::vector<std::unique_ptr<RankProcess>> ranks;
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    ranks.push_back(std::make_unique<RankProcess>(rank, [&, rank] {
+      const int node = TwoNodes::node_of(rank);
+      nodes.enter(node);
+      ControlPlaneOptions options;
+      if (name_interface) options.interface = nodes.interface(node);
+      return hosts_listened_on(*ControlPlane::connect(TwoNodes::topology(rank), options));
+    }));
+  }
+  CHECK(ranks[0]->read_line() == (name_interface ? "0107E70A " : "00000000 "));  // 10.231.7.1
+  CHECK(ranks[1]->read_line() == "");
+  CHECK(ranks[2]->read_line() == "");
+  for (const auto& rank : ranks) CHECK(rank->wait() == "exit 0");
+}
 
 TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes") {
   const TwoNodes nodes;

@@ -4,11 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <numeric>
-#include <set>
-#include <sstream>
 #include <thread>
 
 #include <torch/torch.h>
@@ -19,6 +15,7 @@
 #include <lightning/distributed/socket.h>
 #include <lightning/util/error.h>
 
+#include "support/listening_addresses.h"
 #include "support/thread_ranks.h"
 
 using Catch::Contains;
@@ -28,6 +25,7 @@ using lightning::DistributedError;
 using lightning::ProcessGroup;
 using lightning::ProcessGroupBackend;
 using lightning::Reduction;
+using lightning_tests::listening_addresses;
 using lightning_tests::run_ranks;
 using lightning_tests::ThreadControlPlane;
 
@@ -87,30 +85,6 @@ std::unique_ptr<c10d::Reducer> make_reducer(const std::vector<at::Tensor>& param
       params, std::vector<std::vector<size_t>>{all}, group.c10d(),
       std::vector<bool>(params.size(), false), 1 << 20, false, true,
       std::unordered_map<size_t, std::string>{}, 1 << 20, false, false, std::vector<int64_t>{});
-}
-
-/// The addresses at which this process listens, as /proc has them ("0100007F:A1B2").
-std::vector<std::string> listening_addresses() {
-  std::set<std::string> own;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code ignored;
-    own.insert(std::filesystem::read_symlink(entry.path(), ignored).string());
-  }
-  std::vector<std::string> addresses;
-  for (const char* table : {"/proc/self/net/tcp", "/proc/self/net/tcp6"}) {
-    std::ifstream file(table);
-    std::string line;
-    std::getline(file, line);
-    while (std::getline(file, line)) {
-      std::istringstream fields(line);
-      std::string number, local, remote, state, skipped, inode;
-      fields >> number >> local >> remote >> state;
-      for (int i = 0; i < 5; ++i) fields >> skipped;
-      fields >> inode;
-      if (state == "0A" && own.contains("socket:[" + inode + "]")) addresses.push_back(local);
-    }
-  }
-  return addresses;
 }
 
 }  // namespace
@@ -293,7 +267,23 @@ TEST_CASE("messages, bytes and the last collectives are recorded") {
 
 TEST_CASE("fail frees a rank whose peer never comes") {
   const auto backend = GENERATE(from_range(kBackends));
-  run_ranks(2, [&](const std::shared_ptr<ThreadControlPlane>& control) {
+  const std::vector<std::pair<std::string, std::function<void(ProcessGroup&)>>> collectives{
+      {"all_reduce",
+       [](ProcessGroup& group) {
+         at::Tensor tensor = torch::ones({100});
+         group.all_reduce(tensor);
+       }},
+      {"broadcast",
+       [](ProcessGroup& group) {
+         at::Tensor tensor = torch::ones({100});
+         group.broadcast(tensor, 1);
+       }},
+      {"all_gather", [](ProcessGroup& group) { group.all_gather(torch::ones({100})); }},
+      {"reduce_scatter", [](ProcessGroup& group) { group.reduce_scatter(torch::ones({100})); }},
+      {"barrier", [](ProcessGroup& group) { group.barrier(); }}};
+  const auto& [name, begin] = GENERATE_REF(from_range(collectives));
+  INFO(name);
+  run_ranks(2, [&, &name = name, &begin = begin](const auto& control) {
     auto group = ProcessGroup::create(control, at::kCPU, backend);
     if (control->rank() == 1) {
       control->barrier("rank 0 waits");
@@ -304,13 +294,12 @@ TEST_CASE("fail frees a rank whose peer never comes") {
         while (!control->status().waiting) std::this_thread::yield();
         control->barrier("rank 0 waits");
       });
-      at::Tensor tensor = torch::ones({100});
-      const std::string error = error_of([&] { group->all_reduce(tensor); });
+      const std::string error = error_of([&] { begin(*group); });
       peer.join();
       expect(error == "rank 1 ran out of milk", "the cause, " + error);
       expect(control->status().waiting, "the status still says where it waited");
       const CollectiveRecord last = group->last_collectives().back();
-      expect(last.name == "all_reduce" && !last.completed, "a record of what never ended");
+      expect(last.name == name && !last.completed, "a record of what never ended");
     }
     expect(group->failed(), "a failed group");
     at::Tensor more = torch::ones({2});

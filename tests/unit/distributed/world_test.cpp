@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <lightning/distributed/socket.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -253,4 +254,30 @@ TEST_CASE("an agent's store that is gone is an error in bounded time") {
   topology.agent_store = true;
   REQUIRE_THROWS_WITH(World::join(topology, options),
                       Contains("torchrun's agent at 127.0.0.1:1 can't be written"));
+}
+
+TEST_CASE("an agent that says nothing is an error in bounded time") {
+  // Connections are taken by the system; nobody reads from them.
+  const lightning::Socket silent = lightning::Socket::listen("127.0.0.1", {0});
+  const int64_t rank = GENERATE(0, 1);
+  const pid_t process = fork_process([&] {
+    ::alarm(15);  // a guard: thirty times the timeout
+    WorldOptions options;
+    options.control.connect_timeout = std::chrono::milliseconds(500);
+    Topology topology = topology_of(rank, 2, "");
+    topology.rendezvous_file.clear();
+    topology.main_host = "127.0.0.1";
+    topology.main_ports = {silent.local_port()};
+    topology.agent_store = true;
+    try {
+      World::join(topology, options);
+    } catch (const DistributedError& error) {
+      const std::string expected =
+          rank == 0 ? "can't be written: no answer in time" : "didn't find rank 0 of run 'test'";
+      expect(std::string(error.what()).find(expected) != std::string::npos, error.what());
+      return 5;
+    }
+    return kWrong;
+  });
+  CHECK(exit_code(process) == 5);
 }
