@@ -1,8 +1,8 @@
-"""detect_topology() in tasks of a real SLURM, and under a real mpirun and torchrun."""
+"""detect_topology() in tasks of a real SLURM, and under a real torchrun there; with the argument
+"mpirun" under a real mpirun there, and nothing else."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -130,17 +130,18 @@ def check_shells(jobs):
     assert sorted(column(found, "cluster")) == ["local", "slurm", "slurm"], text
 
 
-def check_other_launchers(jobs):
+def check_torchrun(jobs):
     """Inside a job, whose variables say something else."""
     torchrun = f"{sys.executable} -m torch.distributed.run --nproc-per-node=2 --standalone"
     _, ranks = jobs.ranks(f"{torchrun} --no-python {PROGRAM} devices=2", "--nodes=1", "--ntasks=2")
     assert column(ranks, "cluster") == ["torchrun"] * 2, ranks
     assert column(ranks, "local_rank") == [0, 1]
-    if not shutil.which("mpirun"):
-        print("mpirun not found: not tested")
-        return
+
+
+def check_mpirun(jobs):
     # Without SLURM's support in mpirun, which would ask for srun's own plugins.
-    mpirun = "mpirun --allow-run-as-root --oversubscribe --mca plm isolated --mca ras ^slurm -n 2"
+    mpirun = f"{support.mpirun()} --allow-run-as-root --oversubscribe -n 2"
+    mpirun += " --mca plm isolated --mca ras ^slurm"
     job, ranks = jobs.ranks(f"{mpirun} {PROGRAM} devices=2", "--nodes=1", "--ntasks=2")
     assert column(ranks, "cluster") == ["mpi"] * 2, ranks
     assert column(ranks, "local_rank") == [0, 1]
@@ -151,9 +152,13 @@ def check_other_launchers(jobs):
 
 def main():
     os.environ["OMP_NUM_THREADS"] = "1"
-    checks = [check_two_nodes, check_uneven, check_second_step_on_the_other_node,
-              check_without_srun, check_wrong_sizes, check_array, check_gpus, check_shells,
-              check_other_launchers]
+    if sys.argv[1:] == ["mpirun"]:
+        support.mpirun()  # skips without a cluster
+        checks = [check_mpirun]
+    else:
+        checks = [check_two_nodes, check_uneven, check_second_step_on_the_other_node,
+                  check_without_srun, check_wrong_sizes, check_array, check_gpus, check_shells,
+                  check_torchrun]
     with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
         jobs = Jobs(cluster, folder)
         for check in checks:

@@ -91,6 +91,19 @@ def running(pid):
         return False
 
 
+def processes_of(program, argument):
+    """The pids of what runs a program with that argument, in whatever pid namespace."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it ended in the meantime
+            continue
+        if words[0].endswith(os.fsencode(program)) and os.fsencode(argument) in words[1:]:
+            found.append(int(folder.name))
+    return found
+
+
 def expect_gone(pids, run):
     end = time.monotonic() + DEADLINE
     while left := [pid for pid in pids if running(pid)]:

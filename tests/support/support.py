@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -31,3 +32,11 @@ def data_dir() -> pathlib.Path:
     if not folder.is_dir():
         skip(f"no test data in {folder}", unless="LIGHTNING_REQUIRE_DATA")
     return folder
+
+
+def mpirun() -> str:
+    """Open MPI's launcher; skips the test when there is none."""
+    found = shutil.which("mpirun")
+    if found is None:
+        skip("no mpirun (Debian: openmpi-bin)", unless="LIGHTNING_REQUIRE_MPIRUN")
+    return found
