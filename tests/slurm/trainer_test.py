@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 
 import slurm
 import support
