@@ -16,6 +16,8 @@
 #   SLURM_TEST_DIR     (/tmp/slurm_test) root's own folder, which all can enter; a short path, since
 #                      names of sockets have at most 107 characters
 #   SLURM_TEST_PORT    (16817) of slurmctld; node N listens on the N-th after it
+#   SLURM_TEST_FIRST_JOB (1) the first job's id. Where several clusters are up, they need ids of
+#                      their own: runs know each other by their jobs' ids, and share the network
 #   SLURM_TEST_NODES   (2), SLURM_TEST_CPUS (8) and SLURM_TEST_GPUS (2) on each; made up
 #   SLURM_TEST_KILL_WAIT (5), SLURM_TEST_GRACE (10)  seconds from SIGTERM to SIGKILL, and from a
 #                      preemption's signal to the requeue
@@ -28,6 +30,7 @@ set -euo pipefail
 
 dir=${SLURM_TEST_DIR:-/tmp/slurm_test}
 port=${SLURM_TEST_PORT:-16817}
+first_job=${SLURM_TEST_FIRST_JOB:-1}
 nodes=${SLURM_TEST_NODES:-2}
 cpus=${SLURM_TEST_CPUS:-8}
 gpus=${SLURM_TEST_GPUS:-2}
@@ -116,6 +119,7 @@ write_slurm_conf() {
 ClusterName=test
 SlurmctldHost=ctl(127.0.0.1)
 SlurmctldPort=$port
+FirstJobId=$first_job
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge

@@ -178,6 +178,9 @@ def option_cases(table):
             ("limit_train_batches", 0.00001), ("val_check_interval", 100000), ("max_epochs", -7),
             ("log_every_n_steps", -1)):
         table.sample(f"{option} {value}", [f"--trainer.{option}", value], option)
+    for strategy in ("fsdp", "deepspeed_stage_2"):
+        table.sample(f"strategy {strategy}", ["--trainer.strategy", strategy],
+                     f'strategy is "{strategy}"', "aren't there yet", "HINT: use ddp")
     table.sample("batch size 0", ["--data.batch_size", 0], "batch_size")
     table.sample("negative workers", ["--data.num_workers", -1], "num_workers")
     table.sample("a monitor that nobody logs", ["--trainer.callbacks", "[{class_path: EarlyStopping,"

@@ -41,6 +41,9 @@ struct RanksModelOptions {
   std::string fault_once = "";
   /// How long each training step takes at least, in seconds, from the second one on.
   double step_seconds = 0.0;
+  /// File to which all ranks add a line for each of their hooks before the fit, "RANK model.HOOK";
+  /// empty: none.
+  std::string hooks = "";
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
@@ -52,7 +55,15 @@ LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is drop
                  LIGHTNING_FIELD(fault_step, "in which step"),
                  LIGHTNING_FIELD(fault_phase, "in which part of the run"),
                  LIGHTNING_FIELD(fault_once, "file that says it has happened"),
-                 LIGHTNING_FIELD(step_seconds, "time that a step takes"))
+                 LIGHTNING_FIELD(step_seconds, "time that a step takes"),
+                 LIGHTNING_FIELD(hooks, "file for the hooks before the fit"))
+
+void note_hook(const std::string& file, const lightning::TrainerContext& trainer,
+               const std::string& hook) {
+  if (file.empty()) return;
+  // One write, which the ranks' shared file takes whole.
+  std::ofstream(file, std::ios::app) << std::to_string(trainer.global_rank()) + " " + hook + "\n";
+}
 
 class RanksModel : public lightning::LightningModule {
  public:
@@ -68,9 +79,11 @@ class RanksModel : public lightning::LightningModule {
   }
 
   void prepare_data() override {
+    note_hook(options_.hooks, trainer(), "model.prepare_data");
     if (is_time_for("prepare_data")) go_wrong();
   }
   void setup(lightning::Stage) override {
+    note_hook(options_.hooks, trainer(), "model.setup");
     if (is_time_for("setup")) go_wrong();
   }
   void on_train_start() override { say("threads", at::get_num_threads()); }
@@ -237,15 +250,22 @@ struct RanksDataOptions {
   int64_t size = 44;
   int64_t val_size = 13;
   int64_t global_batch_size = 12;
+  /// As the model's: "RANK data.HOOK".
+  std::string hooks = "";
 };
 LIGHTNING_FIELDS(RanksDataOptions, LIGHTNING_FIELD(size, "training samples"),
                  LIGHTNING_FIELD(val_size, "validation samples"),
-                 LIGHTNING_FIELD(global_batch_size, "samples per step, over all ranks"))
+                 LIGHTNING_FIELD(global_batch_size, "samples per step, over all ranks"),
+                 LIGHTNING_FIELD(hooks, "file for the hooks before the fit"))
 
 class RanksData : public lightning::LightningDataModule {
  public:
   using Options = RanksDataOptions;
-  explicit RanksData(Options options) : options_(options) { save_hyperparameters(options); }
+  explicit RanksData(Options options) : options_(std::move(options)) {
+    save_hyperparameters(options_);
+  }
+  void prepare_data() override { note_hook(options_.hooks, trainer(), "data.prepare_data"); }
+  void setup(lightning::Stage) override { note_hook(options_.hooks, trainer(), "data.setup"); }
   lightning::DataLoaders train_dataloader() override { return loader(options_.size, true); }
   lightning::DataLoaders val_dataloader() override { return loader(options_.val_size, false); }
   lightning::DataLoaders test_dataloader() override { return loader(options_.val_size, false); }

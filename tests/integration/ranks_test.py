@@ -332,6 +332,17 @@ def test_differing_collectives(work):
         assert (checkpoints(root) / "step=2.ckpt").exists()
 
 
+def test_preparation(work):
+    """prepare_data on rank 0 alone, since all ranks are on one node; setup on every rank."""
+    for per_node in ("true", "false"):
+        root = work / f"preparation_{per_node}"
+        config(root)
+        file = root / "hooks"
+        run(root, 2, "--model.hooks", file, "--data.hooks", file, "--trainer.max_steps", 1,
+            "--trainer.prepare_data_per_node", per_node)
+        trainings.check_preparation(file, 2, [0])
+
+
 def check_loadable(root):
     for folder in checkpoints(root).glob("*.ckpt"):
         load_file(folder / "model.safetensors")

@@ -1,5 +1,6 @@
-"""The scripts of sbatch/ on a real SLURM: their options are accepted, each task gets its command
-line, with and without GPUs. Programs that print theirs stand in for those that train."""
+"""The scripts of sbatch/: what they ask SLURM for, so that a run comes back and goes on; and on a real
+SLURM, which accepts it: each task gets its command line, with and without GPUs. Programs that print
+theirs stand in for those that train."""
 
 import json
 import pathlib
@@ -46,12 +47,28 @@ def check(cluster, folder, script):
     sizes = "--trainer.num_nodes 1 --trainer.devices 1" if alone else (
         "--trainer.num_nodes 2 --trainer.devices 2")
     assert "--trainer.accelerator cpu" in command and sizes in command, command
-    assert "SIGUSR1@90" in script.read_text()
+
+
+def check_options(script):
+    text = script.read_text()
+    options = [line.split()[1] for line in text.splitlines() if line.startswith("#SBATCH ")]
+    assert {"--requeue", "--open-mode=append"} <= set(options), (script, options)
+    signals = [option for option in options if option.startswith("--signal")]
+    if script.stem == "mnist_ddp":
+        # It has nothing to save, and a signal that it doesn't know would end it.
+        assert "writes no checkpoints" in text and not signals, script
+    else:
+        assert signals == ["--signal=SIGUSR1@90"], (script, signals)
+        assert f"sbatch sbatch/{script.name}" in text and "--ckpt_path last" in text, script
+    starts = [line for line in text.splitlines() if line.startswith("srun ")]
+    assert len(starts) == 1 and "--kill-on-bad-exit=1" in starts[0].split(), (script, starts)
 
 
 def main():
     assert [script.stem for script in SCRIPTS] == [
         "bert_squad_baseline", "bert_squad_distributed", "mnist_ddp", "sample_li"]
+    for script in SCRIPTS:
+        check_options(script)
     with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "bin").mkdir()

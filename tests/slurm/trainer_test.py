@@ -1,6 +1,6 @@
 """The Trainer in jobs of a real SLURM: it stops before the job ends, is started again, goes on
-exactly, and says who is to blame when a task or a node fails. Weights are read by the safetensors
-package. Deadlines are guards against hangs: they decide nothing.
+exactly, and says who is to blame when a task fails. Weights are read by the safetensors package.
+Deadlines are guards against hangs: they decide nothing.
 """
 
 import math
@@ -10,76 +10,12 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 
 import slurm
 import support
 import trainings
+from slurm_jobs import Jobs
 from trainings import checkpoints, difference, rows, values, weights
-
-TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2")
-
-
-class Jobs:
-    def __init__(self, cluster, work):
-        self.cluster = cluster
-        self.work = work
-        self.whole = None
-
-    def folder(self, name):
-        folder = self.work / name
-        trainings.configure(folder, {"max_epochs": 4, "heartbeat_timeout": "5s"},
-                            model={"dropout": 0.3})
-        return folder
-
-    def submit(self, folder, *arguments, options=TWO_BY_TWO, srun="srun --kill-on-bad-exit=1",
-               more=("--requeue",), output="%j.out"):
-        command = " ".join(trainings.command(folder, *arguments))
-        return self.cluster.sbatch(f"export OMP_NUM_THREADS=1\n{srun} {command}",
-                                   "--open-mode=append", *options, *more, cwd=folder, output=output)
-
-    def text(self, folder, job):
-        return (folder / f"{job}.out").read_text(errors="replace")
-
-    def finish(self, folder, job, expect="COMPLETED"):
-        found = self.cluster.wait(job)
-        text = self.text(folder, job)
-        assert found["JobState"] == expect, (found["JobState"], text)
-        return text
-
-    def wait_for_step(self, folder, step, job=None, version=0):
-        """Until rank 0 has committed the checkpoint of a step."""
-        end = time.monotonic() + 120
-        while not (checkpoints(folder, version) / f"step={step}.ckpt").exists():
-            output = "".join(f.read_text(errors="replace") for f in folder.glob("*.out"))
-            over = job is not None and self.cluster.state(job) in slurm.OVER
-            assert time.monotonic() < end and not over, f"no step {step} in {folder}:\n{output}"
-            time.sleep(0.05)
-
-    def comes_back(self, job, restarts=1):
-        self.cluster.wait_until(lambda found: found["Restarts"] == str(restarts), job)
-        self.cluster.start_now(job)
-
-    def undisturbed(self):
-        """The run on 2 x 2 ranks that nothing happens to."""
-        if self.whole is None:
-            self.whole = self.folder("whole")
-            text = self.finish(self.whole, self.submit(self.whole))
-            assert "cluster: slurm (" in text, text
-            for rank in range(4):
-                line = f"GLOBAL_RANK: {rank}, MEMBER: {rank + 1}/4"
-                assert text.count(line) == 1, text
-            assert "distributed_backend=gloo" in text and "Starting with 4 processes" in text, text
-            for rank in range(4):
-                log = self.whole / f"lightning_logs/version_0/logs/rank_{rank}.log"
-                assert f"GLOBAL_RANK: {rank}," in log.read_text()
-        return self.whole
-
-    def same_as_undisturbed(self, folder, version=0):
-        whole = self.undisturbed()
-        assert difference(weights(whole), weights(folder, version)) == 0.0, folder
-        assert rows(whole) == rows(folder, version), folder
-
 
 def requeue_checkpoints(folder):
     return sorted(path.name for path in checkpoints(folder).glob("requeue-*.ckpt"))
@@ -224,21 +160,7 @@ def test_exception_in_a_task(jobs):
     resumes(jobs, folder)
 
 
-def test_crashed_node(jobs):
-    """SLURM starts the job again; it goes on from the newest checkpoint without being asked."""
-    folder = jobs.folder("crashed")
-    job = jobs.submit(folder, "--model.step_seconds", 0.6)
-    jobs.wait_for_step(folder, 3, job)
-    jobs.cluster.kill_node("2")
-    jobs.cluster.wait_until(lambda found: found["Restarts"] == "1", job)
-    jobs.cluster.start_node("2")
-    jobs.cluster.start_now(job)
-    text = jobs.finish(folder, job)
-    assert "restart 1), it goes on from" in text, text
-    jobs.same_as_undisturbed(folder)
-
-
-def run_script(jobs, name, *arguments, **variables):
+def run_script(jobs, name, *arguments, ranks=4, **variables):
     """Submits a script of sbatch/ as a user would, on a cluster without GPUs."""
     folder = jobs.folder(name)
     environment = jobs.cluster.environment | {
@@ -248,25 +170,40 @@ def run_script(jobs, name, *arguments, **variables):
         support.ROOT / f"sbatch/{name}.sbatch", *arguments, "--trainer.default_root_dir", folder,
         cwd=support.ROOT, env=environment)
     text = jobs.finish(folder, int(result.stdout))
-    assert "Starting with 4 processes" in text and "fit ended" in text, text
+    assert (f"Starting with {ranks} processes" in text) == (ranks > 1) and "fit ended" in text, text
     assert (checkpoints(folder) / "last.ckpt/manifest.json").exists()
     return folder, text
 
 
 def test_scripts_train(jobs):
-    """sbatch of 2 nodes x 2 tasks: sample_li, and bert_squad with the pinned small model."""
+    """sbatch of 2 nodes x 2 tasks: sample_li, and bert_squad with the pinned small model; the
+    latter on one task, too."""
     folder, _ = run_script(jobs, "sample_li", "--trainer.max_steps", "40",
                            "--trainer.max_epochs", "-1", "--trainer.log_every_n_steps", "1")
     losses = values(folder, "train_loss")
     assert len(losses) == 40 and losses[-1] < losses[0], losses
-    folder, text = run_script(jobs, "bert_squad_distributed", "ddp", "--trainer.max_epochs", "1",
-                              "--trainer.limit_train_batches", "2",
-                              "--trainer.limit_val_batches", "2",
-                              "--trainer.log_every_n_steps", "1",
-                              CONFIG="configs/bert_squad/demo.yaml")
-    losses = values(folder, "train_loss")
-    assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
-    assert "val_loss" in rows(folder)[-1]
+    for name, arguments, ranks in (("bert_squad_distributed", ["ddp"], 4),
+                                   ("bert_squad_baseline", [], 1)):
+        folder, _ = run_script(jobs, name, *arguments, "--trainer.max_epochs", "1",
+                               "--trainer.limit_train_batches", "2",
+                               "--trainer.limit_val_batches", "2",
+                               "--trainer.log_every_n_steps", "1", ranks=ranks,
+                               CONFIG="configs/bert_squad/demo.yaml")
+        losses = values(folder, "train_loss")
+        assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
+        assert "val_loss" in rows(folder)[-1]
+
+
+def test_preparation(jobs):
+    """prepare_data on the first rank of each node, or on rank 0 alone; setup on every rank."""
+    for name, arguments, preparing in (
+            ("each_node", (), (0, 2)),
+            ("once", ("--trainer.prepare_data_per_node", "false"), (0,))):
+        folder = jobs.folder(f"preparation_{name}")
+        file = folder / "hooks"
+        jobs.finish(folder, jobs.submit(folder, "--model.hooks", file, "--data.hooks", file,
+                                        "--trainer.max_steps", 1, *arguments))
+        trainings.check_preparation(file, 4, preparing)
 
 
 def test_uneven_placement(jobs):

@@ -60,11 +60,13 @@ class Cluster:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="slurm_", dir="/tmp"))
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+        port = _free_ports(nodes + 1)
         self.environment |= {
             "SLURM_TEST_DIR": str(self.folder), "SLURM_TEST_NODES": str(nodes),
             "SLURM_TEST_CPUS": str(cpus), "SLURM_TEST_GPUS": str(gpus),
             "SLURM_TEST_KILL_WAIT": str(kill_wait), "SLURM_TEST_GRACE": str(grace),
-            "SLURM_TEST_PORT": str(_free_ports(nodes + 1)),
+            # Another cluster on this machine has other ports, and so other jobs.
+            "SLURM_TEST_PORT": str(port), "SLURM_TEST_FIRST_JOB": str(100 * port),
             "SLURM_CONF": str(self.folder / "etc/slurm.conf")}
 
     def __enter__(self):

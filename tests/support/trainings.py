@@ -61,6 +61,18 @@ def values(root, name, version=0):
     return [float(row[name]) for row in rows(root, version) if row.get(name)]
 
 
+def check_preparation(file, ranks, preparing):
+    """In a file of ranks_program's hooks: `preparing` ranks prepared data, each once, and after all
+    of them each of the `ranks` was set up."""
+    calls = [line.split() for line in file.read_text().splitlines()]
+    for owner in ("data", "model"):
+        for hook, expected in (("prepare_data", preparing), ("setup", range(ranks))):
+            called = sorted(int(rank) for rank, name in calls if name == f"{owner}.{hook}")
+            assert called == list(expected), (owner, hook, calls)
+    names = [name.split(".")[1] for _, name in calls]
+    assert names == sorted(names), calls
+
+
 def run_tests(module, argument):
     """Calls the functions test_* of `module` (its globals()), or those that the command line
     names."""
