@@ -93,6 +93,10 @@ class RanksModel : public lightning::LightningModule {
     if (global_step() > 0) {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
     }
+    if (in_fault_step() && options_.fault == "kill_beside_stuck") {
+      // Else the others may hear of the death before they are here.
+      lightning::World::current()->control().barrier("all are in the step");
+    }
     if (in_fault_step() && is_time_for("training")) go_wrong();
     if (in_fault_step() && options_.fault == "kill_beside_stuck") {
       for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
