@@ -5,8 +5,8 @@
 # The last line of the output is `N passed, N failed, N skipped`; the exit status is 0 when at least
 # one test passed and none failed. Environment: LIGHTNING_PRESET (release), LIGHTNING_JOBS.
 # Open MPI is installed with the rest, so the tests under mpirun must not be skipped. As root, where
-# namespaces can be made, it also installs SLURM's packages, and then the tests that run on a SLURM of
-# their own must not be skipped either.
+# namespaces can be made, it also installs SLURM's packages, and then the tests that run on a SLURM
+# of their own must not be skipped either.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,8 +1,8 @@
-"""How a job of SLURM ends when it is told that its time is up: requeued, or not, and with which exit
-code. Without a SLURM: the variables of a job with one task, and scripts of our own for its commands,
-which note how they are called. (tests/slurm has a real one.)
+"""How a job of SLURM ends when it is told that its time is up: requeued, or not, and with which
+exit code. Without a SLURM: the variables of a job with one task, and scripts of our own for its
+commands, which note how they are called. (tests/slurm has a real one.)
 
-Weights are read by the safetensors package. Deadlines are guards against hangs: they decide nothing.
+Weights are read by the safetensors package. Deadlines guard against hangs: they decide nothing.
 """
 
 import os
@@ -49,8 +49,8 @@ class Job:
         if restart:
             environment["SLURM_RESTART_COUNT"] = str(restart)
         return subprocess.Popen(
-            trainings.command(self.root, "--trainer.devices", self.ranks, *arguments), env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            trainings.command(self.root, "--trainer.devices", self.ranks, *arguments),
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def start_and_signal(self, number, *arguments):
         """After the second step."""

@@ -1,5 +1,5 @@
-"""A node crashes under a job of a real SLURM: the ranks on the other one end and say whose node it was;
-SLURM starts the job again, and it goes on exactly, without being asked.
+"""A node crashes under a job of a real SLURM: the ranks on the other one end and say whose node it
+was; SLURM starts the job again, and it goes on exactly, without being asked.
 
 SLURM is told of the crash, or finds out by itself after half a minute. Each case has a SLURM of its
 own, since they mostly wait. Deadlines are guards against hangs: they decide nothing.
@@ -20,7 +20,7 @@ CASES = [(node, silent) for silent in (True, False) for node in (1, 2)]
 
 
 def said_by(folder, ranks):
-    """What these ranks wrote to their log files: srun, which prints what they print, may be gone."""
+    """What these ranks wrote to their log files: srun, which prints the rest, may be gone."""
     logs = trainings.run_dir(folder) / "logs"
     return "".join((logs / f"rank_{rank}.log").read_text() for rank in ranks)
 

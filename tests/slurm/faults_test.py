@@ -1,4 +1,4 @@
-"""Faults of whole trainings (tests/support/rank_faults.py) in steps of a real SLURM, on two nodes."""
+"""Faults of whole trainings (tests/support/rank_faults.py) under a real srun, on two nodes."""
 
 import itertools
 import os

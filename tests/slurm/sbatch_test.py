@@ -1,6 +1,6 @@
-"""The scripts of sbatch/: what they ask SLURM for, so that a run comes back and goes on; and on a real
-SLURM, which accepts it: each task gets its command line, with and without GPUs. Programs that print
-theirs stand in for those that train."""
+"""The scripts of sbatch/: what they ask SLURM for, so that a run comes back and goes on; and on a
+real SLURM, which accepts it: each task gets its command line, with and without GPUs. Programs that
+print theirs stand in for those that train."""
 
 import json
 import pathlib

@@ -1,5 +1,5 @@
-"""Trainings as batch jobs of a SLURM (tests/support/slurm.py): 2 nodes x 2 tasks, which end with the
-weights and rows of an undisturbed one, whatever happens to them."""
+"""Trainings as batch jobs of a SLURM (tests/support/slurm.py): 2 nodes x 2 tasks, which end with
+the weights and rows of an undisturbed one, whatever happens to them."""
 
 import time
 
