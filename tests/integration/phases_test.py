@@ -1,6 +1,6 @@
-"""Requests to stop, signals and late ranks in the parts of a Trainer's run that no batch runs in, on
-two ranks: all ranks stop at one step and the resumed run is exact; long phases may take longer than
-`collective_timeout`. And the errors of options about ranks.
+"""Requests to stop, signals and late ranks in those parts of a Trainer's run that no batch runs in,
+on two ranks: all ranks stop at one step and the resumed run is exact; long phases may take longer
+than `collective_timeout`. And the errors of options about ranks.
 
 Deadlines only guard against hangs.
 """
@@ -150,8 +150,9 @@ def test_late_ranks(work):
         code = run.process.wait(rank_run.DEADLINE)
         run.end(code)
         check(code != 0, "exit code 0", run)
-        check(re.search(r"rank 0 waited for 3 s in .*all_reduce.* for rank 1 \([^)]*\), which is at "
-                        r"step 2 in training_step", "".join(run.errors)), "not named", run)
+        text = (r"rank 0 waited for 3 s in .*all_reduce.* for rank 1 \([^)]*\), which is at step 2 "
+                r"in training_step")
+        check(re.search(text, "".join(run.errors)), f"{text!r} isn't told", run)
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(check_long, "prepare_data", 0), pool.submit(check_long, "setup", 1),

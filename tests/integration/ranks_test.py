@@ -49,7 +49,7 @@ def run(root, ranks, *arguments, expect=0):
 
 
 def in_parallel(function, arguments):
-    """function(*each of arguments), two at a time: ranks of so small a model mostly start and wait."""
+    """function(*each of arguments), two at a time: ranks of small models mostly start and wait."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *each) for each in arguments]:
             future.result()
@@ -130,7 +130,7 @@ def test_fit_twice_equals_one_process(work):
 
 
 def test_predictions_equal_one_process(work):
-    """Each rank's file has every world-size-th sample, in order; together they are one process's."""
+    """Each rank's file has every world-size-th sample in order; all have those of one process."""
     trained = work / "predict" / "trained"
     config(trained)
     run(trained, 1)
