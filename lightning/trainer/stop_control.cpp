@@ -21,8 +21,8 @@ void StopControl::watch(const SignalWatch* signals) {
   }
   control_->on_readable(signals->descriptor(), [control = control_, signals] {
     const int signal = signals->pending();
-    if (signal != 0)
-      control->request_stop({.signal = signal, .rank = control->rank(), .reason = {}});
+    if (signal == 0) return;
+    control->request_stop({.signal = signal, .rank = control->rank(), .reason = {}});
   });
 }
 

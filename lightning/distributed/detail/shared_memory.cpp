@@ -133,7 +133,8 @@ std::unique_ptr<SharedMemory> SharedMemory::create(ControlPlane& control,
   const bool told = static_cast<bool>(fields >> process >> file_of_rank_0 >> std::hex >> token);
   if (rank != 0 && told) {
     const std::string path = concat("/proc/", process, "/fd/", file_of_rank_0);
-    file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    // Whatever another process's file of that number may be, it isn't to act on being opened.
+    file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (file >= 0) mapping = Mapping::map(file, bytes);
   }
   const bool mapped = told && mapping != nullptr && mapping->token() == token;
