@@ -45,11 +45,13 @@ std::shared_ptr<World> join_world(const Topology& topology, const WorldOptions& 
   set_current_device(options.device);
   auto world = World::join(topology, options);
   set_log_rank(static_cast<int>(world->rank()));
-  if (world->size() > 1) {
-    at::set_num_threads(
-        static_cast<int>(threads_per_rank(current_environment(), world->topology())));
-  }
+  set_threads(world->topology());
   return world;
+}
+
+void set_threads(const Topology& topology) {
+  if (topology.world_size == 1 && topology.cluster == "local") return;
+  at::set_num_threads(static_cast<int>(threads_per_rank(current_environment(), topology)));
 }
 
 }  // namespace lightning

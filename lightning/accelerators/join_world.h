@@ -43,5 +43,8 @@ LIGHTNING_API std::shared_ptr<World> join_world(const WorldRequest& request = {}
 /// The same for a place that is known.
 LIGHTNING_API std::shared_ptr<World> join_world(const Topology& topology,
                                                 const WorldOptions& options);
+/// Gives this process its threads (threads_per_rank()) where a cluster started it or other ranks
+/// share the machine; else leaves them as they are.
+LIGHTNING_API void set_threads(const Topology& topology);
 
 }  // namespace lightning

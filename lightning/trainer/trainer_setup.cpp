@@ -140,6 +140,7 @@ void Trainer::Impl::join_ranks(RunState& run) {
   const bool alone = options_.world_size == 1;
   if (alone) {
     set_current_device(options_.device);
+    set_threads(options_.topology);
     run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
     if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
     return;

@@ -195,6 +195,21 @@ def test_threads_per_rank(work):
         assert recorded["torch_threads"] == expected, (name, recorded)
 
 
+def test_threads_of_one_task(work):
+    """The only task of a SLURM job takes the CPUs that it asked for."""
+    root = work / "threads_of_one_task"
+    config(root)
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment |= {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "one", "SLURM_STEP_ID": "0",
+                    "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+                    "SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "3"}
+    command = trainings.command(root, "--trainer.devices", 1, "--trainer.max_steps", 1,
+                                "--trainer.slurm.stop_before_end", "0s")
+    output = finish(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                     text=True, env=environment))
+    assert "threads 3\n" in output, output
+
+
 def seen(files):
     samples = {}
     for file in files:
