@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 
 #include <lightning/lightning.h>
+#include <lightning/util/interrupted.h>
 
 #include "examples/mnist/digits.h"
 
@@ -77,8 +79,18 @@ class NetImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Net);
 
-/// One epoch. Rank 0 prints the loss of some steps.
-void train(const Options& options, lightning::World& world, Net& model,
+volatile std::sig_atomic_t told_to_stop = 0;
+
+/// All ranks stop after the same step, whichever of them was told to: `step` counts through epochs.
+bool is_stop(lightning::World& world, int64_t step) {
+  if (told_to_stop != 0) {
+    world.control().request_stop({.signal = SIGUSR1, .rank = world.rank(), .reason = "SIGUSR1"});
+  }
+  return world.control().stop_at(step);
+}
+
+/// One epoch. Rank 0 prints the loss of some steps. Returns false when it stopped before the end.
+bool train(const Options& options, lightning::World& world, Net& model,
            lightning::DistributedDataParallel& ddp, torch::optim::Optimizer& optimizer,
            lightning::DataLoader& loader, int64_t num_images, int64_t epoch) {
   model->train();
@@ -104,8 +116,10 @@ void train(const Options& options, lightning::World& world, Net& model,
         std::fflush(stdout);
       }
     }
-    if (options.dry_run) return;
+    if (options.dry_run) return true;
+    if (is_stop(world, epoch * steps + step)) return false;
   }
+  return true;
 }
 
 /// Each rank looks at its share of the test images, each image once; the sums are those of all.
@@ -153,6 +167,8 @@ int run(const Options& options) {
   const auto world = lightning::join_world(
       {.accelerator = options.accelerator, .devices = options.devices, .cluster = options.cluster});
   say_hello(*world);
+  // SLURM announces the end of a job by it (sbatch --signal).
+  std::signal(SIGUSR1, [](int) { told_to_stop = 1; });
 
   // The same seed on every rank: they must agree on the order of the images.
   lightning::seed_everything(options.seed);
@@ -173,13 +189,17 @@ int run(const Options& options) {
   const auto optimizer = std::make_shared<lightning::optim::Adadelta>(
       model->parameters(), lightning::optim::AdadeltaOptions(options.lr));
   lightning::optim::StepLR scheduler(optimizer, /*step_size=*/1, options.gamma);
+  bool stopped = false;
   for (int64_t epoch = 0; epoch < options.epochs; ++epoch) {
-    train(options, *world, model, ddp, *optimizer, train_loader, digits.train->size(), epoch);
+    stopped =
+        !train(options, *world, model, ddp, *optimizer, train_loader, digits.train->size(), epoch);
+    if (stopped) break;
     test(*world, model, test_loader);
     scheduler.step();
     if (options.dry_run) break;
   }
   if (options.save_model && world->is_rank_zero()) save(model);
+  if (stopped) throw lightning::Interrupted(SIGUSR1, "mnist_ddp: stopped by SIGUSR1.");
   return 0;
 }
 

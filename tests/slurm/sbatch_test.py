@@ -54,11 +54,10 @@ def check_options(script):
     options = [line.split()[1] for line in text.splitlines() if line.startswith("#SBATCH ")]
     assert {"--requeue", "--open-mode=append"} <= set(options), (script, options)
     signals = [option for option in options if option.startswith("--signal")]
+    assert signals == ["--signal=SIGUSR1@90"], (script, signals)
     if script.stem == "mnist_ddp":
-        # It has nothing to save, and a signal that it doesn't know would end it.
-        assert "writes no checkpoints" in text and not signals, script
+        assert "writes no checkpoints" in text, script
     else:
-        assert signals == ["--signal=SIGUSR1@90"], (script, signals)
         assert f"sbatch sbatch/{script.name}" in text and "--ckpt_path last" in text, script
     starts = [line for line in text.splitlines() if line.startswith("srun ")]
     assert len(starts) == 1 and "--kill-on-bad-exit=1" in starts[0].split(), (script, starts)

@@ -4,6 +4,7 @@ PyTorch with the weights that it saved; its accuracy on the digits that it draws
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -111,6 +112,24 @@ def check_error(folder):
     assert result.returncode == 1 and "holds no MNIST files" in result.stderr, result
 
 
+def check_signal(folder):
+    """One rank is told that the job ends: all stop, the weights are saved, and the shell hears of it."""
+    weights = folder / "mnist_cnn.safetensors"
+    weights.unlink()
+    process = subprocess.Popen(
+        [PROGRAM, "--data_dir", folder, "--devices", "2", "--epochs", "100000", "--lr", "0.01",
+         "--save_model", "true"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    for line in process.stdout:
+        if "Test set" in line:
+            break
+    process.send_signal(signal.SIGUSR1)
+    output, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 128 + signal.SIGUSR1, (process.returncode, output, errors)
+    assert "stopped by SIGUSR1" in errors, errors
+    assert load_file(weights)["fc2.bias"].isfinite().all()
+
+
 def check_dry_run(folder):
     text = run(folder, "--dry_run", "true", "--data_dir", folder)
     assert len(train_losses(text)) == 1 and len(test_results(text)) == 1, text
@@ -122,6 +141,7 @@ def main():
         images, labels = write_digits(folder)
         result = check_against_one_process(folder)
         check_test_with_pytorch(folder, images, labels, result)
+        check_signal(folder)
         check_dry_run(folder)
         check_error(folder)
         check_accuracy(folder)
