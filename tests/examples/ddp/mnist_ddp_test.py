@@ -113,7 +113,7 @@ def check_error(folder):
 
 
 def check_signal(folder):
-    """One rank is told that the job ends: all stop, the weights are saved, and the shell hears of it."""
+    """A rank is told that the job ends: all stop, the weights are saved, the shell hears of it."""
     weights = folder / "mnist_cnn.safetensors"
     weights.unlink()
     process = subprocess.Popen(
