@@ -14,6 +14,7 @@ import tempfile
 import typing
 
 import numpy
+import rank_run
 import support
 import torch
 from safetensors import safe_open
@@ -263,18 +264,11 @@ def peer(rank, size, port, initial, queue):
     torch.distributed.destroy_process_group()
 
 
-def free_port():
-    import socket
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def check_peer(ranks):
     context = torch.multiprocessing.get_context("spawn")
     queue = context.Queue()
     size = len(ranks)
-    arguments = (size, free_port(), ranks[0].group("initial/"), queue)
+    arguments = (size, rank_run.free_port(), ranks[0].group("initial/"), queue)
     processes = [context.Process(target=peer, args=(rank, *arguments)) for rank in range(size)]
     for process in processes:
         process.start()

@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -99,18 +98,12 @@ def test_signal_during_setup(work):
         check_next_run(root, run, whole)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def test_signal_before_all_have_come(work):
     """A rank that waits for the other one, before there is a process group, has its handlers."""
     for first in (0, 1):
         root = work / f"early_signal{first}"
         trainings.configure(root)
-        port = str(free_port())
+        port = str(rank_run.free_port())
 
         def join(rank):
             return start(root, env=os.environ | {

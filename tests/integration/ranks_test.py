@@ -28,9 +28,10 @@ def config(root, accumulate=1, size=44):
     trainings.configure(root, {"accumulate_grad_batches": accumulate}, data={"size": size})
 
 
-def start(root, ranks, *arguments):
-    return subprocess.Popen(trainings.command(root, "--trainer.devices", ranks, *arguments),
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(root, ranks, *arguments, name="fit", env=None):
+    return subprocess.Popen(
+        trainings.command(root, "--trainer.devices", ranks, *arguments, name=name),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 def finish(process, expect=0):
@@ -44,8 +45,8 @@ def finish(process, expect=0):
     return output
 
 
-def run(root, ranks, *arguments, expect=0):
-    return finish(start(root, ranks, *arguments), expect)
+def run(root, ranks, *arguments, expect=0, **options):
+    return finish(start(root, ranks, *arguments, **options), expect)
 
 
 def in_parallel(function, arguments):
@@ -139,10 +140,7 @@ def test_predictions_equal_one_process(work):
     for ranks in (1, 2, 3):
         root = work / "predict" / str(ranks)
         config(root)
-        finish(subprocess.Popen(
-            trainings.command(root, "--trainer.devices", ranks, "--ckpt_path", checkpoint,
-                              name="predict"),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        run(root, ranks, "--ckpt_path", checkpoint, name="predict")
         names = {"predictions.safetensors"} if ranks == 1 else {
             f"predictions-rank={rank}.safetensors" for rank in range(ranks)}
         files = {path.name: path for path in trainings.run_dir(root).glob("predictions*")}
@@ -165,10 +163,7 @@ def test_test_metrics_equal_one_process(work):
     for ranks in (1, 3):
         root = work / "test" / str(ranks)
         config(root)
-        finish(subprocess.Popen(
-            trainings.command(root, "--trainer.devices", ranks, "--ckpt_path",
-                              checkpoints(trained) / "last.ckpt", name="test"),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        run(root, ranks, "--ckpt_path", checkpoints(trained) / "last.ckpt", name="test")
         assert values(root, "test_count") == [13.0], (ranks, rows(root))
         for metric in ("test_loss", "test_least"):
             close((ranks, metric), values(work / "test" / "1", metric), values(root, metric))
@@ -185,10 +180,7 @@ def test_threads_per_rank(work):
         config(root)
         environment = {key: value for key, value in os.environ.items() if key not in (
             "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")}
-        output = finish(subprocess.Popen(
-            trainings.command(root, "--trainer.devices", 2, "--trainer.max_steps", 1),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=environment | variables))
+        output = run(root, 2, "--trainer.max_steps", 1, env=environment | variables)
         told = sorted(re.findall(r"^(?:\[rank \d\] )?threads \d+$", output, re.M))
         assert told == [f"[rank 1] threads {expected}", f"threads {expected}"], (name, output)
         recorded = json.loads((trainings.run_dir(root) / "environment.json").read_text())
@@ -203,10 +195,8 @@ def test_threads_of_one_task(work):
     environment |= {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "one", "SLURM_STEP_ID": "0",
                     "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
                     "SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "3"}
-    command = trainings.command(root, "--trainer.devices", 1, "--trainer.max_steps", 1,
-                                "--trainer.slurm.stop_before_end", "0s")
-    output = finish(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                     text=True, env=environment))
+    output = run(root, 1, "--trainer.max_steps", 1, "--trainer.slurm.stop_before_end", "0s",
+                 env=environment)
     assert "threads 3\n" in output, output
 
 

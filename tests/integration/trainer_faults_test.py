@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import socket
 import sys
 
 import rank_faults
@@ -19,17 +18,11 @@ ONE_AGENT = Launcher("torchrun", before=(*TORCHRUN, "--standalone", f"--nproc-pe
                      after=("--trainer.process_group_backend", "gloo"), summary="Root Cause")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def check_two_agents(work, whole):
     """One agent of torchrun for each rank, as on two nodes, at an address that both are given."""
     training = Training(work, "two_agents", None)
     place = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1",
-             f"--master-port={free_port()}")
+             f"--master-port={rank_run.free_port()}")
     agents = [rank_run.Run(*TORCHRUN, *place, f"--node-rank={node}",
                            *trainings.command(training.root)) for node in range(2)]
     texts = [training.end_well(agent) for agent in agents]

@@ -12,6 +12,7 @@
 #include <ctime>
 #include <iomanip>
 #include <sstream>
+#include <string>
 #include <utility>
 
 #include <c10/core/ScalarType.h>
