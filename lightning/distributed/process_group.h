@@ -46,6 +46,9 @@ struct CollectiveRecord {
   bool completed = false;
 };
 
+/// Several groups of one process must not be used by several threads at the same time: over Gloo
+/// LibTorch 2.11 corrupts what its flight recorder knows of them (pytorch/pytorch#179313), unless
+/// TORCH_FR_BUFFER_SIZE=0 turns that off before the first group is made.
 class LIGHTNING_API ProcessGroup {
  public:
   /// Every rank must call it. `control` carries the addresses, and its failures fail the group

@@ -89,4 +89,9 @@ int run(int argc, char** argv) {
 
 }  // namespace lightning_tests
 
-int main(int argc, char** argv) { return lightning_tests::run(argc, argv); }
+int main(int argc, char** argv) {
+  // Ranks are threads in many tests. LibTorch's flight recorder is one for all Gloo groups of a
+  // process, and groups that threads use at the same time corrupt it (pytorch/pytorch#179313).
+  ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1);
+  return lightning_tests::run(argc, argv);
+}

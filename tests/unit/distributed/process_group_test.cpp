@@ -3,13 +3,16 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <barrier>
 #include <chrono>
 #include <numeric>
 #include <thread>
 
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include <lightning/distributed/socket.h>
@@ -448,6 +451,31 @@ TEST_CASE("a single group does nothing") {
   CHECK(torch::equal(group->reduce_scatter(tensor), tensor));
   CHECK(group->counters().messages == 0);
   CHECK(group->c10d()->getSize() == 1);
+}
+
+TEST_CASE("ranks that are threads may use Gloo at the same time") {
+  constexpr int kThreads = 3;
+  const auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::minutes(1));
+  options->devices = {c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")};
+  for (int round = 0; round < 300; ++round) {
+    std::barrier start(kThreads);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&] {
+        std::vector<c10::intrusive_ptr<c10d::ProcessGroupGloo>> groups;
+        for (int i = 0; i < 5; ++i) {
+          groups.push_back(c10::make_intrusive<c10d::ProcessGroupGloo>(
+              c10::make_intrusive<c10d::HashStore>(), 0, 1, options));
+        }
+        start.arrive_and_wait();
+        for (const auto& group : groups) {
+          std::vector<at::Tensor> tensors{torch::ones({2})};
+          group->allreduce(tensors)->wait();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
 }
 
 TEST_CASE("a fake group gives what equal ranks would") {
