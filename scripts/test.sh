@@ -27,7 +27,8 @@ build "$preset"
 
 rm -f "$results"
 status=0
-ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(nproc)" \
+# One more than there are cores: tests of several ranks mostly wait.
+ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(($(nproc) + 1))" \
   --output-junit "$PWD/$results" || status=$?
 .venv/bin/python scripts/summarize_tests.py "$results" || status=1
 exit "$status"
