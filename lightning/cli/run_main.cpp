@@ -7,6 +7,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <lightning/distributed/detail/lost_rank.h>
 #include <lightning/distributed/launcher.h>
 #include <lightning/distributed/world.h>
 #include <lightning/util/error.h>
@@ -27,9 +28,7 @@ int report(std::string_view prefix, std::string_view message, int exit_code) {
 }
 
 int report(const DistributedError& error) {
-  // Rank 0 may be the one that failed, and it carries the output of those it has launched.
-  if (!is_launched_rank()) return report("error: ", error.what(), kLostRankExitCode);
-  write_last_words(detail::concat("error: ", error.what()));
+  detail::tell_lost_rank(error.what());
   return kLostRankExitCode;
 }
 

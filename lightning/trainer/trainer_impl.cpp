@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include <lightning/distributed/detail/lost_rank.h>
 #include <lightning/trainer/dry_run_report.h>
 #include <lightning/trainer/fit_loop.h>
 #include <lightning/trainer/generator_state.h>
@@ -275,7 +276,11 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
     set_log_file({});
     run_->loggers.clear();
   }
-  if (exception != nullptr) log_to_file(exception->what());
+  if (lost_rank) {
+    detail::tell_lost_rank(exception->what());
+  } else if (exception != nullptr) {
+    log_to_file(exception->what());
+  }
   // The others can't go on without this rank.
   if (run_->world != nullptr && !interrupted && (taken_over || !lost_rank)) {
     run_->world->control().fail(exception != nullptr ? exception->what()

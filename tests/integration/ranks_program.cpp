@@ -28,8 +28,9 @@ struct RanksModelOptions {
   /// What happens on rank `fault_rank` in step `fault_step`: throw, kill, freeze, extra_log,
   /// terminate (SIGTERM to itself), stop (request_stop), full_disk (files can't grow), shape (its
   /// weights have another shape from the start), kill_beside_stuck (the other ranks never return
-  /// from the training step in which this one is killed), sizes (all ranks reduce a tensor, this
-  /// one a longer one), collectives (the others do, this one goes to a barrier), sleep (6 seconds).
+  /// from the training step in which this one is killed), kill_and_terminate (the others get
+  /// SIGTERM when their model is destroyed), sizes (all ranks reduce a tensor, this one a longer
+  /// one), collectives (the others do, this one goes to a barrier), sleep (6 seconds).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
@@ -76,6 +77,11 @@ class RanksModel : public lightning::LightningModule {
       norm_ = register_module("norm", lightning::nn::BatchNorm(4));
     }
     save_hyperparameters(options_);
+  }
+
+  ~RanksModel() override {
+    // As srun ends the others when it saw one of them die.
+    if (options_.fault == "kill_and_terminate") ::raise(SIGTERM);
   }
 
   void prepare_data() override {

@@ -303,6 +303,15 @@ def test_nothing_is_made_of_a_failed_step(work):
     assert {row["step"] for row in rows(root)} == {"1", "2"}
 
 
+def test_lost_rank_is_told_at_once(work):
+    """A SIGTERM that comes while rank 0 leaves because of rank 1's death doesn't hide the reason."""
+    root = work / "told_at_once"
+    config(root)
+    output = run(root, 2, "--model.fault", "kill_and_terminate", expect=-signal.SIGTERM)
+    told = re.findall(r"^error: .*rank 1 \([^)]*\) (?:died|ended by signal 9)", output, re.M)
+    assert len(told) == 1, output
+
+
 def test_stuck_rank_ends(work):
     """Its main thread never comes back after the other rank died: the process ends, and has written
     its rows and the reason first."""
