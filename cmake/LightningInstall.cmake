@@ -7,11 +7,8 @@ set(lightning_package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/lightning)
 
 install(TARGETS lightning EXPORT lightningTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
-  INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-# Headers below a folder named detail are the library's own and may use third-party headers.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/lightning/
-  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lightning
-  FILES_MATCHING PATTERN "*.h" PATTERN detail EXCLUDE)
+  # The public headers: each room lists its own.
+  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT lightningTargets NAMESPACE lightning:: DESTINATION ${lightning_package_folder})
 
 configure_package_config_file(

@@ -4,7 +4,6 @@
 #include <torch/torch.h>
 
 #include <lightning/accelerators/accelerator.h>
-#include <lightning/accelerators/join_world.h>
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/early_stopping.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
@@ -23,6 +22,7 @@
 #include <lightning/data/data_loader.h>
 #include <lightning/data/dataset.h>
 #include <lightning/data/sampler.h>
+#include <lightning/distributed/join_world.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/tensorboard_logger.h>
 #include <lightning/optim/adadelta.h>

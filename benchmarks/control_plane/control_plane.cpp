@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include <lightning/distributed/control_plane.h>
+#include <lightning/control/control_plane.h>
 #include <lightning/util/error.h>
 
 #include "simulated_ranks.h"

@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include <lightning/distributed/detail/connection.h>
-#include <lightning/distributed/detail/message.h>
+#include <lightning/control/detail/connection.h>
+#include <lightning/control/detail/message.h>
 
 namespace benchmark_control_plane {
 

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include <lightning/distributed/topology.h>
+#include <lightning/cluster/topology.h>
 
 namespace benchmark_control_plane {
 

@@ -1,9 +1,9 @@
 #include "bert_model.h"
 
-#include <lightning/nn/add_layer_norm.h>
-#include <lightning/nn/bias_gelu.h>
-#include <lightning/nn/dropout.h>
-#include <lightning/nn/self_attention.h>
+#include <lightning/ops/add_layer_norm.h>
+#include <lightning/ops/bias_gelu.h>
+#include <lightning/ops/dropout.h>
+#include <lightning/ops/self_attention.h>
 #include <lightning/util/error.h>
 #include <torch/nn/init.h>
 
@@ -54,7 +54,7 @@ TORCH_MODULE(Table);
 
 /// The hidden state between layers: `residual` for additions and `compute`, the same in the dtype
 /// of matrix products (bfloat16 under autocast), made once instead of before every product.
-using Hidden = lightning::nn::AddLayerNormOutput;
+using Hidden = lightning::ops::AddLayerNormOutput;
 
 at::Tensor to_compute_type(const at::Tensor& tensor) {
   const at::DeviceType device = tensor.device().type();
@@ -83,7 +83,7 @@ class EmbeddingsImpl : public torch::nn::Module {
     const at::Tensor sum = words + types + positions_->weight.narrow(0, 0, ids.size(1));
     const at::Tensor normalised =
         at::layer_norm(sum, {sum.size(-1)}, norm_->weight, norm_->bias, norm_->epsilon);
-    const at::Tensor hidden = lightning::nn::dropout(normalised, dropout_, is_training());
+    const at::Tensor hidden = lightning::ops::dropout(normalised, dropout_, is_training());
     return {hidden, to_compute_type(hidden)};
   }
 
@@ -112,7 +112,7 @@ class ProjectionsImpl : public torch::nn::Module {
         at::cat({to_compute_type(query_->weight), to_compute_type(key_->weight),
                  to_compute_type(value_->weight)});
     const at::Tensor bias = at::cat({query_->bias, key_->bias, value_->bias});
-    return lightning::nn::self_attention(
+    return lightning::ops::self_attention(
         at::linear(compute, weight, bias), attended,
         {.num_heads = num_heads_, .dropout = dropout_, .training = is_training()});
   }
@@ -135,7 +135,7 @@ class OutputImpl : public torch::nn::Module {
   }
 
   Hidden forward(const at::Tensor& input, const at::Tensor& residual) const {
-    return lightning::nn::add_layer_norm(
+    return lightning::ops::add_layer_norm(
         dense_->product(input), dense_->bias, residual, norm_->weight, norm_->bias,
         {.epsilon = norm_->epsilon, .dropout = dropout_, .training = is_training()});
   }
@@ -172,7 +172,7 @@ class IntermediateImpl : public torch::nn::Module {
 
   at::Tensor forward(const at::Tensor& compute) const {
     const at::Tensor product = dense_->product(compute);
-    if (activation_ == "gelu") return lightning::nn::bias_gelu(product, dense_->bias);
+    if (activation_ == "gelu") return lightning::ops::bias_gelu(product, dense_->bias);
     const at::Tensor sum = product + dense_->bias;
     const at::Tensor active = activation_ == "relu" ? at::relu(sum) : at::gelu(sum, "tanh");
     return active.to(product.scalar_type());

@@ -6,7 +6,7 @@
 #include <variant>
 
 #include <ATen/core/grad_mode.h>
-#include <lightning/distributed/state_exchange.h>
+#include <lightning/control/detail/state_exchange.h>
 #include <lightning/loggers/logger.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
@@ -225,7 +225,7 @@ void SquadModule::gather_answers() {
   all_ranks_have_data_ = decoder_.has_data();
   if (trainer().world_size() == 1) return;
   const std::vector<std::string> states =
-      trainer().all_gather_text("squad answers", lightning::to_bytes(decoder_.state_dict()));
+      trainer().all_gather_bytes("squad answers", lightning::to_bytes(decoder_.state_dict()));
   for (size_t rank = 0; rank < states.size(); ++rank) {
     const auto state = lightning::state_from_bytes(states[rank]);
     if (state.get<std::vector<int64_t>>("questions").empty()) all_ranks_have_data_ = false;
@@ -273,7 +273,7 @@ void SquadModule::log_scores() {
   if (!all_ranks_have_data_ && trainer().world_size() > 1) {
     // A rank without windows knows no questions; rank 0 has some when any rank has.
     const std::string bytes = lightning::to_bytes(scores);
-    scores = lightning::state_from_bytes(trainer().all_gather_text("squad scores", bytes).at(0));
+    scores = lightning::state_from_bytes(trainer().all_gather_bytes("squad scores", bytes).at(0));
   }
   // Every rank has the scores of all ranks.
   for (const auto& [name, value] : scores.entries()) {

@@ -28,7 +28,7 @@ void SlurmIds::on_train_start(lightning::TrainerContext& trainer, lightning::Lig
   own << variable("SLURM_JOB_ID") << ", " << variable("SLURM_PROCID") << ", " << trainer.device()
       << " (" << lightning::device_name(trainer.device()) << ") on " << host_name();
   // Printed by each rank for itself, lines would come in any order and mix.
-  const auto all = trainer.all_gather_text("SlurmIds", own.str());
+  const auto all = trainer.all_gather_bytes("SlurmIds", own.str());
   for (size_t rank = 0; rank < all.size(); ++rank) {
     trainer.print("rank " + std::to_string(rank) + ": " + all[rank]);
   }

@@ -8,8 +8,8 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include <lightning/accelerators/cuda.h>
+#include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
-#include <lightning/util/strings.h>
 
 namespace lightning {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include <lightning/callbacks/filename_template.h>
+#include <lightning/callbacks/detail/filename_template.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>

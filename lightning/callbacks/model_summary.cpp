@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <unordered_set>
 
+#include <lightning/util/detail/text_table.h>
 #include <lightning/util/error.h>
-#include <lightning/util/text_table.h>
 
 namespace lightning {
 namespace {

@@ -13,7 +13,7 @@
 #include <lightning/checkpoint/detail/state_json.h>
 #include <lightning/checkpoint/detail/tensor_identity.h>
 #include <lightning/checkpoint/safetensors.h>
-#include <lightning/util/crc32c.h>
+#include <lightning/util/detail/crc32c.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 

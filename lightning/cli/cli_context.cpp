@@ -3,7 +3,7 @@
 #include <utility>
 
 #include <lightning/checkpoint/checkpoint.h>
-#include <lightning/cli/cli_config.h>
+#include <lightning/cli/detail/cli_config.h>
 #include <lightning/config/yaml.h>
 
 namespace lightning {

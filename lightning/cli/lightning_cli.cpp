@@ -5,12 +5,12 @@
 #include <cstring>
 
 #include <lightning/callbacks/registry.h>
-#include <lightning/cli/cli_keys.h>
-#include <lightning/cli/command_line.h>
-#include <lightning/cli/help.h>
+#include <lightning/cli/detail/cli_keys.h>
+#include <lightning/cli/detail/command_line.h>
+#include <lightning/cli/detail/help.h>
 #include <lightning/cli/prediction_file.h>
 #include <lightning/cli/run_main.h>
-#include <lightning/config/names.h>
+#include <lightning/config/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/loggers/registry.h>
 #include <lightning/util/error.h>

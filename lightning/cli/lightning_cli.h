@@ -18,8 +18,8 @@
 #include <vector>
 
 #include <lightning/cli/cli_class.h>
-#include <lightning/cli/cli_config.h>
 #include <lightning/cli/cli_context.h>
+#include <lightning/cli/detail/cli_config.h>
 #include <lightning/config/registry.h>
 #include <lightning/util/export.h>
 

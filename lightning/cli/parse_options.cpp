@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <string>
 
-#include <lightning/cli/cli_keys.h>
-#include <lightning/cli/command_line.h>
-#include <lightning/cli/help.h>
+#include <lightning/cli/detail/cli_keys.h>
+#include <lightning/cli/detail/command_line.h>
+#include <lightning/cli/detail/help.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
 

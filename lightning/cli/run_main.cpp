@@ -7,9 +7,9 @@
 
 #include <c10/util/Exception.h>
 
-#include <lightning/distributed/detail/lost_rank.h>
-#include <lightning/distributed/launcher.h>
 #include <lightning/distributed/world.h>
+#include <lightning/launch/launcher.h>
+#include <lightning/launch/peer_failure.h>
 #include <lightning/util/error.h>
 #include <lightning/util/interrupted.h>
 
@@ -28,8 +28,8 @@ int report(std::string_view prefix, std::string_view message, int exit_code) {
 }
 
 int report(const DistributedError& error) {
-  detail::tell_lost_rank(error.what());
-  return kLostRankExitCode;
+  detail::report_peer_failure(error.what());
+  return kPeerFailureExitCode;
 }
 
 int run(const std::function<int()>& body) {
@@ -38,8 +38,8 @@ int run(const std::function<int()>& body) {
   } catch (const Interrupted& error) {
     // All ranks stopped for the same reason, and rank 0 says it.
     const auto world = World::current();
-    const bool speaks = world == nullptr || world->topology().global_rank == 0;
-    return speaks ? report("", error.what(), error.exit_code()) : error.exit_code();
+    const bool prints_errors = world == nullptr || world->topology().global_rank == 0;
+    return prints_errors ? report("", error.what(), error.exit_code()) : error.exit_code();
   } catch (const DistributedError& error) {
     return report(error);
   } catch (const ConfigError& error) {

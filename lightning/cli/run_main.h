@@ -11,7 +11,7 @@ namespace lightning {
 /// message, "error: ...":
 ///   ConfigError            exit code 2
 ///   Interrupted            its own code: 130 for SIGINT, 143 for SIGTERM
-///   DistributedError       kLostRankExitCode (75)
+///   DistributedError       kPeerFailureExitCode (75)
 ///   c10::Error             exit code 1, without the C++ backtrace that LibTorch adds
 ///   any other exception    exit code 1
 /// Where the program has launched other ranks it waits for them (finish_launched_ranks()) and

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <optional>
 
+#include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
-#include <lightning/util/strings.h>
 
 namespace lightning::config {
 namespace {

@@ -1,6 +1,6 @@
 #include <lightning/config/options.h>
 
-#include <lightning/config/names.h>
+#include <lightning/config/detail/names.h>
 #include <lightning/config/yaml.h>
 
 namespace lightning::config {

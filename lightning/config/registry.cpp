@@ -1,6 +1,6 @@
 #include <lightning/config/registry.h>
 
-#include <lightning/config/names.h>
+#include <lightning/config/detail/names.h>
 #include <lightning/util/error.h>
 
 namespace lightning::config {

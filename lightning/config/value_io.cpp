@@ -5,8 +5,8 @@
 #include <charconv>
 #include <cmath>
 
-#include <lightning/config/duration.h>
-#include <lightning/config/names.h>
+#include <lightning/config/detail/duration.h>
+#include <lightning/config/detail/names.h>
 #include <lightning/config/options.h>
 #include <lightning/config/yaml.h>
 

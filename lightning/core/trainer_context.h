@@ -72,8 +72,8 @@ class LIGHTNING_API TrainerContext {
   /// What each rank gives, by rank: texts or other bytes of any length, over the control plane.
   /// With one rank its own alone. Every rank must call it with the same name, and waits for the
   /// others; throws DistributedError when one fails.
-  virtual std::vector<std::string> all_gather_text(std::string_view name,
-                                                   std::string_view payload) = 0;
+  virtual std::vector<std::string> all_gather_bytes(std::string_view name,
+                                                    std::string_view payload) = 0;
   virtual at::Device device() const = 0;
 
   // ---- parts

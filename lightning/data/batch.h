@@ -51,7 +51,7 @@ class LIGHTNING_API Batch {
   void set_rank_weight(double weight) { rank_weight_ = weight; }
   /// Whether this batch only keeps the rank in step at the ragged end of an epoch: its samples are
   /// another rank's, and count neither in gradients nor in metrics.
-  bool is_filler() const { return rank_weight_ == 0.0; }
+  bool is_padding() const { return rank_weight_ == 0.0; }
 
   /// Index of the loader that yielded this batch, when there are several.
   int64_t dataloader_idx() const { return dataloader_idx_; }

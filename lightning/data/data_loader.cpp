@@ -35,10 +35,10 @@ class DataLoader::Impl {
     pin_memory = options.pin_memory.value_or(false);
   }
 
-  void set_shard(const Shard& new_shard);
+  void set_shard(const DataShard& new_shard);
   std::optional<int64_t> num_batches() const;
   std::optional<int64_t> num_rank_batches() const;
-  std::optional<ShardSize> shard_size(const Shard& of, std::optional<int64_t> limit) const;
+  std::optional<ShardSize> shard_size(const DataShard& of, std::optional<int64_t> limit) const;
   void begin_epoch(int64_t new_epoch);
   std::optional<Batch> next();
   bool exhausted();
@@ -51,7 +51,7 @@ class DataLoader::Impl {
   std::shared_ptr<Sampler> sampler;
   std::shared_ptr<BatchSampler> batch_sampler;
   DataLoaderOptions options;
-  Shard shard;
+  DataShard shard;
   int64_t batch_size = 1;  // of this rank
   bool pin_memory = false;
 
@@ -63,7 +63,7 @@ class DataLoader::Impl {
   };
   std::optional<Length> length() const;
   uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
-  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, const Shard& of) const;
+  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, const DataShard& of) const;
   std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
   void prepare(detail::EpochPlan plan);
   void prepare_stream(int64_t epoch, uint64_t seed);
@@ -92,7 +92,7 @@ class DataLoader::Impl {
   std::unique_ptr<detail::Prefetcher> prefetcher_;  // last: its threads end before the rest goes
 };
 
-void DataLoader::Impl::set_shard(const Shard& new_shard) {
+void DataLoader::Impl::set_shard(const DataShard& new_shard) {
   detail::check_shard(new_shard);
   if (new_shard == shard) return;
   const int64_t new_batch_size = detail::rank_batch_size(options, new_shard.world_size);
@@ -131,7 +131,7 @@ std::optional<int64_t> DataLoader::Impl::num_rank_batches() const {
   return detail::count_rank_batches(known->size, known->global_size, known->keep_last, shard);
 }
 
-std::optional<ShardSize> DataLoader::Impl::shard_size(const Shard& of,
+std::optional<ShardSize> DataLoader::Impl::shard_size(const DataShard& of,
                                                       std::optional<int64_t> limit) const {
   detail::check_shard(of);
   if (stream) return std::nullopt;
@@ -161,7 +161,8 @@ std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) 
   return order;
 }
 
-detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed, const Shard& of) const {
+detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed,
+                                              const DataShard& of) const {
   const int64_t size = dataset->size();
   detail::EpochPlan plan =
       batch_sampler ? detail::plan_from_batches(batch_sampler->batches(epoch), size, of)
@@ -387,11 +388,11 @@ DataLoader::DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptio
 
 DataLoader::~DataLoader() = default;
 
-void DataLoader::set_shard(const Shard& shard) { impl_->set_shard(shard); }
-const Shard& DataLoader::shard() const { return impl_->shard; }
+void DataLoader::set_shard(const DataShard& shard) { impl_->set_shard(shard); }
+const DataShard& DataLoader::shard() const { return impl_->shard; }
 std::optional<int64_t> DataLoader::num_batches() const { return impl_->num_batches(); }
 std::optional<int64_t> DataLoader::num_rank_batches() const { return impl_->num_rank_batches(); }
-std::optional<ShardSize> DataLoader::shard_size(const Shard& shard,
+std::optional<ShardSize> DataLoader::shard_size(const DataShard& shard,
                                                 std::optional<int64_t> limit) const {
   return impl_->shard_size(shard, limit);
 }

@@ -54,8 +54,9 @@ class LIGHTNING_API DataLoader {
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<Sampler> sampler,
              DataLoaderOptions options);
   /// Batches by `sampler`; options.batch_size, global_batch_size, shuffle and drop_last must be
-  /// left alone. Of W ranks, rank r takes the batches r, r + W, ...; Shard::uneven then says what
-  /// becomes of the last ones when W doesn't divide their number (kPad takes the first ones again).
+  /// left alone. Of W ranks, rank r takes the batches r, r + W, ...; DataShard::uneven then says
+  /// what becomes of the last ones when W doesn't divide their number (kPad takes the first ones
+  /// again).
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSampler> sampler,
              DataLoaderOptions options);
   /// A stream. One worker thread at most reads it (num_workers above 1 is a ConfigError).
@@ -67,8 +68,8 @@ class LIGHTNING_API DataLoader {
   /// Called by the Trainer before the first epoch: this rank's part of each global batch (shard.h).
   /// A position inside an epoch is kept, with the errors of load_state_dict(). ConfigError when the
   /// ranks don't divide global_batch_size.
-  void set_shard(const Shard& shard);
-  const Shard& shard() const;
+  void set_shard(const DataShard& shard);
+  const DataShard& shard() const;
 
   /// Global batches in the epoch to come or under way, the same number on every rank; nothing for a
   /// stream of unknown length.
@@ -78,7 +79,7 @@ class LIGHTNING_API DataLoader {
   std::optional<int64_t> num_rank_batches() const;
   /// What `shard` would get of the next epoch's first global batches, at most `limit` of them;
   /// nothing for a stream. Throws ConfigError like set_shard().
-  std::optional<ShardSize> shard_size(const Shard& shard,
+  std::optional<ShardSize> shard_size(const DataShard& shard,
                                       std::optional<int64_t> limit = std::nullopt) const;
   const DataLoaderOptions& options() const;
   /// Samples per batch of this rank: options().batch_size, or its part of global_batch_size.

@@ -1,4 +1,4 @@
-/// Shard: the part of each global batch that a rank loads. Global batch k of an epoch is
+/// DataShard: the part of each global batch that a rank loads. Global batch k of an epoch is
 /// order[k * G, (k + 1) * G), G = batch size * ranks, and rank r gets its positions r, r + W,
 /// r + 2 W, ... The order depends on seed, epoch, data set and sampler, never on the number of
 /// ranks or the batch size.
@@ -29,12 +29,12 @@ enum class UnevenInputs {
 LIGHTNING_ENUM(UnevenInputs, LIGHTNING_ENUMERATOR(kDrop, "drop"), LIGHTNING_ENUMERATOR(kPad, "pad"),
                LIGHTNING_ENUMERATOR(kJoin, "join"))
 
-struct Shard {
+struct DataShard {
   int64_t rank = 0;
   int64_t world_size = 1;
   UnevenInputs uneven = UnevenInputs::kJoin;
 
-  bool operator==(const Shard&) const = default;
+  bool operator==(const DataShard&) const = default;
 };
 
 }  // namespace lightning

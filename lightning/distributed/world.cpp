@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
-#include <lightning/distributed/detail/fake_control_plane.h>
+#include <lightning/control/detail/fake_control_plane.h>
 #include <lightning/distributed/detail/torchrun_agent.h>
-#include <lightning/distributed/launcher.h>
+#include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 

@@ -6,9 +6,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <lightning/distributed/control_plane.h>
-#include <lightning/distributed/process_group.h>
-#include <lightning/distributed/topology.h>
+#include <lightning/cluster/topology.h>
+#include <lightning/collectives/process_group.h>
+#include <lightning/control/control_plane.h>
 #include <lightning/util/export.h>
 
 namespace lightning {

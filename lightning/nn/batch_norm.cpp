@@ -11,8 +11,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <lightning/distributed/process_group.h>
-#include <lightning/nn/detail/fast_path.h>
+#include <lightning/collectives/process_group.h>
+#include <lightning/ops/detail/fast_path.h>
 #include <lightning/util/error.h>
 
 namespace lightning::nn {
@@ -149,11 +149,11 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
 
 }  // namespace
 
-UncountedBatch::UncountedBatch(bool active) : before_(is_uncounted) {
+SkipStatistics::SkipStatistics(bool active) : before_(is_uncounted) {
   is_uncounted = is_uncounted || active;
 }
 
-UncountedBatch::~UncountedBatch() { is_uncounted = before_; }
+SkipStatistics::~SkipStatistics() { is_uncounted = before_; }
 
 BatchNormImpl::BatchNormImpl(const BatchNormOptions& options_) : options(options_) {
   BatchNormImpl::reset();

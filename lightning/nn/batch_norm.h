@@ -20,13 +20,13 @@ using BatchNormOptions = torch::nn::BatchNormOptions;
 
 /// While one that is active lives, what this thread gives to synchronised BatchNorm layers in
 /// training doesn't count in their statistics: a batch that stands in for one because this rank has
-/// run out of data (Batch::is_filler()), so that the others' collectives find it there.
-class LIGHTNING_API UncountedBatch {
+/// run out of data (Batch::is_padding()), so that the others' collectives find it there.
+class LIGHTNING_API SkipStatistics {
  public:
-  explicit UncountedBatch(bool active = true);
-  ~UncountedBatch();
-  UncountedBatch(const UncountedBatch&) = delete;
-  UncountedBatch& operator=(const UncountedBatch&) = delete;
+  explicit SkipStatistics(bool active = true);
+  ~SkipStatistics();
+  SkipStatistics(const SkipStatistics&) = delete;
+  SkipStatistics& operator=(const SkipStatistics&) = delete;
 
  private:
   bool before_;

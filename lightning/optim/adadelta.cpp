@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <lightning/optim/fitted_state.h>
+#include <lightning/optim/detail/state_conversion.h>
 #include <lightning/util/error.h>
 
 namespace lightning::optim {

@@ -7,8 +7,8 @@
 #include <ATen/ATen.h>
 #include <torch/optim/optimizer.h>
 
-#include <lightning/optim/grad_kernels.h>
-#include <lightning/optim/tensor_lists.h>
+#include <lightning/optim/detail/grad_kernels.h>
+#include <lightning/optim/detail/tensor_lists.h>
 #include <lightning/util/error.h>
 
 namespace lightning::optim {

@@ -7,7 +7,7 @@
 
 #include <ATen/ATen.h>
 
-#include <lightning/optim/optimizer_members.h>
+#include <lightning/optim/detail/optimizer_members.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/util/error.h>
 

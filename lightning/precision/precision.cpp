@@ -108,8 +108,8 @@ at::Tensor Precision::scale_loss(const at::Tensor& loss) const {
   return scaler_ ? scaler_->scale_loss(loss) : loss;
 }
 
-Precision::Window& Precision::window_of(const torch::optim::Optimizer& optimizer) {
-  const auto found = std::find_if(windows_.begin(), windows_.end(), [&](const Window& window) {
+Precision::PendingStep& Precision::window_of(const torch::optim::Optimizer& optimizer) {
+  const auto found = std::find_if(windows_.begin(), windows_.end(), [&](const PendingStep& window) {
     return window.optimizer == &optimizer;
   });
   if (found != windows_.end()) return *found;
@@ -119,7 +119,7 @@ Precision::Window& Precision::window_of(const torch::optim::Optimizer& optimizer
 
 void Precision::prepare_gradients(torch::optim::Optimizer& optimizer, const at::Tensor& weight,
                                   bool needed) {
-  Window& window = window_of(optimizer);
+  PendingStep& window = window_of(optimizer);
   Division division = division_by(weight);
   window.prepared = true;
   window.skip = std::move(division.skip);
@@ -143,7 +143,7 @@ void Precision::prepare_gradients(torch::optim::Optimizer& optimizer, const at::
 
 void Precision::step(torch::optim::Optimizer& optimizer, bool ends_window) {
   if (!window_of(optimizer).prepared) prepare_gradients(optimizer, {}, /*needed=*/false);
-  Window& window = window_of(optimizer);
+  PendingStep& window = window_of(optimizer);
   if (auto* fused = dynamic_cast<optim::FusedOptimizer*>(&optimizer)) {
     fused->set_step_scaling(window.divisor, window.skip);
     fused->step();

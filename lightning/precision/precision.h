@@ -17,7 +17,7 @@
 
 #include <lightning/config/fields.h>
 #include <lightning/data/batch.h>
-#include <lightning/precision/loss_scaler.h>
+#include <lightning/precision/detail/loss_scaler.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
@@ -110,7 +110,7 @@ class LIGHTNING_API Precision {
   void load_state_dict(const StateDict& state);
 
  private:
-  struct Window {
+  struct PendingStep {
     const torch::optim::Optimizer* optimizer = nullptr;
     bool prepared = false;
     at::Tensor divisor;  // what is left for the kernel to divide by; undefined: nothing
@@ -118,13 +118,13 @@ class LIGHTNING_API Precision {
   };
 
   Precision(PrecisionMode mode, at::Device device, const PrecisionOptions& options);
-  Window& window_of(const torch::optim::Optimizer& optimizer);
+  PendingStep& window_of(const torch::optim::Optimizer& optimizer);
   std::optional<at::ScalarType> autocast_dtype() const;
 
   PrecisionMode mode_;
   at::Device device_;
   std::optional<LossScaler> scaler_;
-  std::vector<Window> windows_;
+  std::vector<PendingStep> windows_;
   std::vector<at::Tensor> gradients_;  // used again from step to step
 };
 

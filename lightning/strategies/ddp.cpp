@@ -9,8 +9,8 @@
 #include <torch/nn/modules/embedding.h>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 
+#include <lightning/collectives/process_group.h>
 #include <lightning/config/options.h>
-#include <lightning/distributed/process_group.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/strategies/detail/gradient_reducer.h>
 #include <lightning/strategies/detail/replica_check.h>
@@ -161,7 +161,7 @@ void DDPStrategy::make_reducer() {
 }
 
 void DDPStrategy::do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
-                              Window& window) {
+                              AccumulationWindow& window) {
   if (last_in_window && world_size() > 1) {
     if (reducer_ == nullptr) make_reducer();
     reducer_->backward(module, loss, window);

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <lightning/cluster/topology.h>
 #include <lightning/config/fields.h>
-#include <lightning/distributed/topology.h>
 #include <lightning/strategies/strategy.h>
 #include <lightning/util/export.h>
 
@@ -83,7 +83,7 @@ class LIGHTNING_API DDPStrategy final : public Strategy {
   void do_teardown() override;
   void do_begin_window(LightningModule& module) override;
   void do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
-                   Window& window) override;
+                   AccumulationWindow& window) override;
   void do_synchronize_buffers() override;
   void do_all_reduce_sum(at::Tensor& value) override;
   void do_broadcast(at::Tensor& value, int64_t root) override;

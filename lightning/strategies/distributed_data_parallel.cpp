@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include <lightning/strategies/single_device.h>
+#include <lightning/strategies/detail/single_device.h>
 #include <lightning/util/error.h>
 
 namespace lightning {

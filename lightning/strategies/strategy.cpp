@@ -23,7 +23,7 @@ Batch Strategy::batch_to_device(LightningModule& module, Batch batch) {
 }
 
 void Strategy::begin_window(LightningModule& module) {
-  window_ = Window();
+  window_ = AccumulationWindow();
   do_begin_window(module);
 }
 
@@ -58,7 +58,7 @@ void Strategy::barrier(std::string_view name) { do_barrier(name); }
 void Strategy::do_setup(LightningModule& module) { module.to(root_device_); }
 
 void Strategy::do_backward(LightningModule& module, const at::Tensor& loss, bool /*last_in_window*/,
-                           Window& /*window*/) {
+                           AccumulationWindow& /*window*/) {
   if (loss.defined()) module.backward(loss);
 }
 

@@ -19,7 +19,7 @@
 namespace lightning {
 
 /// What the micro-batches of a window come to, over all ranks.
-struct Window {
+struct AccumulationWindow {
   /// Whether any of them had a loss. Without one the optimizer has nothing to do.
   bool has_data = false;
   /// What the gradients are to be divided by, on the device, one floating-point element: they are
@@ -60,7 +60,7 @@ class LIGHTNING_API Strategy {
   void backward(LightningModule& module, const at::Tensor& loss, const at::Tensor& weight,
                 bool last_in_window);
   /// After the window's last backward().
-  const Window& window() const { return window_; }
+  const AccumulationWindow& window() const { return window_; }
 
   /// Makes the buffers those of rank 0, for what looks at them between windows (validation). Every
   /// rank must call it.
@@ -86,7 +86,7 @@ class LIGHTNING_API Strategy {
   /// `window` is what this rank has seen of it; with the last micro-batch it becomes that of all
   /// ranks.
   virtual void do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
-                           Window& window);
+                           AccumulationWindow& window);
   virtual void do_synchronize_buffers() {}
   virtual void do_all_reduce_sum(at::Tensor& /*value*/) {}
   virtual void do_broadcast(at::Tensor& /*value*/, int64_t /*root*/) {}
@@ -96,7 +96,7 @@ class LIGHTNING_API Strategy {
   void add_to_window(const at::Tensor& weight);
 
   at::Device root_device_;
-  Window window_;
+  AccumulationWindow window_;
 };
 
 }  // namespace lightning

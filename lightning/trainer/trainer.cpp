@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include <lightning/trainer/evaluation_loop.h>
-#include <lightning/trainer/trainer_impl.h>
+#include <lightning/loops/evaluation_loop.h>
+#include <lightning/trainer/detail/trainer_impl.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
@@ -96,7 +96,8 @@ int64_t Trainer::global_rank() const { return impl_->options().topology.global_r
 int64_t Trainer::local_rank() const { return impl_->options().topology.local_rank; }
 int64_t Trainer::node_rank() const { return impl_->options().topology.node_rank; }
 int64_t Trainer::world_size() const { return impl_->options().topology.world_size; }
-std::vector<std::string> Trainer::all_gather_text(std::string_view name, std::string_view payload) {
+std::vector<std::string> Trainer::all_gather_bytes(std::string_view name,
+                                                   std::string_view payload) {
   const std::shared_ptr<World>& world = impl_->run().world;
   if (world == nullptr) return {std::string(payload)};
   return world->control().all_gather(name, payload);

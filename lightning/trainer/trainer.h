@@ -13,8 +13,8 @@
 #include <lightning/core/lightning_module.h>
 #include <lightning/core/trainer_context.h>
 #include <lightning/loggers/logger.h>
-#include <lightning/trainer/options.h>
-#include <lightning/trainer/prediction_sink.h>
+#include <lightning/run/options.h>
+#include <lightning/run/prediction_sink.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -95,8 +95,8 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   int64_t local_rank() const override;
   int64_t node_rank() const override;
   int64_t world_size() const override;
-  std::vector<std::string> all_gather_text(std::string_view name,
-                                           std::string_view payload) override;
+  std::vector<std::string> all_gather_bytes(std::string_view name,
+                                            std::string_view payload) override;
   at::Device device() const override;
   LightningModule& lightning_module() override;
   std::vector<OptimizerConfig>& optimizers() override;

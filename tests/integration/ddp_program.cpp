@@ -8,14 +8,14 @@
 #include <ATen/Parallel.h>
 
 #include <lightning/checkpoint/safetensors.h>
-#include <lightning/distributed/control_plane.h>
-#include <lightning/distributed/process_group.h>
+#include <lightning/collectives/process_group.h>
+#include <lightning/control/control_plane.h>
 #include <lightning/lightning.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/adadelta.h>
 #include <lightning/precision/precision.h>
 #include <lightning/strategies/ddp.h>
-#include <lightning/strategies/single_device.h>
+#include <lightning/strategies/detail/single_device.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
 #include <lightning/util/error.h>
 
@@ -248,7 +248,7 @@ class Run {
     messages_.push_back(world_.group->counters().messages - before);
     loss_sums_.push_back(loss_sum);
     row_counts_.push_back(static_cast<double>(rows));
-    const lightning::Window& window = strategy_->window();
+    const lightning::AccumulationWindow& window = strategy_->window();
     if (!window.has_data) return;
     precision_->prepare_gradients(*optimizer_, window.weight, case_.clip.has_value());
     model_->configure_gradient_clipping(*optimizer_, case_.clip,

@@ -15,10 +15,10 @@
 #include <thread>
 
 #include <lightning/cli/run_main.h>
-#include <lightning/distributed/control_plane.h>
-#include <lightning/distributed/launcher.h>
-#include <lightning/distributed/topology.h>
-#include <lightning/trainer/signals.h>
+#include <lightning/cluster/topology.h>
+#include <lightning/control/control_plane.h>
+#include <lightning/launch/launcher.h>
+#include <lightning/run/detail/signals.h>
 #include <lightning/util/error.h>
 
 namespace {
@@ -60,7 +60,7 @@ class Rank {
       : arguments_(arguments), topology_(topology) {}
 
   int run() {
-    const lightning::SignalWatch signals;
+    const lightning::SignalHandler signals;
     lightning::Socket listener;
     if (topology_.needs_launch) {
       auto launched = lightning::launch_ranks(topology_, {.grace = arguments_.grace});
@@ -96,7 +96,7 @@ class Rank {
     while (topology_.global_rank == arguments_.rank && !ended()) rest();
   }
 
-  void train(const lightning::SignalWatch& signals) {
+  void train(const lightning::SignalHandler& signals) {
     const std::string& phase = arguments_.phase;
     if (phase == "start" || phase == "end") return;
     control_->set_status({.global_step = 7, .phase = "training_step"});
@@ -128,7 +128,7 @@ class Rank {
     return end;
   }
 
-  bool at_boundary(const lightning::SignalWatch& signals, int64_t boundary) {
+  bool at_boundary(const lightning::SignalHandler& signals, int64_t boundary) {
     if (!asked_ && (signals.pending() != 0 || ended())) {
       asked_ = true;
       control_->request_stop({.signal = signals.pending(), .reason = "test"});

@@ -38,7 +38,7 @@ def culprit_texts(phase, rank, pid, death):
     """What stderr must say, as regular expressions."""
     host = r"\(\S+\)"
     if death and rank == 0:
-        # Those that learn of it from the control plane may be through before their watch speaks.
+        # Those that learn of it from the control plane may be through before their watch prints_errors.
         if phase in ("start", "stuck"):
             return [rf"\[rank [12]\] rank 0 \(pid {pid}\) is gone"]
         return [rf"\[rank [12]\] error: rank 0 {host} died \(its connection closed\)"]

@@ -3,8 +3,8 @@
 //                    [RANK:ACTION;ACTION;...]...
 // Actions: say TEXT, err TEXT, last TEXT (last words), part TEXT (no line end), lines COUNT LENGTH,
 // count (of arguments), sleep SECONDS, child (waits until a rank has ended), wait FILE, touch FILE,
-// handle (USR1, TERM), signals (a SignalWatch), raise NUMBER, return CODE, leave CODE (_exit), lose
-// (DistributedError), again RANKS (launches once more).
+// handle (USR1, TERM), signals (a SignalHandler), raise NUMBER, return CODE, leave CODE (_exit),
+// lose (DistributedError), again RANKS (launches once more).
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,8 +22,8 @@
 #include <vector>
 
 #include <lightning/cli/run_main.h>
-#include <lightning/distributed/launcher.h>
-#include <lightning/trainer/signals.h>
+#include <lightning/launch/launcher.h>
+#include <lightning/run/detail/signals.h>
 #include <lightning/util/error.h>
 
 namespace {
@@ -130,7 +130,7 @@ class Script {
   void act(const std::string& verb, const std::string& rest) {
     if (verb == "say") write_line(rest);
     if (verb == "err") std::fprintf(stderr, "%s\n", rest.c_str());
-    if (verb == "last") lightning::write_last_words(rest);
+    if (verb == "last") lightning::write_final_message(rest);
     if (verb == "part") std::printf("%s", rest.c_str());
     if (verb == "sleep")
       std::this_thread::sleep_for(std::chrono::duration<double>(std::stod(rest)));
@@ -159,7 +159,7 @@ class Script {
       }
     }
     if (verb == "signals") {
-      const lightning::SignalWatch signals;
+      const lightning::SignalHandler signals;
       write_line("watching");
       while (signals.pending() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
       write_line(lightning::detail::concat("pending ", signals.pending()));

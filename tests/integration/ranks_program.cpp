@@ -199,7 +199,7 @@ class RanksModel : public lightning::LightningModule {
     file << "control_plane " << exchanges.exchanges << ' ' << exchanges.bytes << '\n';
   }
   void note(const lightning::Batch& batch) const {
-    if (options_.samples.empty() || batch.is_filler()) return;
+    if (options_.samples.empty() || batch.is_padding()) return;
     std::ofstream file(options_.samples + "." + std::to_string(trainer().global_rank()),
                        std::ios::app);
     const auto numbers = batch["number"].contiguous();

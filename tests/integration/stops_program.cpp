@@ -137,7 +137,7 @@ class Tester {
     auto model = fit(*trainer, &plan, "", &stopped);
     const std::string where = lightning::detail::concat(
         trainer->global_step(), "/", trainer->current_epoch(), stopped ? " by a signal" : "");
-    for (const std::string& other : trainer->all_gather_text("where", where)) {
+    for (const std::string& other : trainer->all_gather_bytes("where", where)) {
       if (other != where) fail(number, plan, "stopped at " + where + " and " + other);
     }
     // A signal isn't lost, in the last step neither.

@@ -10,7 +10,7 @@
 #include <string>
 #include <thread>
 
-#include <lightning/distributed/environments/slurm_job.h>
+#include <lightning/cluster/detail/slurm_job.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 

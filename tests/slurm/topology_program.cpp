@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include <lightning/distributed/topology.h>
+#include <lightning/cluster/topology.h>
 #include <lightning/util/error.h>
 
 namespace {

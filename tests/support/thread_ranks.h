@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include <lightning/distributed/control_plane.h>
+#include <lightning/control/control_plane.h>
 #include <lightning/util/error.h>
 
 namespace lightning_tests {
@@ -92,7 +92,7 @@ class ThreadControlPlane final : public lightning::ControlPlane {
     const std::lock_guard lock(hub_->mutex);
     hub_->handlers[static_cast<size_t>(rank_)] = std::move(handler);
   }
-  void set_last_words(std::function<void()>) override {}
+  void set_abort_handler(std::function<void()>) override {}
   bool failed() const override { return !failure().empty(); }
   std::string failure() const override {
     const std::lock_guard lock(hub_->mutex);

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <lightning/checkpoint/detail/mapped_file.h>
-#include <lightning/util/crc32c.h>
+#include <lightning/util/detail/crc32c.h>
 #include <lightning/util/file_system.h>
 
 namespace lightning::detail {

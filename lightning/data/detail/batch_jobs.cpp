@@ -51,7 +51,7 @@ int64_t StreamJob::read_samples(int64_t wanted) {
 
 // Leaves this rank's samples of the global batch in samples_. The batch's rank_weight.
 double StreamJob::take_share() {
-  const Shard& shard = options_.shard;
+  const DataShard& shard = options_.shard;
   const size_t all = samples_.size();
   std::vector<Batch> mine;
   for (auto i = static_cast<size_t>(shard.rank); i < all;

@@ -30,7 +30,7 @@ struct StreamJobOptions {
   int64_t batch_size = 1;
   bool drop_last = false;
   bool pin_memory = false;
-  Shard shard;
+  DataShard shard;
   /// The stream gives this rank's samples alone.
   bool sharded_stream = false;
   /// Of all ranks, before the first batch.

@@ -27,7 +27,8 @@ void check_batches(const std::vector<std::vector<int64_t>>& batches, int64_t dat
 
 // Ends the rank's batch that began at order[begin]. `all`: samples of the global batch, `first` is
 // its first one.
-void close_batch(EpochPlan& plan, size_t begin, int64_t all, int64_t first, const Shard& shard) {
+void close_batch(EpochPlan& plan, size_t begin, int64_t all, int64_t first,
+                 const DataShard& shard) {
   const auto mine = static_cast<int64_t>(plan.order.size() - begin);
   if (mine == 0) {
     if (shard.uneven == UnevenInputs::kExact) return;
@@ -45,13 +46,14 @@ int64_t count_global_batches(int64_t size, int64_t global_size, bool keep_last) 
   return size / global_size + (keep_last && size % global_size != 0 ? 1 : 0);
 }
 
-int64_t count_rank_batches(int64_t size, int64_t global_size, bool keep_last, const Shard& shard) {
+int64_t count_rank_batches(int64_t size, int64_t global_size, bool keep_last,
+                           const DataShard& shard) {
   const bool leaves_out = shard.uneven == UnevenInputs::kExact && size % global_size <= shard.rank;
   return count_global_batches(size, global_size, keep_last && !leaves_out);
 }
 
 EpochPlan plan_from_order(std::vector<int64_t> order, int64_t dataset_size, int64_t batch_size,
-                          bool drop_last, const Shard& shard) {
+                          bool drop_last, const DataShard& shard) {
   check_indices(order, dataset_size);
   EpochPlan plan;
   const auto size = static_cast<int64_t>(order.size());
@@ -84,7 +86,7 @@ EpochPlan plan_from_order(std::vector<int64_t> order, int64_t dataset_size, int6
 }
 
 EpochPlan plan_from_batches(const std::vector<std::vector<int64_t>>& batches, int64_t dataset_size,
-                            const Shard& shard) {
+                            const DataShard& shard) {
   check_batches(batches, dataset_size);
   EpochPlan plan;
   for (const auto& batch : batches) plan.num_samples += static_cast<int64_t>(batch.size());

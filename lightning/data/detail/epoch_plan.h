@@ -29,15 +29,16 @@ struct EpochPlan {
 /// Cuts the epoch's order into global batches of batch_size * shard.world_size samples. DataError
 /// when an index lies outside of a data set of `dataset_size` samples.
 EpochPlan plan_from_order(std::vector<int64_t> order, int64_t dataset_size, int64_t batch_size,
-                          bool drop_last, const Shard& shard);
+                          bool drop_last, const DataShard& shard);
 /// Global batch n is the batches n * shard.world_size and the following, one for each rank.
 /// DataError also for an empty batch.
 EpochPlan plan_from_batches(const std::vector<std::vector<int64_t>>& batches, int64_t dataset_size,
-                            const Shard& shard);
+                            const DataShard& shard);
 
 /// Global batches made of `size` samples (or batches), `global_size` of them in each.
 int64_t count_global_batches(int64_t size, int64_t global_size, bool keep_last);
 /// Those of them in which this rank has a batch.
-int64_t count_rank_batches(int64_t size, int64_t global_size, bool keep_last, const Shard& shard);
+int64_t count_rank_batches(int64_t size, int64_t global_size, bool keep_last,
+                           const DataShard& shard);
 
 }  // namespace lightning::detail

@@ -19,7 +19,7 @@ void check_options(const DataLoaderOptions& options) {
                   "DataLoader: prefetch_factor must be >= 1, got ", options.prefetch_factor, ".");
 }
 
-void check_shard(const Shard& shard) {
+void check_shard(const DataShard& shard) {
   LIGHTNING_CHECK(shard.world_size >= 1 && shard.rank >= 0 && shard.rank < shard.world_size,
                   ConfigError, "DataLoader: the shard is rank ", shard.rank, " of ",
                   shard.world_size, " ranks, a rank below their number was expected.");
@@ -36,7 +36,7 @@ int64_t rank_batch_size(const DataLoaderOptions& options, int64_t world_size) {
   return global / world_size;
 }
 
-bool shard_stream(IterableDataset& stream, const Shard& shard) {
+bool shard_stream(IterableDataset& stream, const DataShard& shard) {
   if (!stream.shard(shard.rank, shard.world_size)) return false;
   const std::optional<int64_t> size = stream.size();
   const bool even = !size || *size % shard.world_size == 0;

@@ -8,10 +8,10 @@
 namespace lightning::detail {
 
 void check_options(const DataLoaderOptions& options);
-void check_shard(const Shard& shard);
+void check_shard(const DataShard& shard);
 /// Samples per batch of one rank.
 int64_t rank_batch_size(const DataLoaderOptions& options, int64_t world_size);
 /// IterableDataset::shard(), checked.
-bool shard_stream(IterableDataset& stream, const Shard& shard);
+bool shard_stream(IterableDataset& stream, const DataShard& shard);
 
 }  // namespace lightning::detail

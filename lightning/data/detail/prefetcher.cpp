@@ -7,7 +7,7 @@
 #include <ATen/Parallel.h>
 #include <omp.h>
 
-#include <lightning/data/detail/default_generator_watch.h>
+#include <lightning/data/detail/default_generator_guard.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
@@ -46,7 +46,7 @@ class JobRunner {
                     "each run. HINT: pass SampleContext::generator() to it.");
   }
   void forget_generator() { watch_.take_offender(); }
-  DefaultGeneratorWatch watch_;
+  DefaultGeneratorGuard watch_;
 #else
   void check_generator() {}
   void forget_generator() {}

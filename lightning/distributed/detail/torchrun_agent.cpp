@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include <lightning/distributed/detail/detached.h>
+#include <lightning/util/detail/detached.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include <lightning/distributed/control_plane.h>
-#include <lightning/distributed/topology.h>
+#include <lightning/cluster/topology.h>
+#include <lightning/control/control_plane.h>
 
 namespace lightning::detail {
 

@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include <lightning/util/crc32c.h>
+#include <lightning/util/detail/crc32c.h>
 
 namespace lightning::detail {
 namespace {

@@ -194,7 +194,8 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
   if (options_.gradient_as_bucket_view) make_detachable();
 }
 
-void GradientReducer::backward(LightningModule& module, const at::Tensor& loss, Window& window) {
+void GradientReducer::backward(LightningModule& module, const at::Tensor& loss,
+                               AccumulationWindow& window) {
   const at::Tensor root = attach_totals(loss, window);
   run(module, loss, root);
   check_complete(root);
@@ -203,7 +204,8 @@ void GradientReducer::backward(LightningModule& module, const at::Tensor& loss, 
   first_window_ = false;
 }
 
-at::Tensor GradientReducer::attach_totals(const at::Tensor& loss, const Window& window) {
+at::Tensor GradientReducer::attach_totals(const at::Tensor& loss,
+                                          const AccumulationWindow& window) {
   {
     const at::NoGradGuard no_grad;
     own_totals_.zero_();
@@ -289,7 +291,7 @@ void GradientReducer::make_detachable() {
   }
 }
 
-void GradientReducer::read_totals(Window& window) {
+void GradientReducer::read_totals(AccumulationWindow& window) {
   const at::NoGradGuard no_grad;
   const at::Tensor& totals = totals_.grad();
   bool is_weighted = window.weight.defined();

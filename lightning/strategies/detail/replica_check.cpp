@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <lightning/util/crc32c.h>
+#include <lightning/util/detail/crc32c.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {

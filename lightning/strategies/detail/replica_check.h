@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include <lightning/distributed/control_plane.h>
+#include <lightning/control/control_plane.h>
 
 namespace lightning::detail {
 

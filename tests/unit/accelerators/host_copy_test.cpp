@@ -1,4 +1,4 @@
-#include <lightning/accelerators/host_copy.h>
+#include <lightning/accelerators/detail/host_copy.h>
 
 #include <torch/torch.h>
 #include <catch2/catch.hpp>

@@ -1,4 +1,4 @@
-#include <lightning/accelerators/host_memory.h>
+#include <lightning/accelerators/detail/host_memory.h>
 
 #include <cstdlib>
 #include <cstring>

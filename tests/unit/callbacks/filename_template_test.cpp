@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include <lightning/callbacks/filename_template.h>
+#include <lightning/callbacks/detail/filename_template.h>
 #include <lightning/util/error.h>
 
 using lightning::check_filename_template;

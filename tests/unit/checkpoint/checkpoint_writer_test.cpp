@@ -1,4 +1,4 @@
-#include <lightning/checkpoint/checkpoint_writer.h>
+#include <lightning/checkpoint/detail/checkpoint_writer.h>
 
 #include <catch2/catch.hpp>
 

@@ -1,4 +1,4 @@
-#include <lightning/cli/cli_config.h>
+#include <lightning/cli/detail/cli_config.h>
 
 #include <lightning/callbacks/callback.h>
 #include <lightning/config/yaml.h>

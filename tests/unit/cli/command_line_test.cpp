@@ -1,4 +1,4 @@
-#include <lightning/cli/command_line.h>
+#include <lightning/cli/detail/command_line.h>
 
 #include "cli_support.h"
 

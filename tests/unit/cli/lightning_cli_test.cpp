@@ -6,7 +6,7 @@
 
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/config/yaml.h>
-#include <lightning/trainer/run_folder.h>
+#include <lightning/run/detail/run_folder.h>
 
 #include "cli_support.h"
 

@@ -5,7 +5,7 @@
 
 #include <c10/util/Exception.h>
 
-#include <lightning/distributed/launcher.h>
+#include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/interrupted.h>
 
@@ -54,7 +54,7 @@ TEST_CASE("run_main turns exceptions into one message and an exit code") {
 
   const Outcome lost =
       outcome_of([]() -> int { throw lightning::DistributedError("rank 2 died"); });
-  CHECK(lost.exit_code == lightning::kLostRankExitCode);
+  CHECK(lost.exit_code == lightning::kPeerFailureExitCode);
   CHECK(lost.message == "error: rank 2 died\n");
 
   const Outcome other = outcome_of([]() -> int { throw std::out_of_range("index 3"); });

@@ -1,4 +1,4 @@
-#include <lightning/config/duration.h>
+#include <lightning/config/detail/duration.h>
 
 #include <catch2/catch.hpp>
 

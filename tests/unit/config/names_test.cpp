@@ -1,4 +1,4 @@
-#include <lightning/config/names.h>
+#include <lightning/config/detail/names.h>
 
 #include <catch2/catch.hpp>
 

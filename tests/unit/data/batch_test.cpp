@@ -79,7 +79,7 @@ TEST_CASE("Batch::to converts floating-point tensors and keeps the rest", "[batc
   CHECK_FALSE(half["none"].defined());
   CHECK(half.batch_size() == 2);
   CHECK(half.rank_weight() == 0.5);
-  CHECK_FALSE(half.is_filler());
+  CHECK_FALSE(half.is_padding());
   CHECK(half.dataloader_idx() == 3);
   CHECK(half.payload<int>() == 7);
   CHECK(batch["x"].scalar_type() == at::kFloat);

@@ -71,7 +71,7 @@ std::unique_ptr<DataLoader> shared_stream(int64_t /*num_workers*/) {
 
 // Without those of a filler, which are another rank's.
 void append_own(std::vector<int64_t>& ids, const Batch& batch) {
-  if (batch.is_filler()) return;
+  if (batch.is_padding()) return;
   const std::vector<int64_t> own = see(batch).indices;
   ids.insert(ids.end(), own.begin(), own.end());
 }

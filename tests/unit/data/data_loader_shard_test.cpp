@@ -30,7 +30,7 @@ LoaderPtr streaming(int64_t size, DataLoaderOptions options) {
   return std::make_shared<DataLoader>(std::make_shared<NoisyStream>(size), options);
 }
 
-std::vector<Seen> epoch_of_rank(DataLoader& loader, const Shard& shard, int64_t epoch = 0) {
+std::vector<Seen> epoch_of_rank(DataLoader& loader, const DataShard& shard, int64_t epoch = 0) {
   loader.set_shard(shard);
   loader.begin_epoch(epoch);
   return rest_of_epoch(loader);
@@ -49,7 +49,7 @@ std::vector<std::vector<Seen>> epoch_of_ranks(const std::function<LoaderPtr()>& 
 }
 
 /// Whether a loader that has no shard of its own knows what another rank gets.
-void check_shard_size(const DataLoader& loader, const Shard& shard,
+void check_shard_size(const DataLoader& loader, const DataShard& shard,
                       const std::vector<Seen>& batches) {
   const auto samples_of = [&](size_t count) {
     int64_t samples = 0;
@@ -89,7 +89,7 @@ double mean(const Ids& ids) {
 }
 
 /// What rank `rank` should get of the samples 0 to size - 1, by the definition of each mode.
-std::vector<Seen> expected(int64_t size, int64_t batch_size, const Shard& shard) {
+std::vector<Seen> expected(int64_t size, int64_t batch_size, const DataShard& shard) {
   std::vector<Seen> batches;
   const int64_t global = batch_size * shard.world_size;
   for (int64_t begin = 0; begin < size; begin += global) {
@@ -209,7 +209,7 @@ TEST_CASE("DataLoader ends uneven epochs as each mode says", "[data_loader][shar
         for (int64_t size = 1; size <= 26; ++size) {
           std::optional<int64_t> num_batches;
           for (int64_t rank = 0; rank < world_size; ++rank) {
-            const Shard shard{.rank = rank, .world_size = world_size, .uneven = uneven};
+            const DataShard shard{.rank = rank, .world_size = world_size, .uneven = uneven};
             const LoaderPtr loader = sequential(size, {.batch_size = batch_size});
             loader->set_shard(shard);
             const std::optional<int64_t> before = loader->num_batches();
@@ -276,7 +276,7 @@ TEST_CASE("DataLoader ends a ragged epoch: an example", "[data_loader][shard]") 
   const LoaderPtr loader = sequential(9, {.batch_size = 2});
   loader->set_shard({.rank = 3, .world_size = 4});
   std::vector<bool> fillers;
-  while (const auto batch = loader->next()) fillers.push_back(batch->is_filler());
+  while (const auto batch = loader->next()) fillers.push_back(batch->is_padding());
   CHECK(fillers == std::vector<bool>{false, true});
 }
 
@@ -306,7 +306,7 @@ TEST_CASE("DataLoader shares a stream as it shares a data set", "[data_loader][s
       for (const int64_t num_workers : {0, 1}) {
         for (int64_t size = 1; size <= 17; ++size) {
           for (int64_t rank = 0; rank < world_size; ++rank) {
-            const Shard shard{.rank = rank, .world_size = world_size, .uneven = uneven};
+            const DataShard shard{.rank = rank, .world_size = world_size, .uneven = uneven};
             const LoaderPtr loader = streaming(size, {.batch_size = 2, .num_workers = num_workers});
             loader->set_shard(shard);
             auto wanted = expected(size, 2, shard);
@@ -397,7 +397,7 @@ TEST_CASE("DataLoader gives each rank whole batches of a batch sampler", "[data_
 TEST_CASE("DataLoader knows what all ranks get of an epoch's first batches",
           "[data_loader][shard]") {
   const LoaderPtr loader = sequential(44, {.global_batch_size = 12});
-  const Shard last{.rank = 3, .world_size = 4};
+  const DataShard last{.rank = 3, .world_size = 4};
   CHECK(loader->shard_size(last)->samples_all_ranks == 44);
   CHECK(loader->shard_size(last)->samples == 11);
   CHECK(loader->shard_size(last, 2)->samples_all_ranks == 24);

@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include <lightning/distributed/socket.h>
+#include <lightning/util/detail/socket.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 

@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
-#include <lightning/distributed/process_group.h>
+#include <lightning/collectives/process_group.h>
 #include <lightning/util/error.h>
 
 #include "support/thread_ranks.h"
@@ -162,7 +162,7 @@ TEST_CASE("Synchronised BatchNorm leaves a batch out that doesn't count", "[nn]"
     const at::Tensor grads = random_input({6, 3}, 3).sub(30.0);
     const Outcome expected = run(torchs, rows, grads);
     const int64_t rank = control->rank();
-    const lightning::nn::UncountedBatch uncounted(rank == 2);
+    const lightning::nn::SkipStatistics uncounted(rank == 2);
     const at::Tensor grad = rank == 2 ? torch::zeros({1, 3}, at::kDouble) : part(grads, rank);
     const Outcome actual = run(own, rank == 2 ? filler : part(rows, rank), grad);
     const auto expect_close = [](const at::Tensor& a, const at::Tensor& b, const char* what) {

@@ -1,4 +1,4 @@
-#include <lightning/precision/loss_scaler.h>
+#include <lightning/precision/detail/loss_scaler.h>
 
 #include <limits>
 

@@ -1,11 +1,11 @@
-#include <lightning/precision/nonfinite_guard.h>
+#include <lightning/precision/detail/nonfinite_guard.h>
 
 #include <limits>
 
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
-#include <lightning/precision/loss_scaler.h>
+#include <lightning/precision/detail/loss_scaler.h>
 
 using lightning::LossScaler;
 using lightning::NonFiniteGuard;

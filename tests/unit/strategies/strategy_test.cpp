@@ -1,13 +1,13 @@
 // What the strategies make of a window: several real ranks are in tests/integration/ddp_test.py.
 #include <catch2/catch.hpp>
 
-#include <lightning/distributed/control_plane.h>
-#include <lightning/distributed/process_group.h>
+#include <lightning/collectives/process_group.h>
+#include <lightning/control/control_plane.h>
 #include <lightning/nn/batch_norm.h>
+#include <lightning/run/options.h>
 #include <lightning/strategies/ddp.h>
-#include <lightning/strategies/single_device.h>
+#include <lightning/strategies/detail/single_device.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
-#include <lightning/trainer/options.h>
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
@@ -38,7 +38,7 @@ class EqualRanks : public lightning::ControlPlane {
   void clear_stop() override {}
   void fail(std::string_view) noexcept override {}
   void set_failure_handler(std::function<void(const std::string&)>) override {}
-  void set_last_words(std::function<void()>) override {}
+  void set_abort_handler(std::function<void()>) override {}
   bool failed() const override { return false; }
   std::string failure() const override { return ""; }
   void set_status(const lightning::RankStatus&) override {}

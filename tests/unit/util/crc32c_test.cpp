@@ -1,4 +1,4 @@
-#include <lightning/util/crc32c.h>
+#include <lightning/util/detail/crc32c.h>
 
 #include <catch2/catch.hpp>
 

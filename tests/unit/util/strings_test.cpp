@@ -1,4 +1,4 @@
-#include <lightning/util/strings.h>
+#include <lightning/util/detail/strings.h>
 
 #include <cstdint>
 

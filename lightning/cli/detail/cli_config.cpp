@@ -1,0 +1,175 @@
+#include <lightning/cli/detail/cli_config.h>
+
+#include <utility>
+
+#include <lightning/checkpoint/checkpoint.h>
+#include <lightning/config/yaml.h>
+#include <lightning/run/detail/run_folder.h>
+#include <lightning/run/options.h>
+#include <lightning/util/detail/strings.h>
+#include <lightning/util/error.h>
+#include <lightning/util/random.h>
+
+namespace lightning {
+
+using config::ConfigNode;
+using config::KeyInfo;
+
+namespace {
+
+constexpr std::string_view kCallbacks = "callbacks";
+constexpr std::string_view kLogger = "logger";
+
+void append(std::vector<KeyInfo>& keys, std::vector<KeyInfo> more) {
+  for (KeyInfo& info : more) keys.push_back(std::move(info));
+}
+
+/// A list of objects, or one object, with every option written.
+ConfigNode resolve_objects(const config::RegistryBase& registry, const ConfigNode& node,
+                           const std::string& path) {
+  if (node.kind() != ConfigNode::Kind::kList) return registry.resolve(node, path);
+  ConfigNode resolved = ConfigNode::list({}, node.source());
+  for (const ConfigNode& item : node.items()) {
+    const std::string index = std::to_string(resolved.items().size());
+    resolved.items().push_back(registry.resolve(item, config::join_path(path, index)));
+  }
+  return resolved;
+}
+
+bool is_switch(const ConfigNode& node) {
+  return node.kind() == ConfigNode::Kind::kScalar && !node.quoted() &&
+         (node.text() == "true" || node.text() == "false");
+}
+
+ConfigNode resolve_trainer(ConfigNode section, const CliRegistries& registries) {
+  ConfigNode callbacks = section.take(kCallbacks);
+  ConfigNode logger = section.take(kLogger);
+  TrainerOptions options;
+  config::apply(section, options, "trainer");
+  ConfigNode resolved = config::to_node(options);
+  if (callbacks.is_null()) callbacks = ConfigNode::list();
+  resolved.set(kCallbacks, resolve_objects(registries.callbacks, callbacks, "trainer.callbacks"));
+  if (logger.is_null()) logger = ConfigNode::scalar("true");
+  resolved.set(kLogger, is_switch(logger)
+                            ? logger
+                            : resolve_objects(registries.loggers, logger, "trainer.logger"));
+  return resolved;
+}
+
+/// The model and data options saved in a checkpoint, as a layer of the config.
+ConfigNode checkpoint_layer(const CliProgram& program, const std::filesystem::path& checkpoint) {
+  ConfigNode saved = config::parse_yaml(Checkpoint::read_config(checkpoint),
+                                        (checkpoint / "config.yaml").string());
+  // Sections that aren't there become null, which checked() leaves out.
+  ConfigNode layer = ConfigNode::map();
+  layer.set("model", saved.take("model"));
+  if (program.data.create) layer.set("data", saved.take("data"));
+  return layer;
+}
+
+/// Everything laid over `base`, the program's defaults.
+ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const CommandLine& line,
+                        ConfigNode base) {
+  ConfigNode given = ConfigNode::map();
+  for (const std::string& file : line.config_files) {
+    given.merge(keys.checked(config::load_yaml_file(file)));
+  }
+  // Overrides may lead into lists of the layers below, so they are applied to everything.
+  const auto lay_over = [&](ConfigNode under) {
+    under.merge(given);
+    keys.apply_overrides(line.overrides, under);
+    return under;
+  };
+  ConfigNode merged = lay_over(base);
+  const ConfigNode* ckpt_path = merged.find("ckpt_path");
+  if (line.command == "fit" || ckpt_path == nullptr ||
+      ckpt_path->kind() != ConfigNode::Kind::kScalar) {
+    return merged;
+  }
+  const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
+  base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
+  return lay_over(std::move(base));
+}
+
+}  // namespace
+
+SeedOption SeedOption::from_text(std::string_view text) {
+  SeedOption option;
+  option.on_ = text != "false";
+  if (text == "true" || text == "false") return option;
+  const auto seed = parse_number<uint64_t>(text);
+  if (!seed) throw ConfigError("expected true, false or an integer of at least 0.");
+  option.seed_ = *seed;
+  return option;
+}
+
+std::string SeedOption::to_text() const {
+  if (!on_) return "false";
+  return seed_ ? std::to_string(*seed_) : "true";
+}
+
+void SeedOption::seed() {
+  if (on_) seed_ = seed_everything(seed_);
+}
+
+CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries,
+                      const CliCommandOptions& own, const ConfigNode& defaults) {
+  std::vector<KeyInfo> keys = own.keys;
+  append(keys, config::describe<GeneralOptions>());
+  append(keys, program.model.keys);
+  append(keys, program.data.keys);
+  append(keys, config::describe(TrainerOptions{}, "trainer"));
+  keys.push_back({.key = "trainer.callbacks",
+                  .type = "list of callbacks",
+                  .default_value = "[]",
+                  .help = "objects that look on; see below"});
+  keys.push_back({.key = "trainer.logger",
+                  .type = "true|false|loggers",
+                  .default_value = "true",
+                  .help = "true: CSV and TensorBoard; or a list of loggers; see below"});
+  for (KeyInfo& info : keys) {
+    const ConfigNode* value = defaults.find_path(info.key);
+    if (value != nullptr) info.default_value = config::to_flow_yaml(*value);
+  }
+  return CliKeys(std::move(keys), {{"trainer.callbacks", &registries.callbacks},
+                                   {"trainer.logger", &registries.loggers}});
+}
+
+std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::string& ckpt_path) {
+  if (ckpt_path != "last" && ckpt_path != "best") return ckpt_path;
+  std::filesystem::path root = TrainerOptions{}.default_root_dir;
+  const ConfigNode* given = config.find_path("trainer.default_root_dir");
+  if (given != nullptr && !given->is_null()) root = given->text();
+  return find_checkpoint(root, ckpt_path, checkpoint_dirpaths(config));
+}
+
+ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
+                              const CliCommandOptions& own, const CliKeys& keys,
+                              const CommandLine& line, const ConfigNode& defaults) {
+  ConfigNode merged = merge_layers(program, keys, line, keys.checked(defaults));
+  ConfigNode own_section = ConfigNode::map();
+  for (const KeyInfo& info : own.keys) {
+    const std::string top = info.key.substr(0, info.key.find('.'));
+    if (merged.find(top) != nullptr) own_section.set(top, merged.take(top));
+  }
+  const ConfigNode trainer = merged.take("trainer");
+  const ConfigNode model = merged.take("model");
+  const ConfigNode data = merged.take("data");
+  GeneralOptions general;
+  config::apply(merged, general);
+  general.seed_everything.seed();
+  const ConfigNode general_node = config::to_node(general);
+
+  ConfigNode resolved = ConfigNode::map();
+  resolved.set("seed_everything", *general_node.find("seed_everything"));
+  resolved.set("trainer", resolve_trainer(trainer, registries));
+  resolved.set("model", program.model.resolve(model));
+  if (program.data.create) resolved.set("data", program.data.resolve(data));
+  resolved.set("ckpt_path", *general_node.find("ckpt_path"));
+  if (own.resolve) {
+    for (const auto& [key, value] : own.resolve(own_section).entries()) resolved.set(key, value);
+  }
+  return resolved;
+}
+
+}  // namespace lightning

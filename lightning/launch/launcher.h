@@ -1,0 +1,86 @@
+/// Launcher: starts the other processes of this machine, once per program. The parent is rank 0 and
+/// runs its own program again, with the same arguments, for each other rank.
+///
+/// Neither side outlives the other: when the parent dies, whatever the cause, the other ranks say
+/// so and end; when it ends, it waits for them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <lightning/cluster/topology.h>
+#include <lightning/util/detail/socket.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+/// Exit code of a rank that ended because another one failed (run_main() returns it for a
+/// DistributedError): never the failure that a run is judged by when there is another.
+inline constexpr int kPeerFailureExitCode = 75;
+
+struct LaunchOptions {
+  /// How long ranks may go on once rank 0 is through, or gone. Then they are ended.
+  std::chrono::milliseconds grace{10'000};
+};
+
+struct LaunchedRanks {
+  Topology topology;  // of this process, rank 0; main_host and main_ports are known
+  Socket listener;    // bound to that port, for the control plane; only the first call gives it
+};
+
+/// Starts `topology.world_size - 1` processes; `topology` is what detect_topology() gave with
+/// needs_launch. They find themselves by the variables LIGHTNING_RANK, LIGHTNING_WORLD_SIZE,
+/// LIGHTNING_MAIN_PORT and LIGHTNING_RUN_ID (detect_topology() reads them), and start main() anew.
+/// Their output appears with a prefix "[rank 1] ", whole lines, in order of arrival; they read
+/// nothing from the terminal. INT, TERM, HUP, USR1, USR2, TSTP and CONT are forwarded to them
+/// before this process acts on them as it would have without. Later calls start nothing. Throws
+/// ConfigError when called twice with different sizes, DistributedError when a process can't be
+/// started.
+LIGHTNING_API LaunchedRanks launch_ranks(const Topology& topology,
+                                         const LaunchOptions& options = {});
+
+/// At the end of main() (run_main() calls it): waits for the processes that launch_ranks() started,
+/// ends those that outlive the grace period, and returns the code to exit with. That is the first
+/// failure's, whichever rank it was (128 + n for signal n); ranks that ended with
+/// kPeerFailureExitCode, by a forwarded signal or because of this call count only when none failed
+/// by itself. `own_code` when nothing was launched. A program that never calls it waits at its exit
+/// all the same, and exits with its own code.
+LIGHTNING_API int finish_launched_ranks(int own_code);
+
+/// How launched rank `rank` ended: "rank 2 (pid 4711) ended by signal 9 (Killed)"; empty while it
+/// runs, or when it wasn't launched by this process. Any thread.
+LIGHTNING_API std::string launched_rank_exit(int64_t rank);
+
+/// Sends a signal to the launched ranks; nothing when there are none. Async-signal-safe: for
+/// handlers that were installed after launch_ranks().
+LIGHTNING_API void forward_signal(int signal) noexcept;
+
+// ---- in a process that launch_ranks() started
+
+/// Whether this is one. Async-signal-safe after watch_launcher().
+LIGHTNING_API bool is_launched_rank() noexcept;
+
+/// From here on this process survives the death of rank 0 for the grace period, so that it can say
+/// what it knows; until then, it gets SIGKILL at once. To be called by the main thread, early
+/// (run_main() and World::join() do). Does nothing in other processes and when called again.
+LIGHTNING_API void watch_launcher();
+
+/// Writes to the terminal's stderr even when rank 0, which carries all other output, is dead or
+/// frozen. Lines begin with "[rank 1] "; in a process that was not launched it is plain stderr.
+/// Gives up after a second in which nobody reads.
+LIGHTNING_API void write_final_message(std::string_view text) noexcept;
+
+/// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that ends because of it: nobody
+/// else would.
+LIGHTNING_API void kill_stopped_launcher() noexcept;
+
+// ---- anywhere
+
+/// Threads for one rank: OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else the CPUs that this process
+/// may use divided by the ranks that share them; at least 1.
+LIGHTNING_API int64_t threads_per_rank(const EnvironmentVariables& variables,
+                                       const Topology& topology);
+
+}  // namespace lightning

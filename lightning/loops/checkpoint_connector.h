@@ -1,0 +1,65 @@
+/// CheckpointConnector: what of a run goes into a checkpoint, and how it comes back.
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include <lightning/checkpoint/checkpoint.h>
+#include <lightning/loops/run_state.h>
+
+namespace lightning {
+
+class CheckpointConnector {
+ public:
+  explicit CheckpointConnector(RunState& run) : run_(run) {}
+
+  /// Writes the checkpoints that were asked for (rank 0 does, with what the others tell it); to be
+  /// called at safe points and outside of loops.
+  /// A state that isn't finite (a parameter, a buffer, what the optimizer keeps) is never written:
+  /// DataError when on_nonfinite is error, else a warning. Throws CheckpointError too.
+  /// Sync: waits for the device when there is anything to write.
+  void write_requested();
+  /// Buffers and optimizer state that aren't finite now (an attention mask of -inf) are so by
+  /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
+  void allow_nonfinite_as_they_are();
+
+  /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, and the
+  /// state of callbacks and data module.
+  void load(const std::filesystem::path& path);
+  /// Restores the rest for a fit to go on: optimizers, schedulers, precision, progress, metrics.
+  /// After that the training loader and the generators, when the loops begin.
+  void restore_fit();
+  void restore_data_and_generators();
+  bool loaded() const { return loaded_; }
+  /// The checkpoint's state; empty when none was loaded.
+  const StateDict& state() const { return checkpoint_.state; }
+  const std::filesystem::path& path() const { return path_; }
+  void release() { checkpoint_ = {}; }
+
+ private:
+  Checkpoint dump(bool weights_only);
+  void dump_fit_state(StateDict& state);
+  /// What differs from rank to rank: generators and metrics gathered so far.
+  void dump_rank_states(StateDict& state);
+  void restore_metrics();
+  void warn_about_environment();
+  bool state_is_finite();
+  /// What is wrong with the state; empty when all of it is finite.
+  std::string find_nonfinite() const;
+
+  RunState& run_;
+  Checkpoint checkpoint_;
+  std::filesystem::path path_;
+  bool loaded_ = false;
+  std::set<std::string> nonfinite_by_design_;
+};
+
+/// The run's progress in a form for checkpoints.
+StateDict to_state_dict(const Progress& progress);
+Progress progress_from(const StateDict& state);
+
+/// The positions of all loggers after their last rows.
+StateDict logger_positions(RunState& run);
+
+}  // namespace lightning

@@ -1,0 +1,59 @@
+/// EvaluationLoop: validation inside fit, and the passes of validate() and test().
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <lightning/loops/run_state.h>
+
+namespace lightning {
+
+/// Whether an option says that no batch is to be used.
+bool leaves_none(const BatchLimit& limit);
+/// The number of batches of a pass that `option` limits; nothing when unknown. Throws ConfigError
+/// when there are batches and a share of them leaves none.
+std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
+                                       std::string_view option);
+
+class EvaluationLoop {
+ public:
+  explicit EvaluationLoop(RunState& run) : run_(run) {}
+
+  /// Whether fit has anything to validate.
+  bool enabled() const;
+  /// Asks for the validation loaders once.
+  void prepare_validation();
+  /// The check of `num_sanity_val_steps` batches before training; its metrics are thrown away and
+  /// the generators are put back.
+  void run_sanity_check();
+  /// A pass over the validation loaders. With `may_stop` a signal ends it between two batches; it
+  /// returns false then, and the generators are as before.
+  bool run_validation(bool may_stop);
+  /// The pass of validate() or test() over run.eval_loaders; the metrics of each loader.
+  std::vector<MetricMap> run_evaluation();
+
+ private:
+  struct Kind;  // the hooks of validation or of test
+  /// Returns false when it was given up.
+  bool run_pass(const Kind& kind, DataLoaders& loaders, const BatchLimit& limit,
+                std::optional<int64_t> at_most, bool may_stop);
+  bool run_batches(const Kind& kind, DataLoaders& loaders, const BatchLimit& limit,
+                   std::optional<int64_t> at_most, bool may_stop);
+  void evaluate_batch(const Kind& kind, const Batch& loaded, int64_t batch_idx);
+  void enter_epoch_scope(std::string_view hook);
+  /// The on_step values of a batch, at the place that this batch of its loader has.
+  void send_step_row(int64_t dataloader_idx);
+  void publish_metrics();
+
+  RunState& run_;
+  std::vector<int64_t> batches_;  // outside fit, what Progress::validation_batches is in it
+  bool has_step_ = true;          // false once the base class's validation_step() answered
+};
+
+/// Asks for the loaders of validate(), test() or predict() when none were given, and checks that
+/// there is one. Throws ConfigError.
+void prepare_evaluation_loaders(RunState& run);
+
+}  // namespace lightning

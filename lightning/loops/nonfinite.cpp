@@ -1,0 +1,21 @@
+#include <lightning/loops/nonfinite.h>
+
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+
+void check_nonfinite(RunState& run) {
+  if (run.options.user.on_nonfinite == OnNonfinite::kIgnore) return;
+  const auto finding = run.nonfinite.read();
+  if (!finding) return;
+  const std::string text =
+      detail::concat("Trainer: ", finding->in_gradients ? "a gradient" : "the loss",
+                     " was not finite at step ", finding->step, " of epoch ", run.progress.epoch,
+                     ". HINT: lower the learning rate, set trainer.gradient_clip_val, or use "
+                     "trainer.on_nonfinite: warn to go on.");
+  if (run.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
+  log_warning(text);
+}
+
+}  // namespace lightning

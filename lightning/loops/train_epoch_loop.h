@@ -1,0 +1,47 @@
+/// TrainEpochLoop: one pass over the training batches. `advance()` is the step that everything else
+/// in this library serves; read it first.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include <lightning/loops/evaluation_loop.h>
+#include <lightning/loops/optimization.h>
+#include <lightning/loops/run_state.h>
+
+namespace lightning {
+
+class TrainEpochLoop {
+ public:
+  /// `save_point` writes the checkpoints that were asked for.
+  TrainEpochLoop(RunState& run, EvaluationLoop& validation, std::function<void()> save_point);
+
+  /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
+  bool run();
+  /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was asked for.
+  bool must_stop();
+
+ private:
+  void advance(const Batch& batch, bool last_batch);
+  /// The validation of a batch when one is due; false when a signal leaves it to the next session.
+  bool finish_batch(bool last_batch);
+  bool is_last_batch();
+  bool validation_is_due(bool last_batch) const;
+  bool may_stop_early() const;
+  void log_step_row();
+  void step_schedulers(Interval interval);
+  void count_time(std::chrono::steady_clock::time_point began);
+  void safe_point(SafePoint position);
+
+  RunState& run_;
+  EvaluationLoop& validation_;
+  Optimization optimization_;
+  std::function<void()> save_point_;
+  std::optional<int64_t> num_batches_;  // of the epoch under way
+  int64_t batches_in_session_ = 0;
+  bool in_window_ = false;  // gradients of an unfinished window are there
+};
+
+}  // namespace lightning

@@ -1,0 +1,106 @@
+#include <lightning/run/detail/signals.h>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include <lightning/launch/launcher.h>
+#include <lightning/launch/signal_forwarding.h>
+
+namespace lightning {
+namespace {
+
+volatile std::sig_atomic_t pending_signal = 0;
+// The launcher's handlers may go on calling ours when the watch is gone.
+volatile std::sig_atomic_t watching = 0;
+// Opened once, for handlers that run at any time.
+volatile std::sig_atomic_t event_descriptor = -1;
+// Written before the handlers are installed.
+struct sigaction previous_actions[NSIG];
+
+bool is(const struct sigaction& action, void (*handler)(int, siginfo_t*, void*)) {
+  return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == handler;
+}
+
+/// Whether there was a handler to call. The launcher's isn't one: we forward by ourselves, and it
+/// would end the program.
+bool call_previous(int signal, siginfo_t* info, void* context) {
+  const struct sigaction& previous = previous_actions[signal];
+  if (is(previous, detail::forwarding_handler())) return false;
+  if ((previous.sa_flags & SA_SIGINFO) != 0) {
+    previous.sa_sigaction(signal, info, context);
+  } else if (previous.sa_handler == SIG_DFL) {
+    return false;
+  } else if (previous.sa_handler != SIG_IGN) {
+    previous.sa_handler(signal);
+  }
+  return true;
+}
+
+void note(int signal) {
+  forward_signal(signal);
+  if (signal == SIGINT && pending_signal == SIGINT) {
+    ::signal(SIGINT, SIG_DFL);
+    ::raise(SIGINT);
+    return;
+  }
+  const bool ends_the_run = signal == SIGINT || signal == SIGTERM;
+  if (ends_the_run || pending_signal == 0) pending_signal = signal;
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto woken = ::write(event_descriptor, &one, sizeof(one));
+  static const char kText[] =
+      "\nStopping after this step and writing a checkpoint. Press Ctrl-C again to end at once.\n";
+  if (signal == SIGINT && !is_launched_rank()) {
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  }
+}
+
+// Only async-signal-safe calls in here.
+void handle(int signal, siginfo_t* info, void* context) {
+  const int error = errno;
+  const bool noted = watching != 0;
+  if (noted) note(signal);
+  if (!call_previous(signal, info, context) && !noted) detail::act_by_default(signal);
+  errno = error;
+}
+
+}  // namespace
+
+SignalHandler::SignalHandler(int requeue_signal) : watched_{SIGINT, SIGTERM} {
+  if (requeue_signal != 0) watched_.push_back(requeue_signal);
+  if (event_descriptor < 0) event_descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  forget();
+  watching = 1;
+  for (const int signal : watched_) {
+    ::sigaction(signal, nullptr, &previous_actions[signal]);
+    struct sigaction action = {};
+    action.sa_sigaction = handle;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+SignalHandler::~SignalHandler() {
+  watching = 0;
+  for (const int signal : watched_) {
+    struct sigaction now = {};
+    ::sigaction(signal, nullptr, &now);
+    // Whoever came after us calls us; then we act as if we weren't there.
+    if (is(now, handle)) ::sigaction(signal, &previous_actions[signal], nullptr);
+  }
+}
+
+int SignalHandler::pending() const { return pending_signal; }
+
+int SignalHandler::descriptor() const { return event_descriptor; }
+
+void SignalHandler::forget() {
+  pending_signal = 0;
+  eventfd_t count = 0;
+  ::eventfd_read(event_descriptor, &count);
+}
+
+}  // namespace lightning

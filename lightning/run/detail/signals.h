@@ -1,0 +1,33 @@
+/// Signals that ask a run to stop: the handler sets a flag and wakes who waits for one; the loops
+/// act on it at the next safe point.
+#pragma once
+
+#include <csignal>
+#include <vector>
+
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+/// Catches SIGINT, SIGTERM and, when given, one more signal (a requeue signal) while it lives; one
+/// at a time. A second SIGINT ends the process at once. Handlers that were there before run too.
+class LIGHTNING_API SignalHandler {
+ public:
+  explicit SignalHandler(int requeue_signal = 0);
+  ~SignalHandler();  // puts the previous handlers back
+  SignalHandler(const SignalHandler&) = delete;
+  SignalHandler& operator=(const SignalHandler&) = delete;
+
+  /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
+  /// them, never the other way round. One load.
+  int pending() const;
+  /// An eventfd that becomes readable when a signal has come; whoever reads it resets it.
+  int descriptor() const;
+  /// Waits for the next one.
+  void forget();
+
+ private:
+  std::vector<int> watched_;
+};
+
+}  // namespace lightning

@@ -1,0 +1,267 @@
+/// TrainerOptions: what a user may set; names, defaults and meaning are Lightning's.
+/// ResolvedOptions: the same after device, data and environment are known.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <lightning/cluster/topology.h>
+#include <lightning/collectives/process_group.h>
+#include <lightning/config/fields.h>
+#include <lightning/core/lightning_module.h>
+#include <lightning/data/shard.h>
+#include <lightning/precision/precision.h>
+#include <lightning/strategies/ddp.h>
+#include <lightning/util/export.h>
+
+namespace lightning {
+
+/// A share of the batches (0.5, 1.0) or a number of batches (10), told apart by the type in C++ and
+/// by the decimal point in YAML: 1.0 is all of them, 1 is one batch.
+class LIGHTNING_API BatchLimit {
+ public:
+  BatchLimit(double fraction) : fraction_(fraction), is_count_(false) {}  // NOLINT
+  BatchLimit(int count) : count_(count), is_count_(true) {}               // NOLINT
+  BatchLimit(int64_t count) : count_(count), is_count_(true) {}           // NOLINT
+
+  bool is_count() const { return is_count_; }
+  int64_t count() const { return count_; }
+  double fraction() const { return fraction_; }
+  /// The number of batches out of `available`; a fraction is rounded down. Without `available` (a
+  /// stream) a fraction other than 0.0 and 1.0 throws ConfigError naming `option`; nothing means
+  /// all.
+  std::optional<int64_t> resolve(std::optional<int64_t> available, std::string_view option) const;
+  /// Throws ConfigError naming `option` when out of range.
+  void validate(std::string_view option) const;
+
+  static BatchLimit from_text(std::string_view text);
+  static std::string type_name() { return "share or count"; }
+  std::string to_text() const;
+  bool operator==(const BatchLimit&) const = default;
+
+ private:
+  double fraction_ = 1.0;
+  int64_t count_ = 0;
+  bool is_count_;
+};
+
+/// false, true (one batch of everything) or a number of batches.
+class LIGHTNING_API FastDevRun {
+ public:
+  FastDevRun(bool on) : batches_(on ? 1 : 0) {}   // NOLINT: implicit on purpose
+  FastDevRun(int batches) : batches_(batches) {}  // NOLINT
+  int64_t batches() const { return batches_; }
+  static FastDevRun from_text(std::string_view text);
+  static std::string type_name() { return "true|false or count"; }
+  std::string to_text() const;
+
+ private:
+  int64_t batches_;
+};
+
+/// false, true (only deterministic kernels; an operation that has none is an error) or "warn" (it
+/// is a warning).
+class LIGHTNING_API Deterministic {
+ public:
+  Deterministic(bool on) : on_(on) {}    // NOLINT: implicit on purpose
+  Deterministic(std::string_view text);  // NOLINT: throws ConfigError for other texts
+  Deterministic(const char* text) : Deterministic(std::string_view(text)) {}  // NOLINT
+  bool on() const { return on_; }
+  bool warns_only() const { return warns_only_; }
+  static Deterministic from_text(std::string_view text) { return text; }
+  static std::string type_name() { return "true|false|warn"; }
+  std::string to_text() const;
+
+ private:
+  bool on_ = false;
+  bool warns_only_ = false;
+};
+
+/// Which devices: auto (one), a number of them (-1: all there are) or a list of indices. As text
+/// "auto", "2", "0,1" or "[0, 1]"; the list of one is "0," or "[0]". Whether they exist is found
+/// out by resolve().
+class LIGHTNING_API Devices {
+ public:
+  Devices(int64_t count) : text_(std::to_string(count)) {}  // NOLINT
+  Devices(int count) : Devices(int64_t{count}) {}           // NOLINT
+  Devices(const std::vector<int64_t>& indices);             // NOLINT
+  Devices(std::initializer_list<int64_t> indices) : Devices(std::vector(indices)) {}
+  Devices(std::string_view text);                                        // NOLINT
+  Devices(const char* text) : Devices(std::string_view(text)) {}         // NOLINT
+  Devices(const std::string& text) : Devices(std::string_view(text)) {}  // NOLINT
+
+  static Devices from_text(std::string_view text);
+  static std::string type_name() { return "auto, count or list"; }
+  /// "auto", "2" or "[0, 1]"; a text that is none of them stays as it is.
+  std::string to_text() const { return text_; }
+  bool operator==(const Devices&) const = default;
+
+ private:
+  std::string text_;
+};
+
+/// What to do about a loss or gradient that is not finite.
+enum class OnNonfinite { kError, kWarn, kIgnore };
+
+/// The signal by which SLURM announces the end of a job: sbatch --signal=SIGUSR1@90.
+enum class RequeueSignal { kUsr1, kUsr2, kHup };
+LIGHTNING_ENUM(RequeueSignal, LIGHTNING_ENUMERATOR(kUsr1, "SIGUSR1"),
+               LIGHTNING_ENUMERATOR(kUsr2, "SIGUSR2"), LIGHTNING_ENUMERATOR(kHup, "SIGHUP"))
+
+/// What fit() does inside a SLURM job before the job ends.
+struct SlurmOptions {
+  bool auto_requeue = true;
+  RequeueSignal requeue_signal = RequeueSignal::kUsr1;
+  std::optional<int64_t> max_requeues = std::nullopt;
+  std::chrono::seconds stop_before_end{60};
+};
+LIGHTNING_FIELDS(
+    SlurmOptions,
+    LIGHTNING_FIELD(auto_requeue, "a job that was stopped before its end is started again"),
+    LIGHTNING_FIELD(requeue_signal, "SIGUSR1, SIGUSR2 or SIGHUP: announces the job's end"),
+    LIGHTNING_FIELD(max_requeues, "how often a job may be started again; null: no limit"),
+    LIGHTNING_FIELD(stop_before_end,
+                    "stop this long before the job's end (at most a tenth of its time) when no "
+                    "signal came; 0s: don't"))
+
+struct TrainerOptions {
+  // ---- where
+  std::string accelerator = "auto";
+  Devices devices = "auto";
+  int64_t num_nodes = 1;
+  std::string strategy = "auto";
+  DDPOptions ddp = {};
+  std::string cluster = "auto";
+  SlurmOptions slurm = {};
+  bool sync_batchnorm = false;
+  bool use_distributed_sampler = true;
+  UnevenInputs uneven_inputs = UnevenInputs::kJoin;
+  bool prepare_data_per_node = true;
+  std::chrono::seconds connect_timeout{300};
+  std::chrono::seconds heartbeat_timeout{30};
+  std::chrono::seconds collective_timeout{1800};
+  std::string network_interface = "";
+  ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
+  PrecisionMode precision = PrecisionMode::k32True;
+  // ---- how long
+  std::optional<int64_t> max_epochs = std::nullopt;
+  std::optional<int64_t> min_epochs = std::nullopt;
+  int64_t max_steps = -1;
+  std::optional<int64_t> min_steps = std::nullopt;
+  std::optional<std::chrono::seconds> max_time = std::nullopt;
+  BatchLimit limit_train_batches = 1.0;
+  BatchLimit limit_val_batches = 1.0;
+  BatchLimit limit_test_batches = 1.0;
+  BatchLimit limit_predict_batches = 1.0;
+  FastDevRun fast_dev_run = false;
+  // ---- validation
+  BatchLimit val_check_interval = 1.0;
+  std::optional<int64_t> check_val_every_n_epoch = 1;
+  int64_t num_sanity_val_steps = 2;
+  // ---- optimization
+  int64_t accumulate_grad_batches = 1;
+  std::optional<double> gradient_clip_val = std::nullopt;
+  GradientClipAlgorithm gradient_clip_algorithm = GradientClipAlgorithm::kNorm;
+  Deterministic deterministic = false;
+  OnNonfinite on_nonfinite = OnNonfinite::kError;
+  // ---- what is written
+  int64_t log_every_n_steps = 50;
+  bool enable_progress_bar = true;
+  bool enable_checkpointing = true;
+  bool enable_model_summary = true;
+  bool async_checkpointing = false;
+  std::filesystem::path default_root_dir = ".";
+  // ---- a dry run; on the command line also --dry_run and --world_size
+  /// fit() trains as rank 0 of ranks that don't exist, for 3 optimizer steps unless max_steps says
+  /// how many, writes nothing, and prints what each rank holds and sends (docs/distributed.md).
+  bool dry_run = false;
+  /// Ranks of the dry run, spread over num_nodes; none: num_nodes times devices.
+  std::optional<int64_t> world_size = std::nullopt;
+};
+
+LIGHTNING_ENUM(GradientClipAlgorithm, LIGHTNING_ENUMERATOR(kNorm, "norm"),
+               LIGHTNING_ENUMERATOR(kValue, "value"))
+LIGHTNING_ENUM(OnNonfinite, LIGHTNING_ENUMERATOR(kError, "error"),
+               LIGHTNING_ENUMERATOR(kWarn, "warn"), LIGHTNING_ENUMERATOR(kIgnore, "ignore"))
+
+LIGHTNING_FIELDS(
+    TrainerOptions, LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
+    LIGHTNING_FIELD(devices, "auto, a number of devices (-1: all), or a list of indices ([0, 1])"),
+    LIGHTNING_FIELD(num_nodes, "number of machines"),
+    LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp or single_device"),
+    LIGHTNING_FIELD(ddp, "how gradients are reduced over ranks"),
+    LIGHTNING_FIELD(cluster, "who starts the ranks: auto, slurm, torchrun, mpi, lsf or local"),
+    LIGHTNING_FIELD(slurm, "stopping and starting again inside a SLURM job"),
+    LIGHTNING_FIELD(sync_batchnorm, "normalise over the global batch"),
+    LIGHTNING_FIELD(use_distributed_sampler, "each rank loads its own part of the data"),
+    LIGHTNING_FIELD(uneven_inputs,
+                    "join, pad or drop: the last global batch when it can't be full"),
+    LIGHTNING_FIELD(prepare_data_per_node, "prepare_data() runs on each node, not once in all"),
+    LIGHTNING_FIELD(connect_timeout, "how long ranks wait for one another at the start"),
+    LIGHTNING_FIELD(heartbeat_timeout, "silence after which a rank counts as frozen"),
+    LIGHTNING_FIELD(collective_timeout, "how long ranks wait for one that is late"),
+    LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
+    LIGHTNING_FIELD(process_group_backend,
+                    "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
+    LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
+    LIGHTNING_FIELD(max_epochs,
+                    "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
+    LIGHTNING_FIELD(min_epochs,
+                    "a stop asked for earlier (not by a signal) waits for this many epochs"),
+    LIGHTNING_FIELD(max_steps, "stop after this many optimizer steps; -1: no limit"),
+    LIGHTNING_FIELD(min_steps,
+                    "a stop asked for earlier (not by a signal) waits for this many steps"),
+    LIGHTNING_FIELD(max_time, "stop after this time, DD:HH:MM:SS"),
+    LIGHTNING_FIELD(limit_train_batches,
+                    "share (0.5) or number (10) of training batches per epoch"),
+    LIGHTNING_FIELD(limit_val_batches, "share or number of validation batches"),
+    LIGHTNING_FIELD(limit_test_batches, "share or number of test batches"),
+    LIGHTNING_FIELD(limit_predict_batches, "share or number of prediction batches"),
+    LIGHTNING_FIELD(fast_dev_run, "true or n: n batches of everything, no checkpoints, no logs"),
+    LIGHTNING_FIELD(val_check_interval,
+                    "validate every share (0.25) of an epoch or number (1000) of batches"),
+    LIGHTNING_FIELD(
+        check_val_every_n_epoch,
+        "validate in every n-th epoch; null: val_check_interval counts batches across epochs"),
+    LIGHTNING_FIELD(num_sanity_val_steps,
+                    "validation batches run before training; -1: all, 0: none"),
+    LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
+    LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
+    LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
+    LIGHTNING_FIELD(deterministic,
+                    "use only deterministic kernels; warn: go on where there is none"),
+    LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
+    LIGHTNING_FIELD(log_every_n_steps, "optimizer steps between rows of step metrics"),
+    LIGHTNING_FIELD(enable_progress_bar, "show progress on the terminal"),
+    LIGHTNING_FIELD(enable_checkpointing,
+                    "save a checkpoint each epoch when no ModelCheckpoint is given"),
+    LIGHTNING_FIELD(enable_model_summary, "print the table of layers"),
+    LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a thread while training goes on"),
+    LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"),
+    LIGHTNING_FIELD(dry_run,
+                    "train a few steps as rank 0 of ranks that don't exist; write nothing"),
+    LIGHTNING_FIELD(world_size, "ranks of the dry run; null: num_nodes times devices"))
+
+/// The options of a run with everything known; printed at start and saved with the run.
+struct ResolvedOptions {
+  TrainerOptions user;  // with fast_dev_run and aliases applied
+  at::Device device = at::Device(at::kCPU);
+  std::string device_name;
+  PrecisionMode precision = PrecisionMode::k32True;  // after the fall-back on the CPU
+  /// Where this process stands when the Trainer is made; launched ranks don't run yet.
+  Topology topology;
+  int64_t world_size = 1;
+  int64_t max_epochs = -1;  // -1: no limit
+  int64_t max_steps = -1;   // -1: no limit
+};
+
+/// Checks every option (ConfigError naming it) and resolves what doesn't depend on the data.
+LIGHTNING_API ResolvedOptions resolve(const TrainerOptions& options);
+
+}  // namespace lightning

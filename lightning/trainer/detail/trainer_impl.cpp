@@ -1,0 +1,354 @@
+#include <lightning/trainer/detail/trainer_impl.h>
+
+#include <algorithm>
+#include <csignal>
+#include <exception>
+#include <utility>
+
+#include <lightning/launch/peer_failure.h>
+#include <lightning/loops/fit_loop.h>
+#include <lightning/loops/prediction_loop.h>
+#include <lightning/run/detail/generator_state.h>
+#include <lightning/run/detail/run_folder.h>
+#include <lightning/trainer/detail/dry_run_report.h>
+#include <lightning/trainer/detail/report.h>
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+#include <lightning/util/interrupted.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// While it lives, a process that must be ended because its main thread is stuck writes the rows of
+/// its loggers and the reason to its log first.
+class FlushOnAbort {
+ public:
+  explicit FlushOnAbort(RunState& run) : world_(run.world) {
+    if (world_ == nullptr) return;
+    world_->control().set_abort_handler([&run] {
+      log_to_file(run.world->control().failure());
+      for (const auto& logger : run.loggers) logger->flush();
+    });
+  }
+  ~FlushOnAbort() {
+    if (world_ != nullptr) world_->control().set_abort_handler({});
+  }
+  FlushOnAbort(const FlushOnAbort&) = delete;
+  FlushOnAbort& operator=(const FlushOnAbort&) = delete;
+
+ private:
+  std::shared_ptr<World> world_;
+};
+
+/// Steps of a dry run without max_steps: the first has more to do, the others are alike.
+constexpr int64_t kDryRunSteps = 3;
+
+}  // namespace
+
+bool Trainer::Impl::writes_files() const {
+  return options_.user.fast_dev_run.batches() == 0 && !options_.user.dry_run;
+}
+
+RunState& Trainer::Impl::run() {
+  LIGHTNING_CHECK(run_ != nullptr, ConfigError,
+                  "Trainer: nothing was run yet, this needs a run. HINT: call fit(), validate(), "
+                  "test() or predict() first.");
+  return *run_;
+}
+
+const fs::path& Trainer::Impl::run_dir() {
+  // In a dry run it is not made.
+  if (options_.user.dry_run) run_dir_ = options_.user.default_root_dir / "dry_run";
+  if (run_dir_.empty()) {
+    const bool makes_it = run_ == nullptr || run_->is_global_zero();
+    if (makes_it) run_dir_ = make_run_dir(options_.user.default_root_dir);
+    if (run_ != nullptr) run_dir_ = run_->from_rank_zero("run folder", run_dir_.string());
+  }
+  if (run_ == nullptr) return run_dir_;
+  run_->run_dir = run_dir_;
+  if (options_.user.dry_run) return run_dir_;
+  if (!std::exchange(has_run_files_, true) && run_->is_global_zero()) {
+    write_run_files(run_dir_, run_->config, options_);
+  }
+  return run_dir_;
+}
+
+void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
+                        std::shared_ptr<LightningDataModule> data, DataLoaders train,
+                        DataLoaders val, const RunArguments& arguments) {
+  // A second fit() is a run of its own.
+  if (std::exchange(fitted_, true)) {
+    run_dir_.clear();
+    logger_positions_.assign(loggers_.size(), {});
+  }
+  // A dry run inside a job is no part of it.
+  const SlurmConnector slurm(
+      options_.user.slurm,
+      options_.user.dry_run ? std::nullopt : SlurmJob::from_environment(current_environment()));
+  // Before anything that takes time: what arrives in the meantime is acted on, too.
+  SignalHandler signals(slurm.requeue_signal());
+  begin_run(Stage::kFit, std::move(module), std::move(data));
+  run_->train_loaders = std::move(train);
+  run_->val_loaders = std::move(val);
+  run_->stop.watch(&signals);
+  try {
+    guarded([&] { run_fit(slurm, arguments); });
+  } catch (const Interrupted& stopped) {
+    if (slurm.in_job() && stopped.signal() == slurm.requeue_signal()) {
+      slurm.requeue(*run_, signals, stopped);
+    }
+    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(*run_, signals);
+    throw;
+  }
+}
+
+void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arguments) {
+  RunState& run = *run_;
+  run.in_fit_loops = true;
+  std::optional<fs::path> checkpoint = slurm.find_checkpoint(run);
+  if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
+  // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
+  const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
+  if (old_run) run_dir_ = *old_run;
+  has_run_files_ = old_run.has_value();
+  if (writes_files()) {
+    config_file_ = run_dir() / "config.yaml";
+    open_log_file();
+  }
+  slurm.begin(run);
+  add_module_callbacks();
+  setup_data_and_module();
+  // First: weights of 64 bits would lose half of them in a module of 32.
+  run.precision->convert_module(*run.module);
+  if (checkpoint) checkpoints_->load(*checkpoint);
+  setup_strategy();
+  // Every rank draws its own numbers from here on; rank 0 those of a run with one rank.
+  if (run.strategy->global_rank() > 0) seed_rank_generators(0, run.strategy->global_rank());
+  setup_optimizers();
+  if (checkpoint) checkpoints_->restore_fit();
+  checkpoints_->allow_nonfinite_as_they_are();
+  if (old_run && writes_files() && run.is_global_zero()) {
+    config_file_ =
+        write_resumed_run_files(run_dir_, run.config, options_, run.progress.global_step);
+  }
+  const Progress before = run.progress;
+  if (options_.user.dry_run && options_.max_steps == -1) {
+    // Only the loop's limit: schedules see the run that was configured.
+    run.options.max_steps = before.global_step + kDryRunSteps;
+  }
+  open_loggers(/*resuming=*/old_run.has_value());
+  call_callbacks(run, &Callback::on_fit_start);
+  run.module->on_fit_start();
+  print_run_header(run, checkpoint);
+  if (!old_run) log_hyperparameters(run);
+
+  FitLoop loop(
+      run,
+      [this] {
+        checkpoints_->restore_data_and_generators();
+        checkpoints_->release();
+      },
+      [this] { checkpoints_->write_requested(); });
+  loop.run();
+  run.enter_section(DryRun::kFitEnd);
+  run.stop.finish();
+  run.logger_connector.flush();
+  if (const int signal = run.pending_signal(); signal != 0) {
+    finish_interrupted(slurm, signal);
+  }
+  checkpoints_->write_requested();
+  run.writer->wait();
+  call_callbacks(run, &Callback::on_fit_end);
+  run.module->on_fit_end();
+  print_run_end(run);
+  if (run.dry_run) print_dry_run(run, before);
+  finish("success");
+}
+
+void Trainer::Impl::open_log_file() {
+  if (run_->world == nullptr) return;
+  const fs::path folder = run_dir_ / "logs";
+  FileSystem::current().create_directories(folder);
+  set_log_file(folder / detail::concat("rank_", run_->strategy->global_rank(), ".log"));
+  log_to_file(describe(run_->world->topology()));
+}
+
+void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) {
+  const RunState& run = *run_;
+  std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
+                                    run.progress.global_step, " of epoch ", run.progress.epoch);
+  if (run.progress.global_step == 0 || !writes_files()) {
+    throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
+  }
+  const fs::path path = write_last_checkpoint(slurm);
+  text += slurm.in_job()
+              ? ". When SLURM starts the job again it goes on by itself. HINT: otherwise "
+              : ". HINT: ";
+  throw Interrupted(signal, text + "resume with " + resume_command(program_, config_file_, path));
+}
+
+fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
+  RunState& run = *run_;
+  const fs::path folder = checkpoints_folder(run_dir_);
+  const fs::path path = slurm.in_job()
+                            ? requeue_checkpoint_path(run)
+                            : folder / detail::concat("epoch=", run.progress.epoch,
+                                                      "-step=", run.progress.global_step, ".ckpt");
+  // Rank 0 knows what is on its disk; all write or none does.
+  std::error_code error;
+  const bool there = fs::exists(path, error);
+  if (run.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
+    FileSystem::current().create_directories(folder);
+    save_checkpoint(path, /*weights_only=*/false, [run_dir = run_dir_, folder, path] {
+      FileSystem::current().replace_link(path.filename(), folder / "last.ckpt");
+      rotate_requeue_checkpoints(run_dir);
+    });
+  }
+  checkpoints_->write_requested();
+  run.writer->wait();
+  return path;
+}
+
+void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> module,
+                             std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
+                             const RunArguments& arguments, const std::function<void()>& pass) {
+  begin_run(stage, std::move(module), std::move(data));
+  guarded([&] {
+    RunState& run = *run_;
+    const std::optional<fs::path> checkpoint = resolve_checkpoint(arguments.ckpt_path);
+    run.eval_loaders = std::move(loaders);
+    add_module_callbacks();
+    setup_data_and_module();
+    run.precision->convert_module(*run.module);
+    if (checkpoint) checkpoints_->load(*checkpoint);
+    if (checkpoint) run.progress = progress_from(checkpoints_->state().nested("loop"));
+    checkpoints_->release();
+    setup_strategy();
+    checkpoints_->allow_nonfinite_as_they_are();
+    prepare_evaluation_loaders(run);
+    pass();
+    finish("success");
+  });
+}
+
+std::vector<MetricMap> Trainer::Impl::measure(Stage stage, std::shared_ptr<LightningModule> module,
+                                              std::shared_ptr<LightningDataModule> data,
+                                              DataLoaders loaders, const RunArguments& arguments) {
+  std::vector<MetricMap> metrics;
+  evaluate(stage, std::move(module), std::move(data), std::move(loaders), arguments, [&] {
+    if (!loggers_.empty()) open_loggers(/*resuming=*/false);
+    metrics = EvaluationLoop(*run_).run_evaluation();
+    run_->logger_connector.flush();
+    print_metrics(stage, metrics);
+  });
+  return metrics;
+}
+
+void Trainer::Impl::predict(std::shared_ptr<LightningModule> module,
+                            std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
+                            const PredictionSink& sink, const RunArguments& arguments) {
+  evaluate(Stage::kPredict, std::move(module), std::move(data), std::move(loaders), arguments,
+           [&] { PredictionLoop(*run_).run(sink); });
+}
+
+void Trainer::Impl::guarded(const std::function<void()>& body) {
+  const FlushOnAbort flush_on_abort(*run_);
+  try {
+    body();
+  } catch (const std::exception& exception) {
+    handle_exception(&exception);
+    throw;
+  } catch (...) {
+    handle_exception(nullptr);
+    throw;
+  }
+}
+
+void Trainer::Impl::handle_exception(const std::exception* exception) {
+  const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
+  const bool taken_over = exception != nullptr && is_lease_lost(exception->what());
+  const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
+  // Another process writes there now.
+  if (taken_over) {
+    set_log_file({});
+    run_->loggers.clear();
+  }
+  if (lost_rank) {
+    detail::report_peer_failure(exception->what());
+  } else if (exception != nullptr) {
+    log_to_file(exception->what());
+  }
+  // The others can't go on without this rank.
+  if (run_->world != nullptr && !interrupted && (taken_over || !lost_rank)) {
+    run_->world->control().fail(exception != nullptr ? exception->what()
+                                                     : "an exception that is no std::exception");
+  }
+  // What goes wrong while cleaning up must not hide what went wrong first.
+  try {
+    if (exception != nullptr && !taken_over) {
+      call_callbacks(*run_, &Callback::on_exception, *exception);
+      if (run_->data_module != nullptr) run_->data_module->on_exception(*exception);
+    }
+    run_->writer->wait();
+    finish(interrupted ? "interrupted" : "failed");
+  } catch (const std::exception& second) {
+    log_warning(detail::concat("Trainer: cleaning up failed too: ", second.what()));
+  }
+  run_->module->attach(nullptr, nullptr);
+  if (run_->data_module != nullptr) run_->data_module->attach(nullptr);
+  run_->stop.watch(nullptr);
+  run_->in_fit_loops = false;
+}
+
+void Trainer::Impl::finish(std::string_view status) {
+  RunState& run = *run_;
+  run.set_status("teardown");
+  run.strategy->teardown();
+  if (run.data_module != nullptr) run.data_module->teardown(run.stage);
+  call_callbacks(run, &Callback::teardown, run.stage);
+  run.module->teardown(run.stage);
+  for (size_t i = 0; i < run.loggers.size(); ++i) {
+    logger_positions_[i] = run.loggers[i]->state_dict();
+    run.loggers[i]->finalize(status);
+  }
+  run.module->attach(nullptr, nullptr);
+  if (run.data_module != nullptr) run.data_module->attach(nullptr);
+  run.stop.watch(nullptr);
+  run.in_fit_loops = false;
+}
+
+void Trainer::Impl::save_checkpoint(const fs::path& path, bool weights_only,
+                                    std::function<void()> committed) {
+  if (options_.user.dry_run) return;
+  run().save_requests.push_back({path, weights_only, std::move(committed)});
+  // Outside of fit nothing is under way: the state is whole.
+  if (!run_->in_fit_loops) checkpoints_->write_requested();
+}
+
+int64_t Trainer::Impl::estimated_stepping_batches() {
+  RunState& state = run();
+  const int64_t max_steps = options_.max_steps;
+  if (options_.max_epochs == -1) {
+    LIGHTNING_CHECK(
+        max_steps != -1, ConfigError,
+        "Trainer: the number of training steps is unknown, a schedule needs it. HINT: set "
+        "max_steps or max_epochs.");
+    return max_steps;
+  }
+  prepare_training_loader(state);
+  const std::optional<int64_t> batches = state.num_training_batches();
+  if (!batches) {
+    LIGHTNING_CHECK(max_steps != -1, ConfigError,
+                    "Trainer: the length of the training data is unknown, a schedule needs the "
+                    "number of steps. HINT: set max_steps or limit_train_batches.");
+    return max_steps;
+  }
+  const int64_t accumulate = options_.user.accumulate_grad_batches;
+  const int64_t steps = (*batches + accumulate - 1) / accumulate * options_.max_epochs;
+  return max_steps == -1 ? steps : std::min(steps, max_steps);
+}
+
+}  // namespace lightning

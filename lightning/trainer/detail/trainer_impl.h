@@ -1,0 +1,89 @@
+/// Trainer::Impl: one run from its options to its end. The loops do the steps; this brings their
+/// parts together, in Lightning's order.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <lightning/loops/checkpoint_connector.h>
+#include <lightning/loops/run_state.h>
+#include <lightning/run/detail/slurm_connector.h>
+#include <lightning/trainer/trainer.h>
+
+namespace lightning {
+
+class Trainer::Impl {
+ public:
+  /// Resolves the options and adds what they ask for (progress bar, summary, checkpoints, loggers).
+  Impl(Trainer& trainer, TrainerOptions options, Callbacks callbacks,
+       std::optional<Loggers> loggers);
+
+  /// The run under way or the last one. Throws ConfigError before the first.
+  RunState& run();
+  const ResolvedOptions& options() const { return options_; }
+
+  void fit(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
+           DataLoaders train, DataLoaders val, const RunArguments& arguments);
+  void evaluate(Stage stage, std::shared_ptr<LightningModule> module,
+                std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
+                const RunArguments& arguments, const std::function<void()>& pass);
+  std::vector<MetricMap> measure(Stage stage, std::shared_ptr<LightningModule> module,
+                                 std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
+                                 const RunArguments& arguments);
+  void predict(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
+               DataLoaders loaders, const PredictionSink& sink, const RunArguments& arguments);
+
+  /// Folder of the run; made when first asked for.
+  const std::filesystem::path& run_dir();
+  void save_checkpoint(const std::filesystem::path& path, bool weights_only,
+                       std::function<void()> committed);
+  int64_t estimated_stepping_batches();
+
+  void set_config(std::string yaml, std::string program);
+
+ private:
+  /// Whether a run leaves anything on the disk.
+  bool writes_files() const;
+  /// Joins the ranks of this program, not those of a dry run. Every rank must call it.
+  std::shared_ptr<World> join_real_ranks() const;
+  /// With several ranks: joins them, and gives the run what reduces over them.
+  void join_ranks(RunState& run);
+  void begin_run(Stage stage, std::shared_ptr<LightningModule> module,
+                 std::shared_ptr<LightningDataModule> data);
+  std::optional<std::filesystem::path> resolve_checkpoint(const std::string& ckpt_path);
+  std::string make_config() const;
+  void add_module_callbacks();
+  void setup_data_and_module();
+  void setup_strategy();
+  void setup_optimizers();
+  void open_loggers(bool resuming);
+  void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
+  /// Writes the checkpoint from which a stopped run goes on, and throws Interrupted.
+  [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);
+  std::filesystem::path write_last_checkpoint(const SlurmConnector& slurm);
+  void open_log_file();
+  void finish(std::string_view status);
+  void handle_exception(const std::exception* exception);
+  /// Runs `body`; on an exception tells everybody, cleans up and lets it pass on.
+  void guarded(const std::function<void()>& body);
+
+  Trainer& trainer_;
+  ResolvedOptions options_;
+  Callbacks callbacks_;
+  Loggers loggers_;
+  std::vector<StateDict> logger_positions_;  // after the run before, in the same folder
+  std::filesystem::path run_dir_;
+  bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_
+  std::filesystem::path config_file_;  // of the fit under way
+  std::unique_ptr<RunState> run_;
+  std::unique_ptr<CheckpointConnector> checkpoints_;
+  bool fitted_ = false;
+  std::string config_;   // as YAML; empty: made from the options
+  std::string program_;  // the command that runs it
+};
+
+}  // namespace lightning

@@ -1,0 +1,274 @@
+// What the Trainer makes ready before its loops run.
+#include <lightning/trainer/detail/trainer_impl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <typeindex>
+#include <typeinfo>
+#include <utility>
+
+#include <ATen/Context.h>
+
+#include <lightning/accelerators/accelerator.h>
+#include <lightning/accelerators/detail/host_memory.h>
+#include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/model_summary.h>
+#include <lightning/callbacks/progress_bar.h>
+#include <lightning/config/yaml.h>
+#include <lightning/distributed/join_world.h>
+#include <lightning/loggers/csv_logger.h>
+#include <lightning/loggers/tensorboard_logger.h>
+#include <lightning/optim/optimizer_state.h>
+#include <lightning/optim/parameter_groups.h>
+#include <lightning/run/detail/run_folder.h>
+#include <lightning/strategies/ddp.h>
+#include <lightning/strategies/detail/single_device.h>
+#include <lightning/strategies/synchronize_batch_norm.h>
+#include <lightning/trainer/detail/report.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
+
+namespace lightning {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <typename T>
+bool has_callback(const Callbacks& callbacks) {
+  for (const auto& callback : callbacks) {
+    if (dynamic_cast<const T*>(callback.get()) != nullptr) return true;
+  }
+  return false;
+}
+
+/// Callbacks that write checkpoints see the final state of all others.
+void move_checkpoint_writers_last(Callbacks& callbacks) {
+  std::stable_partition(callbacks.begin(), callbacks.end(),
+                        [](const auto& callback) { return !callback->writes_checkpoints(); });
+}
+
+void set_deterministic(const Deterministic& deterministic) {
+  at::globalContext().setDeterministicAlgorithms(deterministic.on(), deterministic.warns_only());
+  if (!deterministic.on()) return;
+  at::globalContext().setBenchmarkCuDNN(false);
+  // cuBLAS is deterministic only with a workspace of its own; what the user set stays.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+}
+
+}  // namespace
+
+Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, Callbacks callbacks,
+                    std::optional<Loggers> loggers)
+    : trainer_(trainer), options_(resolve(options)), callbacks_(std::move(callbacks)) {
+  const TrainerOptions& user = options_.user;
+  if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
+    callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
+  } else if (!user.enable_checkpointing) {
+    // fast_dev_run and dry runs switch off what the program brought along; a plain option
+    // contradicts it.
+    LIGHTNING_CHECK(!writes_files() || !has_callback<ModelCheckpoint>(callbacks_), ConfigError,
+                    "Trainer: enable_checkpointing is false and there is a ModelCheckpoint, "
+                    "expected one or the other. HINT: remove the ModelCheckpoint.");
+    std::erase_if(callbacks_, [](const auto& c) { return c->writes_checkpoints(); });
+  }
+  if (user.enable_progress_bar && !has_callback<ProgressBar>(callbacks_)) {
+    callbacks_.push_back(std::make_shared<ProgressBar>());
+  }
+  if (user.enable_model_summary && !has_callback<ModelSummary>(callbacks_)) {
+    callbacks_.push_back(std::make_shared<ModelSummary>());
+  }
+  move_checkpoint_writers_last(callbacks_);
+  if (!writes_files()) return;
+  loggers_ = loggers ? *std::move(loggers)
+                     : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
+                               std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
+  logger_positions_.resize(loggers_.size());
+}
+
+void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> module,
+                              std::shared_ptr<LightningDataModule> data) {
+  LIGHTNING_CHECK(module != nullptr, ConfigError, "Trainer: ", to_string(stage),
+                  "() was given a null module, expected a shared_ptr to a LightningModule.");
+  LIGHTNING_CHECK(!options_.user.dry_run || stage == Stage::kFit, ConfigError,
+                  "Trainer: dry_run is true and this is ", to_string(stage),
+                  "(), expected fit(): dry runs show a training. HINT: leave dry_run out.");
+  run_ = std::make_unique<RunState>(trainer_);
+  RunState& run = *run_;
+  run.options = options_;
+  run.stage = stage;
+  run.module = std::move(module);
+  run.data_module = std::move(data);
+  join_ranks(run);
+  run.precision = Precision::create(options_.user.precision, options_.device);
+  run.nonfinite = NonFiniteGuard(run.precision->loss_scaler());
+  run.callbacks = callbacks_;
+  run.loggers = loggers_;
+  run.writer = std::make_unique<CheckpointWriter>(options_.user.async_checkpointing);
+  run.run_dir = run_dir_;
+  checkpoints_ = std::make_unique<CheckpointConnector>(run);
+  set_deterministic(options_.user.deterministic);
+  if (options_.device.is_cpu()) keep_freed_host_memory();
+  set_log_rank(static_cast<int>(run.strategy->global_rank()));
+  run.module->attach(&trainer_, stage == Stage::kFit ? &run.train_metrics : &run.eval_metrics);
+  if (run.data_module != nullptr) run.data_module->attach(&trainer_);
+  run.logger_connector.set_gate([&run] {
+    run.throw_if_failed();
+    if (run.lease) run.lease->check_now_and_then();
+  });
+  run.config = make_config();
+}
+
+std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
+  ControlPlaneOptions control;
+  control.connect_timeout = options_.user.connect_timeout;
+  control.heartbeat_timeout = options_.user.heartbeat_timeout;
+  control.collective_timeout = options_.user.collective_timeout;
+  control.interface = options_.user.network_interface;
+  set_log_rank(static_cast<int>(options_.topology.global_rank));
+  const bool first = World::current() == nullptr;
+  if (first) print_rendezvous(options_.topology);
+  std::shared_ptr<World> world =
+      join_world(options_.topology, {.control = control,
+                                     .device = options_.device,
+                                     .process_group_backend = options_.user.process_group_backend});
+  if (first) print_world_ready(*world);
+  return world;
+}
+
+void Trainer::Impl::join_ranks(RunState& run) {
+  const TrainerOptions& user = options_.user;
+  const bool alone = options_.world_size == 1;
+  if (alone) {
+    set_current_device(options_.device);
+    set_threads(options_.topology);
+    run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
+    if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
+    return;
+  }
+  if (user.dry_run) {
+    run.world = World::fake(options_.topology, options_.device);
+  } else {
+    run.world = join_real_ranks();
+  }
+  ControlPlane& control = run.world->control();
+  run.strategy = std::make_unique<DDPStrategy>(options_.device, run.world->topology(),
+                                               run.world->group(), control, user.ddp);
+  run.metric_sync.emplace(run.world->group(), control, options_.device);
+  if (user.dry_run) run.dry_run.emplace(run.world.get(), &*run.metric_sync);
+  run.stop.set_control(&control);
+}
+
+void Trainer::Impl::set_config(std::string yaml, std::string program) {
+  config_ = std::move(yaml);
+  program_ = std::move(program);
+}
+
+std::string Trainer::Impl::make_config() const {
+  if (!config_.empty()) return config_;
+  config::ConfigNode config = config::ConfigNode::map();
+  config.set("trainer", config::to_node(options_.user));
+  if (!run_->module->hyperparameters().is_null()) {
+    config.set("model", run_->module->hyperparameters());
+  }
+  if (run_->data_module != nullptr && !run_->data_module->hyperparameters().is_null()) {
+    config.set("data", run_->data_module->hyperparameters());
+  }
+  return config::to_yaml(config);
+}
+
+std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckpt_path) {
+  if (ckpt_path.empty()) return std::nullopt;
+  if (ckpt_path != "last" && ckpt_path != "best") return fs::path(ckpt_path);
+  fs::path found;
+  if (run_->is_global_zero()) {
+    // Those of the fit before, by this Trainer, come first.
+    std::vector<fs::path> folders;
+    for (const auto& callback : callbacks_) {
+      const auto* checkpoints = dynamic_cast<const ModelCheckpoint*>(callback.get());
+      if (checkpoints != nullptr && !checkpoints->options().dirpath.empty()) {
+        folders.push_back(checkpoints->options().dirpath);
+      }
+    }
+    std::optional<fs::path> own;
+    if (!run_dir_.empty()) own = find_checkpoint_of_run(run_dir_, folders, ckpt_path);
+    found = own ? *own : find_checkpoint(options_.user.default_root_dir, ckpt_path, folders);
+  }
+  return fs::path(run_->from_rank_zero("checkpoint to resume from", found.string()));
+}
+
+void Trainer::Impl::add_module_callbacks() {
+  Callbacks own = run_->module->configure_callbacks();
+  for (auto& callback : own) {
+    const std::type_index type(typeid(*callback));
+    // Lightning's rule: the model's callback replaces one of the same type.
+    std::erase_if(run_->callbacks,
+                  [&](const auto& c) { return std::type_index(typeid(*c)) == type; });
+    run_->callbacks.push_back(std::move(callback));
+  }
+  if (!writes_files()) {
+    std::erase_if(run_->callbacks, [](const auto& c) { return c->writes_checkpoints(); });
+  }
+  move_checkpoint_writers_last(run_->callbacks);
+}
+
+void Trainer::Impl::setup_data_and_module() {
+  RunState& run = *run_;
+  run.set_status("prepare_data", /*long_phase=*/true);
+  const bool per_node = options_.user.prepare_data_per_node;
+  const Topology& topology = options_.topology;
+  if (per_node ? topology.local_rank == 0 : topology.global_rank == 0) {
+    if (run.data_module != nullptr) run.data_module->prepare_data();
+    run.module->prepare_data();
+  }
+  run.strategy->barrier("prepare_data");
+  run.set_status("setup", /*long_phase=*/true);
+  if (run.data_module != nullptr) run.data_module->setup(run.stage);
+  call_callbacks(run, &Callback::setup, run.stage);
+  run.module->setup(run.stage);
+  run.module->configure_model();
+}
+
+void Trainer::Impl::setup_strategy() {
+  RunState& run = *run_;
+  if (options_.user.sync_batchnorm && run.world != nullptr) {
+    synchronize_batch_norm(*run.module, run.world->shared_group());
+  }
+  run.strategy->setup(*run.module);
+}
+
+void Trainer::Impl::setup_optimizers() {
+  RunState& run = *run_;
+  run.optimizers = run.module->configure_optimizers().configs();
+  LIGHTNING_CHECK(
+      !run.optimizers.empty(), ConfigError,
+      "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
+      "override it and return a shared_ptr to an optimizer.");
+  LIGHTNING_CHECK(
+      run.optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
+      run.optimizers.size(),
+      " optimizers, expected one. HINT: put all parameters into groups of one optimizer; "
+      "manual optimization isn't there yet.");
+  const OptimizerConfig& config = run.optimizers.front();
+  LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
+                  "LightningModule: configure_optimizers() gave a null optimizer.");
+  LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
+                  "LightningModule: the LR scheduler's frequency is ",
+                  config.lr_scheduler.frequency, ", expected at least 1.");
+  optim::require_supported(*config.optimizer);
+  optim::validate_parameters(*config.optimizer, *run.module);
+}
+
+void Trainer::Impl::open_loggers(bool resuming) {
+  RunState& run = *run_;
+  const StateDict saved = resuming ? checkpoints_->state().nested("loggers") : StateDict();
+  for (size_t i = 0; i < run.loggers.size(); ++i) {
+    StateDict position = resuming ? saved.nested(std::to_string(i)) : logger_positions_[i];
+    run.loggers[i]->setup({.run_dir = run_dir(),
+                           .global_rank = run.strategy->global_rank(),
+                           .resume = position.empty() ? nullptr : &position,
+                           .resume_step = run.progress.global_step});
+  }
+  run.logger_connector.set_loggers(run.loggers);
+}
+
+}  // namespace lightning
