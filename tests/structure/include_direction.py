@@ -1,8 +1,9 @@
-"""Checks who includes whom below lightning/.
+"""Checks who includes whom below lightning/, by the table of rooms in docs/design.md.
 
-Includes between rooms point down only, headers form no cycle, public headers are free of
-third-party libraries and of heavy torch headers. Headers in a folder named detail are internal:
-they are not installed, so no public header may need one.
+The table names every room, and only rooms that exist. Includes between rooms point down only,
+headers form no cycle, public headers are free of third-party libraries and of heavy torch headers.
+Public are the headers outside detail/ of rooms that aren't internal: each room's CMakeLists.txt
+lists exactly these in its file set, so they are what gets installed.
 
 Usage: include_direction.py [ROOT]. Without ROOT also checks itself against planted violations.
 """
@@ -12,25 +13,7 @@ import re
 import sys
 import tempfile
 
-# Lowest first. Rooms on one line are neighbours that know nothing of one another.
-LEVELS = [
-    ["util"],
-    ["config"],
-    ["data", "optim", "ops", "cluster", "accelerators", "checkpoint", "loggers", "metrics"],
-    ["launch", "core"],
-    ["control", "precision", "callbacks", "profilers"],
-    ["collectives"],
-    ["distributed", "nn", "cuda"],
-    ["strategies"],
-    ["run"],
-    ["loops"],
-    ["trainer", "fabric"],
-    ["tuner"],
-    ["cli"],
-]
-# Install nothing: all of their headers are the library's own.
-INTERNAL = {"launch", "loops", "cuda"}
-LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MAX_PUBLIC_HEADERS = 88
 
 THIRD_PARTY = re.compile(r"(fmt/|spdlog/|yaml-cpp/|nlohmann/|nccl|gloo/|zlib\.h|catch2/)")
 # Each costs every user about ten seconds of compile time per file.
@@ -49,20 +32,32 @@ GLOO_FILE = "lightning/collectives/detail/gloo.cpp"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
+ROW = re.compile(r"^\| (\d+) \| `(\w+)`( \(internal\))? \|", re.MULTILINE)
+
+
+class Rooms:
+    """The table of docs/design.md: the line of each room, and which rooms are internal."""
+
+    def __init__(self, root: pathlib.Path):
+        rows = ROW.findall((root / "docs/design.md").read_text(encoding="utf-8"))
+        self.line_of = {room: int(line) for line, room, _ in rows}
+        self.internal = {room for _, room, internal in rows if internal}
+
+    def is_public(self, path: str) -> bool:
+        return (path.endswith(".h") and "/detail/" not in path
+                and room_of(path) not in self.internal)
+
+
 def room_of(path: str) -> str:
     """`lightning/util/error.h` -> `util`; the umbrella header is in no room."""
     parts = path.split("/")
     return parts[1] if len(parts) > 2 else ""
 
 
-def is_public(path: str) -> bool:
-    return path.endswith(".h") and "/detail/" not in path and room_of(path) not in INTERNAL
-
-
-def check_include(path: str, quote: str, target: str) -> str:
+def check_include(rooms: Rooms, path: str, quote: str, target: str) -> str:
     if quote == '"':
         return f'includes "{target}", expected <lightning/room/file.h>'
-    if is_public(path) and THIRD_PARTY.match(target):
+    if rooms.is_public(path) and THIRD_PARTY.match(target):
         return f"is a public header and includes <{target}>"
     if path.endswith(".h") and path not in HEAVY_TORCH.get(target, {path}):
         return f"is a header and includes <{target}>; a lighter header or the .cpp should do"
@@ -70,16 +65,16 @@ def check_include(path: str, quote: str, target: str) -> str:
         return f"includes <{target}>, which is for {GLOO_FILE} alone"
     if not target.startswith("lightning/"):
         return ""
-    if is_public(path) and "/detail/" in target:
+    if rooms.is_public(path) and "/detail/" in target:
         return f"is a public header and includes the internal <{target}>"
     room, target_room = room_of(path), room_of(target)
     if not room or room == target_room:
         return ""
     if not target_room:
         return f"includes the umbrella header <{target}>"
-    if target_room not in LEVEL_OF:
+    if target_room not in rooms.line_of:
         return f"includes <{target}>, which is in no known room"
-    if LEVEL_OF[target_room] >= LEVEL_OF[room]:
+    if rooms.line_of[target_room] >= rooms.line_of[room]:
         return f"is in {room} and includes <{target}>, which is not below it"
     return ""
 
@@ -109,25 +104,47 @@ def find_cycle(graph: dict) -> list:
     return []
 
 
+def file_set_faults(root: pathlib.Path, room: str, public: list) -> list:
+    """Compares the public headers of a room with the file set in its CMakeLists.txt."""
+    text = (root / "lightning" / room / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.search(r"FILE_SET HEADERS[^\n]*FILES\n((?:\s+[\w/-]+\.h\n)*)", text)
+    listed = set(listed.group(1).split()) if listed else set()
+    public = {path.split("/", 2)[2] for path in public}
+    return ([f"lightning/{room}/CMakeLists.txt lists {name}, which is no public header"
+             for name in sorted(listed - public)]
+            + [f"lightning/{room}/{name} is a public header that no file set lists"
+               for name in sorted(public - listed)])
+
+
 def violations(root: pathlib.Path) -> list:
+    rooms = Rooms(root)
     found, headers = [], {}
+    folders = {folder.name for folder in (root / "lightning").iterdir() if folder.is_dir()}
+    found += [f"docs/design.md has a room {room}, but lightning/{room} doesn't exist"
+              for room in sorted(rooms.line_of.keys() - folders)]
     for file in sorted((root / "lightning").rglob("*")):
         if file.suffix not in (".h", ".cpp", ".cu", ".cuh"):
             continue
         path = file.relative_to(root).as_posix()
-        if room_of(path) not in LEVEL_OF and path != "lightning/lightning.h":
+        if room_of(path) not in rooms.line_of and path != "lightning/lightning.h":
             found.append(f"{path} is in no known room")
             continue
         text = file.read_text(encoding="utf-8")
         if "GlooStore" in text:
             found.append(f"{path} names GlooStore, whose layout is LibTorch's own")
         includes = INCLUDE.findall(text)
-        found += [f"{path} {fault}" for fault in (check_include(path, *i) for i in includes) if fault]
+        found += [f"{path} {fault}"
+                  for fault in (check_include(rooms, path, *i) for i in includes) if fault]
         for _, target in includes:
             if target.startswith("lightning/") and not (root / target).is_file():
                 found.append(f"{path} includes <{target}>, which doesn't exist")
         if file.suffix == ".h":
             headers[path] = [target for _, target in includes]
+    public = [path for path in headers if rooms.is_public(path)]
+    for room in sorted(rooms.line_of.keys() & folders):
+        found += file_set_faults(root, room, [path for path in public if room_of(path) == room])
+    if len(public) > MAX_PUBLIC_HEADERS:
+        found.append(f"{len(public)} public headers, expected at most {MAX_PUBLIC_HEADERS}")
     cycle = find_cycle(headers)
     if cycle:
         found.append("headers include one another: " + " -> ".join(cycle))
@@ -146,17 +163,30 @@ PLANTED = [
     ("lightning/trainer/detail/a.h", "#include <torch/torch.h>", "lighter header"),
     ("lightning/trainer/a.cpp", '#include "c.h"', "expected <lightning/room/file.h>"),
     ("lightning/trainer/a.cpp", "#include <lightning/core/none.h>", "doesn't exist"),
-    ("lightning/distributed/a.cpp", f"#include <{GLOO}>", "alone"),
+    ("lightning/collectives/a.cpp", f"#include <{GLOO}>", "alone"),
     (GLOO_FILE, "c10d::ProcessGroupGloo::GlooStore store;", "GlooStore"),
     ("lightning/kitchen/a.cpp", "", "no known room"),
+    ("lightning/trainer/a.h", "", "no file set lists"),
+    ("lightning/core/CMakeLists.txt", "", "no file set lists"),
+    ("lightning/util/CMakeLists.txt", "FILE_SET HEADERS FILES\n  a.h", "no public header"),
+    ("docs/design.md", "| 1 | `util` | |\n| 2 | `none` | |", "but lightning/none doesn't exist"),
     ("lightning/core/b.h", "#include <lightning/core/b.h>", "include one another"),
 ]
 CLEAN = {
+    "docs/design.md": "| 1 | `util` | |\n| 2 | `collectives` | |\n| 2 | `core` | |\n"
+    "| 2 | `ops` | |\n| 3 | `launch` (internal) | |\n| 4 | `trainer` | |\n",
+    "lightning/collectives/CMakeLists.txt": "\n",
+    "lightning/core/CMakeLists.txt": "PUBLIC FILE_SET HEADERS BASE_DIRS X FILES\n  b.h\n",
     "lightning/core/b.h": "#include <vector>\n",
     "lightning/core/detail/d.h": "#include <nlohmann/json.hpp>\n",
+    "lightning/launch/CMakeLists.txt": "\n",
+    "lightning/launch/e.h": "#include <lightning/core/detail/d.h>\n",
+    "lightning/ops/CMakeLists.txt": "\n",
+    "lightning/trainer/CMakeLists.txt": "PUBLIC FILE_SET HEADERS BASE_DIRS X FILES\n  c.h\n",
     "lightning/trainer/c.h": "#include <lightning/core/b.h>\n",
     "lightning/trainer/c.cpp": "#include <torch/torch.h>\n#include <fmt/format.h>\n"
     "#include <lightning/core/detail/d.h>\n",
+    "lightning/util/CMakeLists.txt": "\n",
     "lightning/lightning.h": "#include <torch/torch.h>\n#include <lightning/trainer/c.h>\n",
 }
 
