@@ -29,6 +29,7 @@
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
+#include <lightning/profilers/profiler.h>
 #include <lightning/strategies/distributed_data_parallel.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>

@@ -8,9 +8,11 @@
 
 namespace lightning {
 
+Trainer::Trainer(TrainerOptions options, TrainerParts parts)
+    : impl_(std::make_unique<Impl>(*this, std::move(options), std::move(parts))) {}
 Trainer::Trainer(TrainerOptions options, Callbacks callbacks, std::optional<Loggers> loggers)
-    : impl_(std::make_unique<Impl>(*this, std::move(options), std::move(callbacks),
-                                   std::move(loggers))) {}
+    : Trainer(std::move(options),
+              TrainerParts{.callbacks = std::move(callbacks), .loggers = std::move(loggers)}) {}
 Trainer::~Trainer() = default;
 
 void Trainer::fit(std::shared_ptr<LightningModule> module,

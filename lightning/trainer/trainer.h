@@ -13,6 +13,7 @@
 #include <lightning/core/lightning_module.h>
 #include <lightning/core/trainer_context.h>
 #include <lightning/loggers/logger.h>
+#include <lightning/profilers/profiler.h>
 #include <lightning/run/options.h>
 #include <lightning/run/prediction_sink.h>
 #include <lightning/util/export.h>
@@ -21,6 +22,15 @@ namespace lightning {
 
 using Callbacks = std::vector<std::shared_ptr<Callback>>;
 using Loggers = std::vector<std::shared_ptr<Logger>>;
+
+/// What a program may give to a Trainer beside its options. What is left out is the default.
+struct TrainerParts {
+  Callbacks callbacks = {};
+  /// None: a CSVLogger and a TensorBoardLogger in the run's folder; an empty list logs nothing.
+  std::optional<Loggers> loggers = std::nullopt;
+  /// Measures the run, on every rank; null: nothing is measured.
+  std::shared_ptr<Profiler> profiler = nullptr;
+};
 
 /// Arguments of fit(), validate(), test() and predict().
 struct RunArguments {
@@ -35,9 +45,9 @@ struct RunArguments {
 ///   whatever a hook of yours threw           unchanged, after on_exception of the callbacks
 class LIGHTNING_API Trainer final : public TrainerContext {
  public:
-  /// Checks and resolves the options; throws ConfigError. Without `loggers` rows go to a CSVLogger
-  /// and a TensorBoardLogger in the run's folder; an empty list logs nothing. Unless switched off
-  /// by options, a ModelCheckpoint, a progress bar and a model summary are added.
+  /// Checks and resolves the options; throws ConfigError. Unless switched off by options, a
+  /// ModelCheckpoint, a progress bar and a model summary are added to the callbacks.
+  Trainer(TrainerOptions options, TrainerParts parts);
   explicit Trainer(TrainerOptions options = {}, Callbacks callbacks = {},
                    std::optional<Loggers> loggers = std::nullopt);
   ~Trainer() override;

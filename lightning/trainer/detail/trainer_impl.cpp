@@ -314,6 +314,9 @@ void Trainer::Impl::finish(std::string_view status) {
     logger_positions_[i] = run.loggers[i]->state_dict();
     run.loggers[i]->finalize(status);
   }
+  if (profiler_ != nullptr) {
+    if (const std::string summary = profiler_->summary(); !summary.empty()) log_info(summary);
+  }
   run.module->attach(nullptr, nullptr);
   if (run.data_module != nullptr) run.data_module->attach(nullptr);
   run.stop.watch(nullptr);

@@ -19,8 +19,7 @@ namespace lightning {
 class Trainer::Impl {
  public:
   /// Resolves the options and adds what they ask for (progress bar, summary, checkpoints, loggers).
-  Impl(Trainer& trainer, TrainerOptions options, Callbacks callbacks,
-       std::optional<Loggers> loggers);
+  Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts);
 
   /// The run under way or the last one. Throws ConfigError before the first.
   RunState& run();
@@ -75,6 +74,7 @@ class Trainer::Impl {
   ResolvedOptions options_;
   Callbacks callbacks_;
   Loggers loggers_;
+  std::shared_ptr<Profiler> profiler_;       // may be null
   std::vector<StateDict> logger_positions_;  // after the run before, in the same folder
   std::filesystem::path run_dir_;
   bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_

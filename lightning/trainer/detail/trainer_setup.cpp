@@ -57,9 +57,11 @@ void set_deterministic(const Deterministic& deterministic) {
 
 }  // namespace
 
-Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, Callbacks callbacks,
-                    std::optional<Loggers> loggers)
-    : trainer_(trainer), options_(resolve(options)), callbacks_(std::move(callbacks)) {
+Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts)
+    : trainer_(trainer),
+      options_(resolve(options)),
+      callbacks_(std::move(parts.callbacks)),
+      profiler_(std::move(parts.profiler)) {
   const TrainerOptions& user = options_.user;
   if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
     callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
@@ -79,9 +81,10 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, Callbacks callback
   }
   move_checkpoint_writers_last(callbacks_);
   if (!writes_files()) return;
-  loggers_ = loggers ? *std::move(loggers)
-                     : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
-                               std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
+  loggers_ = parts.loggers
+                 ? *std::move(parts.loggers)
+                 : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
+                           std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
   logger_positions_.resize(loggers_.size());
 }
 
@@ -213,6 +216,10 @@ void Trainer::Impl::add_module_callbacks() {
 
 void Trainer::Impl::setup_data_and_module() {
   RunState& run = *run_;
+  if (profiler_ != nullptr) {
+    profiler_->setup(run.stage, writes_files() ? run_dir() : fs::path(),
+                     run.strategy->global_rank());
+  }
   run.set_status("prepare_data", /*long_phase=*/true);
   const bool per_node = options_.user.prepare_data_per_node;
   const Topology& topology = options_.topology;
