@@ -1,13 +1,11 @@
 """scripts/bootstrap.sh in a copy of its own, with stand-ins for apt-get, dpkg-query and pip that
-note how they are called: what is missing is installed, and a second run starts none of them.
-"""
+note how they are called: what is missing is installed, and a second run starts none of them."""
 
 import os
-import pathlib
 import shutil
 import subprocess
-import tempfile
 
+import pytest
 import support
 
 STAND_IN = """#!/bin/sh
@@ -61,19 +59,42 @@ class Copy:
     def run(self, *arguments, expect=0, **environment):
         """The calls that were made, and what was said on stderr."""
         self.calls.write_text("")
-        done = subprocess.run(["bash", self.root / "scripts/bootstrap.sh", *arguments],
-                              env={**self.environment, **environment}, capture_output=True,
-                              text=True, timeout=120)
-        assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
+        done = support.run("bash", self.root / "scripts/bootstrap.sh", *arguments, expect=expect,
+                           env=self.environment | environment)
         return self.calls.read_text().splitlines(), done.stderr
 
     def files(self):
         return {str(p): (p.lstat().st_mtime_ns, p.lstat().st_ino) for p in self.root.rglob("*")}
 
 
-def check(folder):
-    copy = Copy(folder)
-    calls, _ = copy.run(MISSING="cmake ninja-build")
+@pytest.fixture(scope="module", autouse=True)
+def python_can_make_environments(tmp_path_factory):
+    if not shutil.which("bash"):
+        support.skip("bash is not installed")
+    probe = tmp_path_factory.mktemp("probe")
+    for command in (["-m", "venv", "--without-pip", probe], ["-c", "import ensurepip"]):
+        if subprocess.run(["python3", *command], capture_output=True).returncode != 0:
+            support.skip("python3 makes no virtual environments here (python3-venv)")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A copy in which everything is installed, and the calls that did it."""
+    copy = Copy(tmp_path_factory.mktemp("bootstrap"))
+    return copy, copy.run(MISSING="cmake ninja-build")[0]
+
+
+@pytest.fixture
+def copy(installed):
+    return installed[0]
+
+
+def started_pip(calls):
+    return any(call.startswith("pip install") for call in calls)
+
+
+def test_installs_what_is_missing(installed):
+    copy, calls = installed
     apt = [call for call in calls if call.startswith("apt-get")]
     assert apt[0] == "apt-get update" and len(apt) == 2, calls
     assert apt[1].startswith("apt-get install") and apt[1].endswith(" cmake ninja-build"), calls
@@ -81,13 +102,15 @@ def check(folder):
     assert len(pip) == 2 and "requirements.txt" in pip[0] and "--require-hashes" in pip[1], calls
     assert (copy.root / "data/minilm/model.safetensors").exists()
 
-    # Everything is there: nothing is started, nothing is changed.
+
+def test_a_second_run_starts_and_changes_nothing(copy):
     before = copy.files()
-    calls, _ = copy.run()
-    assert calls == [], calls
+    assert copy.run()[0] == []
     assert copy.files() == before
 
-    # The tests' packages come on top, once; what was installed with them serves without them too.
+
+def test_packages_of_the_tests_come_on_top_once(copy):
+    """What was installed with them serves without them, too."""
     calls, _ = copy.run("--test")
     assert any("requirements-test.txt" in call for call in calls), calls
     before = copy.files()
@@ -95,41 +118,32 @@ def check(folder):
         calls, _ = copy.run(*arguments)
         assert calls == [] and copy.files() == before, (arguments, calls)
 
-    # A changed requirement is installed.
+
+def change_requirements(copy):
     with open(copy.root / "requirements.txt", "a") as file:
         file.write("# changed\n")
-    calls, _ = copy.run("--test")
-    assert any(call.startswith("pip install") for call in calls), calls
+
+
+def test_a_changed_requirement_is_installed(copy):
+    change_requirements(copy)
+    assert started_pip(copy.run("--test")[0])
     assert copy.run("--test")[0] == []
 
-    # --no-apt asks for no system packages.
+
+def test_no_apt_asks_for_no_system_packages(copy):
     assert copy.run("--no-apt", MISSING="cmake")[0] == []
 
-    # What can't be installed is said, and the next run tries again.
+
+def test_failures_are_told_and_tried_again(copy):
     copy.stub("apt-get", "#!/bin/sh\necho no route to the mirror >&2\nexit 100\n")
     _, text = copy.run(MISSING="cmake", expect=1)
     assert "could not install cmake" in text and "no route to the mirror" in text and "HINT" in text
-    with open(copy.root / "requirements.txt", "a") as file:
-        file.write("# changed again\n")
+    change_requirements(copy)
     _, text = copy.run(PIP_FAILS="1", expect=1)
     assert "pip could not install" in text and "HINT" in text, text
-    assert any(call.startswith("pip install") for call in copy.run()[0])
+    assert started_pip(copy.run()[0])
+
+
+def test_unknown_option(copy):
     _, text = copy.run("--tests", expect=1)
     assert "unknown option '--tests'" in text, text
-
-
-def main():
-    if not shutil.which("bash"):
-        support.skip("bash is not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        probe = subprocess.run(["python3", "-m", "venv", "--without-pip", f"{folder}/probe"],
-                               capture_output=True)
-        if probe.returncode != 0 or subprocess.run(
-                ["python3", "-c", "import ensurepip"], capture_output=True).returncode != 0:
-            support.skip("python3 makes no virtual environments here (python3-venv)")
-        check(pathlib.Path(folder))
-    print("bootstrap.sh: ok")
-
-
-if __name__ == "__main__":
-    main()

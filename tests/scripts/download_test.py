@@ -6,13 +6,10 @@ pins are checked by their form, and the vocabulary's with the same file of MiniL
 
 import hashlib
 import os
-import pathlib
 import re
 import shutil
-import socket
-import subprocess
-import tempfile
 
+import pytest
 import support
 
 SCRIPTS = {
@@ -49,88 +46,88 @@ def make_server(folder, script):
     return folder
 
 
-def run(root, script, url):
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    environment[SCRIPTS[script][0]] = url
-    return subprocess.run(["bash", root / "scripts" / script], env=environment,
-                          capture_output=True, text=True, timeout=120)
+class Case:
+    """One script, and a server that has its files."""
+
+    def __init__(self, folder, script):
+        self.folder = folder
+        self.script = script
+        _, self.target, self.names = SCRIPTS[script]
+        self.server = make_server(folder / "server", script)
+
+    def root(self, name):
+        return make_copy(self.folder / name, self.script)
+
+    def run(self, root, url, expect=0):
+        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        environment[SCRIPTS[self.script][0]] = url
+        return support.run("bash", root / "scripts" / self.script, env=environment, expect=expect)
 
 
-def closed_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(params=SCRIPTS)
+def case(request, tmp_path):
+    return Case(tmp_path, request.param)
 
 
-def check(scratch, script):
-    _, target, names = SCRIPTS[script]
-    server = make_server(scratch / "server", script)
-    url = server.as_uri()
+@pytest.fixture(scope="module", autouse=True)
+def commands():
+    for command in ("bash", "curl", "sha256sum"):
+        if not shutil.which(command):
+            support.skip(f"{command} is not installed")
 
-    root = make_copy(scratch / "right", script)
-    done = run(root, script, url)
-    assert done.returncode == 0, done.stderr
-    for name in names:
-        assert (root / target / name).read_bytes() == content(name)
-        assert f"{target}/{name}: downloaded and checked" in done.stdout
-    assert sorted(p.name for p in (root / target).iterdir()) == sorted(names)
+
+def test_downloads(case):
+    root = case.root("right")
+    done = case.run(root, case.server.as_uri())
+    for name in case.names:
+        assert (root / case.target / name).read_bytes() == content(name)
+        assert f"{case.target}/{name}: downloaded and checked" in done.stdout
+    assert sorted(p.name for p in (root / case.target).iterdir()) == sorted(case.names)
 
     # A second run only checks, and finds a changed file.
-    done = run(root, script, "file:///nowhere")
-    assert done.returncode == 0 and done.stdout.count("already there") == len(names), done.stdout
-    (root / target / names[-1]).write_bytes(content(names[-1])[:-1] + b"x")
-    done = run(root, script, url)
-    assert done.returncode == 1 and f"{target}/{names[-1]} is not the published file" in done.stderr
+    done = case.run(root, "file:///nowhere")
+    assert done.stdout.count("already there") == len(case.names), done.stdout
+    last = case.names[-1]
+    (root / case.target / last).write_bytes(content(last)[:-1] + b"x")
+    done = case.run(root, case.server.as_uri(), expect=1)
+    assert f"{case.target}/{last} is not the published file" in done.stderr
     assert "HINT" in done.stderr
 
-    # What was interrupted goes on where it was.
-    root = make_copy(scratch / "interrupted", script)
-    (root / target).mkdir(parents=True)
-    (root / target / (names[0] + ".part")).write_bytes(content(names[0])[:1234])
-    done = run(root, script, url)
-    assert done.returncode == 0, done.stderr
-    assert (root / target / names[0]).read_bytes() == content(names[0])
 
-    # Another file under the same name, of the same size: nothing of it is kept.
-    root = make_copy(scratch / "wrong", script)
-    wrong = make_server(scratch / "wrong_server", script)
-    (wrong / names[0]).write_bytes(content(names[0])[:-1] + b"x")
-    done = run(root, script, wrong.as_uri())
-    assert done.returncode == 1, done.stdout
-    assert "SHA-256" in done.stderr and "HINT" in done.stderr and names[0] in done.stderr
+def test_continues_an_interrupted_download(case):
+    root, first = case.root("interrupted"), case.names[0]
+    (root / case.target).mkdir(parents=True)
+    (root / case.target / (first + ".part")).write_bytes(content(first)[:1234])
+    case.run(root, case.server.as_uri())
+    assert (root / case.target / first).read_bytes() == content(first)
+
+
+def test_another_file_of_the_same_size(case):
+    """Nothing of it is kept."""
+    root, first = case.root("wrong"), case.names[0]
+    (case.server / first).write_bytes(content(first)[:-1] + b"x")
+    done = case.run(root, case.server.as_uri(), expect=1)
+    assert "SHA-256" in done.stderr and "HINT" in done.stderr and first in done.stderr
     assert not (root / "data").exists(), list((root / "data").rglob("*"))
 
-    # No network: what to do without, and nothing left behind.
-    root = make_copy(scratch / "offline", script)
-    done = run(root, script, f"http://127.0.0.1:{closed_port()}")
-    assert done.returncode == 1, done.stdout
+
+def test_no_network(case, free_port):
+    """What to do without, and nothing left behind."""
+    root = case.root("offline")
+    done = case.run(root, f"http://127.0.0.1:{free_port()}", expect=1)
     assert "Without it:" in done.stderr and "HINT" in done.stderr, done.stderr
     assert "cannot download http://127.0.0.1" in done.stderr, done.stderr
     assert not (root / "data").exists(), list((root / "data").rglob("*"))
-    print(f"{script}: ok")
 
 
-def check_pins(script):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_pins(script):
     text = (support.ROOT / "scripts" / script).read_text()
     for name in SCRIPTS[script][2]:
         size, sha256 = re.search(PIN.format(re.escape(name)), text).groups()
-        assert int(size) > 0 and re.fullmatch("[0-9a-f]{64}", sha256), (script, name)
+        assert int(size) > 0 and re.fullmatch("[0-9a-f]{64}", sha256), name
         # MiniLM has the vocabulary of bert-base-uncased.
         same = support.ROOT / "data/minilm" / name
         if name == "vocab.txt" and same.exists():
             data = same.read_bytes()
             assert (len(data), hashlib.sha256(data).hexdigest()) == (int(size), sha256)
-
-
-def main():
-    for command in ("bash", "curl", "sha256sum"):
-        if not shutil.which(command):
-            support.skip(f"{command} is not installed")
-    for script in SCRIPTS:
-        check_pins(script)
-        with tempfile.TemporaryDirectory() as scratch:
-            check(pathlib.Path(scratch), script)
-
-
-if __name__ == "__main__":
-    main()

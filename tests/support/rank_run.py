@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -56,21 +55,30 @@ class Run:
                 result[int(match[1] or 0)] = int(match[2])
         return result
 
+    @property
+    def text(self):
+        """All that it has said so far."""
+        return "".join([*self.lines, *self.errors])
+
+    def kill(self):
+        for pid in [self.process.pid, *self.pids_told().values()]:
+            if running(pid):
+                os.kill(pid, signal.SIGKILL)
+
     def end(self, expect):
-        """Waits for the end of the program and of its output; checks the exit code."""
+        """Waits for the end of the program and of its output; checks the exit code: `expect`, or
+        any but 0 when that is None."""
         try:
             code = self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            for pid in [self.process.pid, *self.pids_told().values()]:
-                if running(pid):
-                    os.kill(pid, signal.SIGKILL)
+            self.kill()
             fail("the program doesn't end", self)
         for reader in self.readers:
             reader.join(DEADLINE)
             if reader.is_alive():
                 fail("somebody still holds its output", self)
-        if code != expect:
-            fail(f"exit code {code}, expected {expect}", self)
+        if code == 0 if expect is None else code != expect:
+            fail(f"exit code {code}, expected {'another' if expect is None else expect}", self)
         return self
 
 
@@ -90,13 +98,6 @@ def running(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except FileNotFoundError:
         return False
-
-
-def free_port():
-    """One that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def processes_of(program, argument):

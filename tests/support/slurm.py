@@ -1,4 +1,5 @@
-"""A real SLURM on this machine while a test runs; scripts/slurm_cluster.sh makes it.
+"""A real SLURM on this machine while a test runs; scripts/slurm_cluster.sh makes it. The fixture
+`cluster` gives one.
 
     with slurm.Cluster() as cluster:
         job = cluster.sbatch("srun hostname", "--nodes=2", "--ntasks-per-node=2", cwd=folder)
@@ -10,12 +11,12 @@ The cluster ends with the block, and also when the test is killed.
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+import ports
 import support
 
 SCRIPT = support.ROOT / "scripts/slurm_cluster.sh"
@@ -35,32 +36,22 @@ def reason_against() -> str:
     return ""
 
 
-def _free_ports(count: int) -> int:
-    """The first of `count` ports in a row that are free, below those for outgoing connections."""
-    first = 16000 + os.getpid() % 500 * 16
-    for start in range(first, first + 4000, 16):
-        try:
-            for port in range(start, start + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return start
-        except OSError:
-            continue
-    sys.exit("FAILED: no free ports for a SLURM")
+def need() -> None:
+    """Skips the test where there can be no cluster; with LIGHTNING_REQUIRE_SLURM=1 that fails it."""
+    if reason := reason_against():
+        support.skip(reason, unless="LIGHTNING_REQUIRE_SLURM")
 
 
 class Cluster:
-    """Skips the test where there can be no cluster; with LIGHTNING_REQUIRE_SLURM=1 that fails it."""
+    """Needs what need() checks."""
 
     def __init__(self, nodes: int = 2, cpus: int = 8, gpus: int = 2, kill_wait: int = 5,
                  grace: int = 10):
-        if reason := reason_against():
-            support.skip(reason, unless="LIGHTNING_REQUIRE_SLURM")
         # The names of its sockets must be short.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="slurm_", dir="/tmp"))
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-        port = _free_ports(nodes + 1)
+        port = ports.free_block()
         self.environment |= {
             "SLURM_TEST_DIR": str(self.folder), "SLURM_TEST_NODES": str(nodes),
             "SLURM_TEST_CPUS": str(cpus), "SLURM_TEST_GPUS": str(gpus),
@@ -76,7 +67,7 @@ class Cluster:
 
     def __exit__(self, kind, *_):
         if kind is not None:
-            self._show_logs()
+            self.show_logs()
         self.script("down")
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._alive)
@@ -91,7 +82,7 @@ class Cluster:
                        stdin=waiting, check=True)
         os.close(waiting)
 
-    def _show_logs(self):
+    def show_logs(self):
         for name in ("slurmctld.log", "slurmd-node1.log", "slurmd-node2.log"):
             file = self.folder / "log" / name
             if file.exists():

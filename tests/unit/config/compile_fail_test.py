@@ -1,10 +1,9 @@
-"""Field lists that are wrong must not compile, and the compiler must say why.
-
-Usage: python compile_fail.py COMPILER REPOSITORY
-"""
+"""Field lists that are wrong must not compile, and the compiler must say why."""
 
 import subprocess
-import sys
+
+import pytest
+import support
 
 PREAMBLE = """
 #include <lightning/config/options.h>
@@ -68,24 +67,12 @@ int main() { return lightning::config::to_node(Pointer{}).is_null(); }
 ]
 
 
-def main():
-    compiler, repository = sys.argv[1:]
-    failures = 0
-    for name, source, message in CASES:
-        run = subprocess.run(
-            [compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-I", repository, "-"],
-            input=source, capture_output=True, text=True, check=False,
-        )
-        if message is None:
-            good = run.returncode == 0
-        else:
-            good = run.returncode != 0 and message in run.stderr
-        failures += not good
-        print(f"{'ok' if good else 'FAILED'}: {name}")
-        if not good:
-            print(run.stderr[:2000])
-    sys.exit(1 if failures else 0)
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize(("source", "message"), [case[1:] for case in CASES],
+                         ids=[case[0] for case in CASES])
+def test_field_list(source, message):
+    compiler = support.cmake_cache()["CMAKE_CXX_COMPILER"]
+    done = subprocess.run(
+        [compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-I", support.ROOT, "-"],
+        input=source, capture_output=True, text=True)
+    assert (done.returncode == 0) == (message is None), done.stderr[:2000]
+    assert message is None or message in done.stderr, done.stderr[:2000]

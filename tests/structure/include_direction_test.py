@@ -4,14 +4,13 @@ The table names every room, and only rooms that exist. Includes between rooms po
 headers form no cycle, public headers are free of third-party libraries and of heavy torch headers.
 Public are the headers outside detail/ of rooms that aren't internal: each room's CMakeLists.txt
 lists exactly these in its file set, so they are what gets installed.
-
-Usage: include_direction.py [ROOT]. Without ROOT also checks itself against planted violations.
 """
 
 import pathlib
 import re
-import sys
-import tempfile
+
+import pytest
+from support import ROOT
 
 MAX_PUBLIC_HEADERS = 88
 
@@ -191,32 +190,23 @@ CLEAN = {
 }
 
 
-def violations_of(files: dict) -> list:
-    with tempfile.TemporaryDirectory() as folder:
-        root = pathlib.Path(folder)
-        for path, text in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text, encoding="utf-8")
-        return violations(root)
+def violations_of(root: pathlib.Path, files: dict) -> list:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return violations(root)
 
 
-def check_itself() -> list:
-    found = [f"self-check: clean tree: {text}" for text in violations_of(CLEAN)]
-    for path, line, expected in PLANTED:
-        texts = violations_of({**CLEAN, path: line + "\n"})
-        if not any(expected in text for text in texts):
-            found.append(f"self-check: `{line}` in {path} was not found, only {texts}")
-    return found
+def test_a_clean_tree(tmp_path):
+    assert violations_of(tmp_path, CLEAN) == []
 
 
-def main() -> int:
-    if len(sys.argv) > 1:
-        found = violations(pathlib.Path(sys.argv[1]))
-    else:
-        found = check_itself() + violations(pathlib.Path(__file__).resolve().parents[2])
-    print("\n".join(found) or "no violations")
-    return 1 if found else 0
+@pytest.mark.parametrize(("path", "line", "expected"), PLANTED)
+def test_a_violation_is_found(path, line, expected, tmp_path):
+    found = violations_of(tmp_path, {**CLEAN, path: line + "\n"})
+    assert any(expected in text for text in found), found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def test_this_tree():
+    found = violations(ROOT)
+    assert not found, "\n" + "\n".join(found)
