@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-for module in ("support", "rank_run", "rank_faults", "trainings", "slurm_jobs", "tiny_bert"):
-    pytest.register_assert_rewrite(module)
+pytest.register_assert_rewrite("support", "rank_run", "rank_faults", "slurm_jobs", "tiny_bert",
+                               "trainings")
 
 import ports
 import rank_run
-import slurm
+import slurm_cluster
 import support
 
 SKIPPED = 77
@@ -117,7 +117,8 @@ def in_threads(request):
         pool = concurrent.futures.ThreadPoolExecutor(at_a_time)
         pools.append(pool)
         cases = [item.callspec.params["case"] for item in request.session.items
-                 if item.path == request.path and "case" in getattr(item, "fixturenames", ())]
+                 if item.path == request.path and "case" in item.fixturenames
+                 and not item.get_closest_marker("skip")]
         return CasesInThreads(pool, function, cases)
 
     yield begin
@@ -130,8 +131,8 @@ def in_threads(request):
 @pytest.fixture(scope="module")
 def cluster(request):
     """A SLURM of two nodes that the cases of a file share; the file may name other sizes as
-    CLUSTER, arguments of slurm.Cluster. It calls slurm.need() at its top."""
-    with slurm.Cluster(**getattr(request.module, "CLUSTER", {})) as found:
+    CLUSTER, arguments of slurm_cluster.Cluster. It calls slurm_cluster.need() at its top."""
+    with slurm_cluster.Cluster(**getattr(request.module, "CLUSTER", {})) as found:
         failed = request.session.testsfailed
         yield found
         if request.session.testsfailed > failed:

@@ -6,28 +6,15 @@ parameters. The ranks are processes of this machine: two talk over Gloo on 127.0
 memory.
 """
 
-import contextlib
-import pathlib
-import subprocess
-import sys
-import tempfile
-import typing
-
 import numpy
-import rank_run
+import pytest
 import support
-import torch
+import torch_ddp
+from rank_run import Run
 from safetensors import safe_open
 
 PROGRAM = support.bin_dir() / "ddp_program"
-DEADLINE = 300  # seconds: a guard against hangs
 COMPRESSED = {"fp16": 2e-3, "fp16_static": 2e-3, "bf16": 2e-2}
-FAILURES = []
-
-
-def check(condition, text):
-    if not condition:
-        FAILURES.append(text)
 
 
 class Result:
@@ -46,21 +33,29 @@ class Result:
 
 
 def run_ranks(folder, size, *backend):
-    rendezvous = folder / f"rendezvous{size}"
     outputs = [folder / f"{size}_{rank}.safetensors" for rank in range(size)]
-    processes = [subprocess.Popen([PROGRAM, str(rank), str(size), rendezvous, outputs[rank],
-                                   *backend]) for rank in range(size)]
+    rendezvous = folder / f"rendezvous{size}"
+    runs = [Run(PROGRAM, str(rank), str(size), rendezvous, outputs[rank], *backend)
+            for rank in range(size)]
     try:
-        codes = [process.wait(timeout=DEADLINE) for process in processes]
-    except subprocess.TimeoutExpired:
-        sys.exit(f"FAILED: {size} ranks were not done after {DEADLINE} s")
+        for run in runs:
+            run.end(0)
     finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-    if any(codes):
-        sys.exit(f"FAILED: {size} ranks ended with {codes}")
+        for run in runs:
+            run.kill()
     return [Result(path) for path in outputs]
+
+
+@pytest.fixture(scope="module")
+def reference(work):
+    (one,) = run_ranks(work, 1)
+    return one
+
+
+@pytest.fixture(scope="module", params=[(2, "gloo"), (4, "shared_memory")],
+                ids=["gloo2", "memory4"])
+def ranks(request, work):
+    return run_ranks(work, *request.param)
 
 
 def difference(actual, expected):
@@ -80,76 +75,83 @@ def tolerance_of(case):
     return COMPRESSED.get(case, 1e-6 if case.startswith("float32") else 1e-10)
 
 
-def compare(reference, ranks):
-    size = len(ranks)
+def test_parameters_equal_one_process(reference, ranks):
     for case in reference.cases():
-        tolerance = tolerance_of(case)
         expected = reference.group(f"{case}/parameters/")
         for name, tensor in ranks[0].group(f"{case}/parameters/").items():
             off = difference(tensor, expected[name])
-            check(off <= tolerance or case == "float32_adamw",
-                  f"{case}, {size} ranks: {name} is off by {off:.3g}")
+            assert off <= tolerance_of(case) or case == "float32_adamw", (case, name)
             for rank in ranks[1:]:
-                check(rank.tensors[f"{case}/parameters/{name}"].tobytes() == tensor.tobytes(),
-                      f"{case}, {size} ranks: {name} differs between ranks")
+                other = rank.tensors[f"{case}/parameters/{name}"]
+                assert other.tobytes() == tensor.tobytes(), f"{case}: ranks differ in {name}"
+
+
+def test_losses_equal_one_process(reference, ranks):
+    for case in reference.cases():
         off = numpy.nanmax(numpy.abs(losses(ranks, case) - losses([reference], case)))
-        check(off <= tolerance, f"{case}, {size} ranks: losses are off by {off:.3g}")
+        assert off <= tolerance_of(case), case
+
+
+def test_optimizer_steps(reference, ranks):
+    for case in reference.cases():
         steps = reference.tensors[f"{case}/optimizer_steps"]
         for rank in ranks:
-            check(rank.tensors[f"{case}/optimizer_steps"] == steps,
-                  f"{case}, {size} ranks: {rank.tensors[f'{case}/optimizer_steps']} steps")
-    check(reference.tensors["skip/optimizer_steps"] == 19, "no step where every rank skips")
-    for case in ("unused_by_step", "static_unused", "static_unused_by_rank", "static_unused_skip"):
-        check(difference(ranks[0].tensors[f"{case}/parameters/spare"], numpy.ones(4)) == 0.0,
-              f"{case}: a parameter that no rank uses is left alone, by weight decay too")
-    # These cases go on with a new strategy in the middle, or learn the graph in the first step: the
-    # layout of the buckets is the same.
-    for case, whole in (("restart", "buckets"), ("static", "buckets"), ("static_restart", "buckets"),
-                        ("backwards_restart", "backwards")):
-        for name, tensor in ranks[0].group(f"{whole}/parameters/").items():
-            check(tensor.tobytes() == ranks[0].tensors[f"{case}/parameters/{name}"].tobytes(),
-                  f"{case}, {size} ranks: other bits of {name} than in {whole}")
+            assert rank.tensors[f"{case}/optimizer_steps"] == steps, case
+    assert reference.tensors["skip/optimizer_steps"] == 19, "no step where every rank skips"
 
 
-def check_messages(ranks):
-    size = len(ranks)
+@pytest.mark.parametrize("case", ["unused_by_step", "static_unused", "static_unused_by_rank",
+                                  "static_unused_skip"])
+def test_unused_parameters_are_left_alone(case, ranks):
+    """By weight decay too."""
+    assert difference(ranks[0].tensors[f"{case}/parameters/spare"], numpy.ones(4)) == 0.0
+
+
+@pytest.mark.parametrize(("case", "whole"), [
+    ("restart", "buckets"), ("static", "buckets"), ("static_restart", "buckets"),
+    ("backwards_restart", "backwards")])
+def test_the_layout_of_buckets_lasts(case, whole, ranks):
+    """These cases continue with a new strategy in the middle, or learn the graph in the first step:
+    the same bits."""
+    for name, tensor in ranks[0].group(f"{whole}/parameters/").items():
+        assert tensor.tobytes() == ranks[0].tensors[f"{case}/parameters/{name}"].tobytes(), name
+
+
+def test_messages(ranks):
     for rank in ranks:
         # One broadcast of the buffer, one bucket; more when the reducer is made.
         for case in ("plain", "accumulate", "weights"):
             counts = rank.tensors[f"{case}/messages"][1:]
-            check((counts == 2).all(), f"{case}, {size} ranks: {counts} messages in a step")
+            assert (counts == 2).all(), (case, counts)
         # The same buckets, when the graph is known too.
         expected = rank.tensors["buckets/messages"][-1]
         for case in ("static", "static_accumulate"):
             counts = rank.tensors[f"{case}/messages"][1:]
-            check((counts == expected).all(), f"{case}, {size} ranks: {counts} messages in a step")
+            assert (counts == expected).all(), (case, counts)
         counts = rank.tensors["own_buffers/messages"][1:]
-        check((counts == 1).all(), f"own_buffers, {size} ranks: {counts} messages in a step")
+        assert (counts == 1).all(), counts
         before, total = rank.tensors["overlap"]
-        check(before >= 1 and total > before, f"{size} ranks: {before} of {total} buckets had left "
-              "when the first layer's gradient was yet to come")
+        assert before >= 1 and total > before, (
+            f"{before} of {total} buckets had left when the first layer's gradient was yet to come")
         halved, whole = rank.tensors["fp16/bytes"], rank.tensors["float32/bytes"]
-        check(0.5 * whole < halved < 0.7 * whole, f"fp16 sends {halved} bytes of {whole}")
+        assert 0.5 * whole < halved < 0.7 * whole, f"fp16 sends {halved} bytes of {whole}"
 
 
-def check_buffers(ranks):
+def test_buffers(ranks):
     """Each forward adds rank + 1 to a buffer that follows rank 0, unless it is left alone."""
     steps = 20
     for index, rank in enumerate(ranks):
-        visits = rank.tensors["plain/buffers/visits"][0]
-        check(visits == steps - 1 + index + 1, f"rank {index} has counted {visits} visits")
-        own = rank.tensors["own_buffers/buffers/visits"][0]
-        check(own == 3 * (index + 1), f"rank {index} has counted {own} visits of its own")
+        assert rank.tensors["plain/buffers/visits"][0] == steps - 1 + index + 1, index
+        assert rank.tensors["own_buffers/buffers/visits"][0] == 3 * (index + 1), index
         for name, tensor in rank.group("batch_norm/buffers/norm.").items():
-            check(tensor.tobytes() == ranks[0].tensors[f"batch_norm/buffers/norm.{name}"].tobytes(),
-                  f"{name} of BatchNorm differs on rank {index}")
+            first = ranks[0].tensors[f"batch_norm/buffers/norm.{name}"]
+            assert tensor.tobytes() == first.tobytes(), f"{name} differs on rank {index}"
 
 
-def check_batch_norm(reference, ranks):
-    for case in ("batch_norm", "batch_norm_accumulate"):
-        for name, tensor in reference.group(f"{case}/buffers/norm.").items():
-            off = difference(ranks[0].tensors[f"{case}/buffers/norm.{name}"], tensor)
-            check(off <= 1e-10, f"{case}, {len(ranks)} ranks: {name} is off by {off:.3g}")
+@pytest.mark.parametrize("case", ["batch_norm", "batch_norm_accumulate"])
+def test_batch_norm(case, reference, ranks):
+    for name, tensor in reference.group(f"{case}/buffers/norm.").items():
+        assert difference(ranks[0].tensors[f"{case}/buffers/norm.{name}"], tensor) <= 1e-10, name
 
 
 ERRORS = {
@@ -166,145 +168,30 @@ ERRORS = {
 }
 
 
-def check_errors(ranks):
-    for name, words in ERRORS.items():
-        for index, rank in enumerate(ranks):
-            text = rank.texts.get(name, "no such case")
-            for word in words:
-                check(word in text, f"{name} on rank {index} of {len(ranks)}: no '{word}' in: {text}")
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name, ranks):
+    for rank in ranks:
+        text = rank.texts.get(name, "no such case")
+        missing = [word for word in ERRORS[name] if word not in text]
+        assert not missing, text
 
 
-# ---- PyTorch's own DDP
-
-ROWS = 12  # of a global batch
-
-
-class PeerCase(typing.NamedTuple):
-    name: str
-    optimizer: str = "sgd"
-    accumulate: int = 1
-    heads: str = "both"
-    ddp: dict = {}
+@pytest.fixture(scope="module")
+def peers(ranks):
+    """What PyTorch's ranks found, from the same initial parameters."""
+    return torch_ddp.on_ranks(torch_ddp.train_cases, len(ranks), ranks[0].group("initial/"))
 
 
-PEER_CASES = (
-    PeerCase("float32"),
-    PeerCase("float32_adamw", optimizer="adamw"),
-    PeerCase("float32_accumulate", accumulate=3),
-    PeerCase("float32_static", heads="a", ddp={"static_graph": True}),
-    # PyTorch's own static graph fails where the first window accumulates (no_sync).
-    PeerCase("float32_static_accumulate", accumulate=3),
-    PeerCase("float32_unused", heads="by_row", ddp={"find_unused_parameters": True}),
-)
-
-
-class Net(torch.nn.Module):
-    def __init__(self, heads):
-        super().__init__()
-        self.heads = heads
-        self.first = torch.nn.Linear(6, 16)
-        self.second = torch.nn.Linear(16, 8)
-        self.head_a = torch.nn.Linear(8, 3)
-        self.head_b = torch.nn.Linear(8, 3)
-
-    def forward(self, x, first_row):
-        hidden = self.second(self.first(x).tanh()).tanh()
-        if self.heads == "a":
-            return self.head_a(hidden)
-        if self.heads == "by_row":
-            of_a = min(max(ROWS // 2 - first_row, 0), len(hidden))
-            parts = [head(rows) for head, rows in
-                     ((self.head_a, hidden[:of_a]), (self.head_b, hidden[of_a:])) if len(rows)]
-            return torch.cat(parts)
-        return self.head_a(hidden) + 0.5 * self.head_b(hidden)
-
-
-def data(first, last, columns, frequency):
-    row = torch.arange(first, last, dtype=torch.float64).unsqueeze(1)
-    column = torch.arange(columns, dtype=torch.float64)
-    return ((row * frequency + column * 1.7).sin() + 0.1 * (row * 0.9 - column).cos()).float()
-
-
-def train_peer(case, rank, size, initial):
-    """(mean loss of each step, parameters)"""
-    net = Net(case.heads)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            parameter.copy_(torch.from_numpy(initial[name]))
-    model = torch.nn.parallel.DistributedDataParallel(net, **case.ddp)
-    if case.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
-    else:
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    share = ROWS // size
-    found = []
-    for step in range(20):
-        optimizer.zero_grad()
-        total = 0.0
-        for micro in range(case.accumulate):
-            first = (step * case.accumulate + micro) * ROWS + rank * share
-            is_last = micro + 1 == case.accumulate
-            with contextlib.nullcontext() if is_last else model.no_sync():
-                loss = torch.nn.functional.mse_loss(
-                    model(data(first, first + share, 6, 0.37), rank * share),
-                    data(first, first + share, 3, 0.21))
-                (loss / case.accumulate).backward()
-            total += loss.item() / case.accumulate
-        optimizer.step()
-        found.append(total)
-    return found, {name: p.detach().numpy() for name, p in net.named_parameters()}
-
-
-def peer(rank, size, port, initial, queue):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank,
-                                         world_size=size)
-    queue.put((rank, {case.name: train_peer(case, rank, size, initial) for case in PEER_CASES}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def check_peer(ranks):
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    size = len(ranks)
-    arguments = (size, rank_run.free_port(), ranks[0].group("initial/"), queue)
-    processes = [context.Process(target=peer, args=(rank, *arguments)) for rank in range(size)]
-    for process in processes:
-        process.start()
-    answers = sorted((queue.get(timeout=DEADLINE) for _ in processes), key=lambda a: a[0])
-    for process in processes:
-        process.join(DEADLINE)
-    for rank, results in answers:
-        for case, (found, parameters) in results.items():
-            tolerance = tolerance_of(case)
-            own = ranks[rank].tensors[f"{case}/loss_sums"] / ranks[rank].tensors[f"{case}/rows"]
-            off = numpy.abs(own - numpy.array(found)).max()
-            check(off <= tolerance, f"{case}, {size} ranks: the losses of PyTorch's rank {rank} "
-                  f"are others by {off:.3g}")
-            if case == "float32_adamw":
-                continue
-            for name, tensor in parameters.items():
-                off = difference(ranks[rank].tensors[f"{case}/parameters/{name}"], tensor)
-                check(off <= tolerance, f"{case}, {size} ranks: PyTorch's {name} on rank {rank} is "
-                      f"off by {off:.3g}")
-
-
-def main():
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (reference,) = run_ranks(folder, 1)
-        for size, backend in ((2, "gloo"), (4, "shared_memory")):
-            ranks = run_ranks(folder, size, backend)
-            compare(reference, ranks)
-            check_messages(ranks)
-            check_buffers(ranks)
-            check_batch_norm(reference, ranks)
-            check_errors(ranks)
-            check_peer(ranks)
-    print("\n".join(FAILURES) or f"{len(reference.cases())} cases agree")
-    return 1 if FAILURES else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@pytest.mark.parametrize("case", [case.name for case in torch_ddp.PEER_CASES])
+def test_equals_pytorch(case, ranks, peers):
+    tolerance = tolerance_of(case)
+    for number, results in enumerate(peers):
+        found, parameters = results[case]
+        tensors = ranks[number].tensors
+        own = tensors[f"{case}/loss_sums"] / tensors[f"{case}/rows"]
+        assert numpy.abs(own - numpy.array(found)).max() <= tolerance, number
+        if case == "float32_adamw":
+            continue
+        for name, tensor in parameters.items():
+            assert difference(tensors[f"{case}/parameters/{name}"], tensor) <= tolerance, (
+                number, name)

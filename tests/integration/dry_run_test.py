@@ -1,18 +1,16 @@
 """A dry run of N ranks counts what a real run of N ranks counts, and leaves nothing behind.
 
 The real runs' ranks are started by the program itself; each writes what it has sent at the end of
-its fit. Deadlines are guards against hangs: they decide nothing.
+its fit.
 """
 
-import pathlib
 import re
-import subprocess
-import sys
-import tempfile
 
+import pytest
+import support
 import trainings
+from support import cases
 
-DEADLINE = 180
 COLLECTIVES = {"all_reduce", "all_gather", "broadcast", "reduce_scatter", "barrier"}
 
 CONFIG = """
@@ -33,14 +31,10 @@ data:
 
 def fit(root, *arguments, expect=0, command="fit"):
     root.mkdir(parents=True, exist_ok=True)
-    (root.parent / "in.yaml").write_text(CONFIG)
-    process = subprocess.run(
-        [trainings.PROGRAM, command, "--config", root.parent / "in.yaml", "--trainer.default_root_dir", root,
-         *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE)
-    if process.returncode != expect:
-        sys.exit(f"expected exit code {expect}, got {process.returncode}:\n{process.stdout}")
-    return process.stdout
+    config = root.with_suffix(".yaml")
+    config.write_text(CONFIG)
+    return support.run(trainings.PROGRAM, command, "--config", config,
+                       "--trainer.default_root_dir", root, *arguments, expect=expect).text
 
 
 def real(root, ranks, *arguments):
@@ -93,7 +87,8 @@ def less(counters, others):
     return {name: value for name, value in differences.items() if value[0] != 0}
 
 
-CASES = {
+# Per commit each kind of option on 2 or 4 ranks.
+OPTIONS = {
     "plain": [],
     "one_step": ["--trainer.max_steps", 1],
     "two_epochs": ["--trainer.max_steps", 6, "--trainer.log_every_n_steps", 2],
@@ -111,44 +106,52 @@ CASES = {
 }
 
 
-def test_counts_what_a_real_run_counts(work):
-    for name, arguments in CASES.items():
-        for ranks in (2, 4):
-            root = work / name / str(ranks)
-            report = dry(root / "dry", ranks, *arguments)
-            steps = [] if "--trainer.max_steps" in arguments else ["--trainer.max_steps", 3]
-            counted = real(root / "real", ranks, *arguments, *steps)
-            where = (name, ranks, report.traffic, counted[0])
-            assert collectives(report.traffic["this run"]) == collectives(counted[0]), where
-            # A real run also exchanges where its memory is, whether all have it, and its folder.
-            exchanges = report.traffic["this run"]["control_plane"][0]
-            assert exchanges + 3 == counted[0]["control_plane"][0], where
-            batches, samples = counted[0]["batches"][0], counted[0]["samples"][0]
-            this_run = report.tables["dry run"]["this run"][0]
-            assert this_run.endswith(f"{batches} batches, {samples} samples"), (where, this_run)
+@pytest.mark.parametrize(("name", "ranks"), cases({
+    f"{name}-{ranks}": (name, ranks) for name in OPTIONS for ranks in (2, 4)
+}, exhaustive=(
+    "one_step-2", "one_step-4", "buffers-2", "buffers-4",
+    *(f"{name}-4" for name in ("plain", "batch_norm", "compressed", "padded", "two_epochs")),
+    *(f"{name}-2" for name in ("accumulating", "buckets", "without_sanity_check", "dropped")))))
+def test_counts_what_a_real_run_counts(name, ranks, tmp_path):
+    arguments = OPTIONS[name]
+    report = dry(tmp_path / "dry", ranks, *arguments)
+    steps = [] if "--trainer.max_steps" in arguments else ["--trainer.max_steps", 3]
+    counted = real(tmp_path / "real", ranks, *arguments, *steps)
+    where = (report.traffic, counted[0])
+    assert collectives(report.traffic["this run"]) == collectives(counted[0]), where
+    # A real run also exchanges where its memory is, whether all have it, and its folder.
+    exchanges = report.traffic["this run"]["control_plane"][0]
+    assert exchanges + 3 == counted[0]["control_plane"][0], where
+    batches, samples = counted[0]["batches"][0], counted[0]["samples"][0]
+    this_run = report.tables["dry run"]["this run"][0]
+    assert this_run.endswith(f"{batches} batches, {samples} samples"), (where, this_run)
 
 
-def test_an_epoch_is_what_a_later_epoch_sends(work):
-    for name, arguments in {
-        "plain": [],
-        "rows": ["--trainer.log_every_n_steps", 2, "--trainer.val_check_interval", 0.5],
-        "accumulating": ["--trainer.accumulate_grad_batches", 2],
-    }.items():
-        for ranks in (2, 4):
-            root = work / "epoch" / name / str(ranks)
-            report = dry(root / "dry", ranks, *arguments)
-            one = real(root / "one", ranks, *arguments, "--trainer.max_epochs", 1)
-            two = real(root / "two", ranks, *arguments, "--trainer.max_epochs", 2)
-            assert report.traffic["an epoch"] == less(two[0], one[0]), (name, ranks, report.traffic)
-            data = report.tables["data of an epoch"]
-            for rank, column in ((0, 1), (ranks - 1, 2)):
-                assert int(data["training batches"][column]) == one[rank]["batches"][0], data
-                assert int(data["training samples"][column]) == one[rank]["samples"][0], data
-            assert data["training samples"][0] == "41" and data["validation samples"][0] == "13"
+EPOCHS = {
+    "plain": [],
+    "rows": ["--trainer.log_every_n_steps", 2, "--trainer.val_check_interval", 0.5],
+    "accumulating": ["--trainer.accumulate_grad_batches", 2],
+}
 
 
-def test_many_ranks(work):
-    report = dry(work / "many", 1024, "--trainer.num_nodes", 128, "--data.global_batch_size", 4096,
+@pytest.mark.parametrize(("name", "ranks"), cases({
+    f"{name}-{ranks}": (name, ranks) for name in EPOCHS for ranks in (2, 4)
+}, exhaustive=("plain-2", "plain-4", "rows-4", "accumulating-2")))
+def test_an_epoch_is_what_a_later_epoch_sends(name, ranks, tmp_path):
+    arguments = EPOCHS[name]
+    report = dry(tmp_path / "dry", ranks, *arguments)
+    one = real(tmp_path / "one", ranks, *arguments, "--trainer.max_epochs", 1)
+    two = real(tmp_path / "two", ranks, *arguments, "--trainer.max_epochs", 2)
+    assert report.traffic["an epoch"] == less(two[0], one[0]), report.traffic
+    data = report.tables["data of an epoch"]
+    for rank, column in ((0, 1), (ranks - 1, 2)):
+        assert int(data["training batches"][column]) == one[rank]["batches"][0], data
+        assert int(data["training samples"][column]) == one[rank]["samples"][0], data
+    assert data["training samples"][0] == "41" and data["validation samples"][0] == "13"
+
+
+def test_many_ranks(tmp_path):
+    report = dry(tmp_path / "dry", 1024, "--trainer.num_nodes", 128, "--data.global_batch_size", 4096,
                  "--data.size", 20000)
     assert report.tables["dry run"]["nodes x devices"] == ["128 x 8"]
     assert report.tables["dry run"]["optimizer steps per epoch"] == ["5"]
@@ -167,19 +170,24 @@ def test_many_ranks(work):
     assert report.traffic["a step"] == {"all_reduce": (1, 49 * 8 + 4 * 8)}
 
 
-def test_what_cant_run_is_the_error_of_a_real_run(work):
-    """Also without --world_size: then it is num_nodes times devices."""
-    for ranks in (["--trainer.devices", 5], ["--dry_run", "--world_size", 5],
-                  ["--dry_run", "--trainer.devices", 5]):
-        output = fit(work / "error", *ranks, expect=2)
-        assert "global_batch_size is 12, a multiple of the 5 ranks was expected" in output, output
-    for command in ("validate", "test", "predict"):
-        output = fit(work / "error", "--dry_run", expect=2, command=command)
-        assert f"dry_run is true and this is {command}()" in output, output
+@pytest.mark.parametrize("ranks", [
+    ["--trainer.devices", 5],
+    ["--dry_run", "--world_size", 5],
+    ["--dry_run", "--trainer.devices", 5],  # without --world_size it is num_nodes times devices
+])
+def test_what_cant_run_is_the_error_of_a_real_run(ranks, tmp_path):
+    output = fit(tmp_path / "run", *ranks, expect=2)
+    assert "global_batch_size is 12, a multiple of the 5 ranks was expected" in output, output
 
 
-def test_resumes_and_leaves_the_run_alone(work):
-    root = work / "resume"
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_only_fit_has_a_dry_run(command, tmp_path):
+    output = fit(tmp_path / "run", "--dry_run", expect=2, command=command)
+    assert f"dry_run is true and this is {command}()" in output, output
+
+
+def test_resumes_and_leaves_the_run_alone(tmp_path):
+    root = tmp_path / "run"
     fit(root, "--trainer.devices", 2, "--trainer.max_steps", 3, "--trainer.enable_checkpointing",
         "true", "--trainer.callbacks", "[{class_path: ModelCheckpoint, init_args: "
         "{every_n_train_steps: 3}}]")
@@ -193,12 +201,3 @@ def test_resumes_and_leaves_the_run_alone(work):
     assert files() == before
     # Three steps from there on: the last of the first epoch and two of the next one.
     assert Report(output).tables["dry run"]["this run"] == ["3 steps, 3 batches, 8 samples"], output
-
-
-def main():
-    with tempfile.TemporaryDirectory(prefix="dry_run_test_") as name:
-        trainings.run_tests(globals(), pathlib.Path(name))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,28 +4,25 @@ All processes end, none is left behind, the message names the culprit, and the e
 The timeouts of the program are short; this test's deadlines only guard against hangs.
 """
 
-import concurrent.futures
-import itertools
 import os
-import pathlib
 import re
 import signal
-import sys
-import tempfile
 import time
 
+import pytest
 import rank_run
 import support
+from covering import covering
 from rank_run import check, expect_gone, wait_for_state
 
-PROGRAM = support.bin_dir() / "faults_program"
+PROGRAM = support.Program("faults_program")
 RANKS = 3
 TIMEOUT = 3.0  # of the heartbeat, in seconds; connecting may take twice that
 LOST, STUCK = 75, 70
 
 
 def start(phase, *arguments, **options):
-    return rank_run.Run(PROGRAM, f"--ranks={RANKS}", f"--phase={phase}",
+    return rank_run.Run(PROGRAM.path, f"--ranks={RANKS}", f"--phase={phase}",
                         f"--timeout-ms={TIMEOUT * 1000:.0f}", *arguments, **options)
 
 
@@ -38,7 +35,7 @@ def culprit_texts(phase, rank, pid, death):
     """What stderr must say, as regular expressions."""
     host = r"\(\S+\)"
     if death and rank == 0:
-        # Those that learn of it from the control plane may be through before their watch prints_errors.
+        # Those that learn of it from the control plane may be through before their watch prints.
         if phase in ("start", "stuck"):
             return [rf"\[rank [12]\] rank 0 \(pid {pid}\) is gone"]
         return [rf"\[rank [12]\] error: rank 0 {host} died \(its connection closed\)"]
@@ -61,7 +58,7 @@ def exit_code(phase, rank, death):
     return 128 + signal.SIGKILL if death else LOST
 
 
-def check_fault(phase, rank, number):
+def check_fault(_, phase, rank, number):
     """SIGKILL or SIGSTOP of one rank in one phase."""
     death = number == signal.SIGKILL
     run = start(phase, f"--rank={rank}", "--grace-ms=2000")
@@ -74,7 +71,7 @@ def check_fault(phase, rank, number):
         check(re.search(text, errors, re.MULTILINE), f"{text!r} isn't told", run)
 
 
-def check_exception(rank):
+def check_exception(_, rank):
     run = start("exception", f"--rank={rank}").end(1)
     expect_gone(run.pids(RANKS).values(), run)
     prefix = f"[rank {rank}] " if rank else ""
@@ -85,26 +82,25 @@ def check_exception(rank):
         check(any(re.match(text, line) for line in run.errors), f"message of rank {other}", run)
 
 
-def check_suspension(phase):
+def check_suspension(work, phase):
     """All ranks are stopped for twice the timeout and continued: nothing happens."""
-    with tempfile.TemporaryDirectory() as folder:
-        until = pathlib.Path(folder) / "until"
-        run = start(phase, f"--until={until}")
-        pids = at_phase(run, phase)
-        for pid in pids.values():
-            os.kill(pid, signal.SIGSTOP)
-        for pid in pids.values():
-            wait_for_state(pid, "T", run)
-        time.sleep(2 * TIMEOUT)
-        for rank in (1, 0, 2):
-            os.kill(pids[rank], signal.SIGCONT)
-        time.sleep(TIMEOUT / 2)
-        until.touch()
-        run.end(0)
-        check(run.errors == [], "nothing is told", run)
+    until = work / f"until_{phase}"
+    run = start(phase, f"--until={until}")
+    pids = at_phase(run, phase)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids.values():
+        wait_for_state(pid, "T", run)
+    time.sleep(2 * TIMEOUT)
+    for rank in (1, 0, 2):
+        os.kill(pids[rank], signal.SIGCONT)
+    time.sleep(TIMEOUT / 2)
+    until.touch()
+    run.end(0)
+    check(run.errors == [], "something is told", run)
 
 
-def check_stop(number, to_all):
+def check_stop(_, number, to_all):
     """A signal, to rank 0 or to all processes, stops all ranks at one boundary."""
     run = start("training")
     pids = at_phase(run, "training")
@@ -115,28 +111,35 @@ def check_stop(number, to_all):
     check(len(boundaries) == 1, f"boundaries {boundaries}", run)
 
 
-def main():
-    cases = [(check_fault, case) for case in itertools.product(
-        ("start", "exchange", "training", "checkpoint", "stuck", "end"), range(RANKS),
-        (signal.SIGKILL, signal.SIGSTOP))]
-    cases += [(check_exception, (rank,)) for rank in range(RANKS)]
-    cases += [(check_suspension, (phase,)) for phase in ("exchange", "training", "checkpoint")]
-    cases += [(check_stop, (signal.SIGTERM, False)), (check_stop, (signal.SIGTERM, True)),
-              (check_stop, (signal.SIGINT, False))]
-    if len(sys.argv) > 1:
-        cases = [case for case in cases if sys.argv[1] in f"{case[0].__name__} {case[1]}"]
-    failures = 0
-    # They wait most of the time.
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        runs = {pool.submit(function, *case): f"{function.__name__}{case}"
-                for function, case in cases}
-        for run in concurrent.futures.as_completed(runs):
-            if error := run.exception():
-                failures += 1
-                print(f"{runs[run]}: {error}", flush=True)
-    print(f"{len(cases) - failures} of {len(cases)} cases ok")
-    sys.exit(failures != 0)
+AXES = {"phase": ["start", "exchange", "training", "checkpoint", "stuck", "end"],
+        "rank": list(range(RANKS)), "number": [signal.SIGKILL, signal.SIGSTOP]}
+# Per commit: each signal in each phase and to each rank.
+CHOSEN = covering(AXES, [("phase", "number"), ("rank", "number")])
+
+CASES = support.cases({
+    **{f"{case['phase']}-rank{case['rank']}-{case['number'].name}":
+       ((check_fault, *case.values()),) for case in covering(AXES, [tuple(AXES)])},
+    **{f"exception-rank{rank}": ((check_exception, rank),) for rank in range(RANKS)},
+    **{f"suspension-{phase}": ((check_suspension, phase),)
+       for phase in ("exchange", "training", "checkpoint")},
+    "SIGTERM to rank 0": ((check_stop, signal.SIGTERM, False),),
+    "SIGTERM to all": ((check_stop, signal.SIGTERM, True),),
+    "SIGINT to rank 0": ((check_stop, signal.SIGINT, False),),
+}, exhaustive=(
+    *(f"{case['phase']}-rank{case['rank']}-{case['number'].name}"
+      for case in covering(AXES, [tuple(AXES)]) if case not in CHOSEN),
+    "exception-rank2", "suspension-exchange", "suspension-checkpoint"))
 
 
-if __name__ == "__main__":
-    main()
+@pytest.fixture(scope="module")
+def running(work, in_threads):
+    def run(case):
+        function, *arguments = case
+        function(work, *arguments)
+
+    return in_threads(run, at_a_time=4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fault(case, running):
+    running.result(case)

@@ -4,33 +4,29 @@ what becomes of them when a rank dies or freezes. Skips what the machine has too
 NEVER RUN SO FAR: no machine with a GPU was at hand when it was written.
 """
 
-import pathlib
 import re
-import subprocess
-import tempfile
 
+import pytest
 import support
+import torch
 import trainings
 from trainings import difference
 
-def count_gpus():
-    import torch
-    return torch.cuda.device_count()
+GPUS = torch.cuda.device_count()
+if GPUS == 0:
+    support.skip("there is no GPU here", unless="LIGHTNING_REQUIRE_GPU")
+two_gpus = pytest.mark.skipif(GPUS < 2, reason=f"needs 2 GPUs, here is {GPUS}")
 
 
 class Training:
-    def __init__(self, work, name, accelerator, devices, precision="64-true"):
-        self.root = work / name
+    def __init__(self, root, accelerator, devices, precision="64-true"):
+        self.root = root
         trainings.configure(self.root, {
             "accelerator": accelerator, "devices": devices, "precision": precision,
             "deterministic": True, "heartbeat_timeout": "5s"})
 
-    def run(self, *arguments, expect=0):
-        result = subprocess.run(trainings.command(self.root, *arguments), stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, timeout=300)
-        ok = result.returncode != 0 if expect is None else result.returncode == expect
-        assert ok, (result.returncode, result.stdout[-4000:])
-        return result.stdout
+    def run(self, *arguments, **options):
+        return trainings.run(self.root, *arguments, timeout=300, **options).text
 
     def weights(self):
         return trainings.weights(self.root)
@@ -39,63 +35,51 @@ class Training:
         return trainings.values(self.root, "train_loss_step")
 
 
-def test_one_gpu_equals_the_cpu(work):
-    cpu, gpu = Training(work, "cpu", "cpu", 1), Training(work, "gpu", "gpu", 1)
+def test_one_gpu_equals_the_cpu(tmp_path):
+    cpu, gpu = Training(tmp_path / "cpu", "cpu", 1), Training(tmp_path / "gpu", "gpu", 1)
     cpu.run()
     gpu.run()
     assert difference(cpu.weights(), gpu.weights()) < 1e-9
 
 
-def test_resume_is_bitwise(work):
-    for precision in ("32-true", "bf16-mixed", "16-mixed"):
-        whole = Training(work, f"whole_{precision}", "gpu", 1, precision)
-        parts = Training(work, f"parts_{precision}", "gpu", 1, precision)
-        whole.run("--model.dropout", 0.3)
-        parts.run("--model.dropout", 0.3, "--trainer.max_steps", 3)
-        parts.run("--model.dropout", 0.3, "--ckpt_path", "last")
-        assert difference(whole.weights(), parts.weights()) == 0.0, precision
-        assert whole.losses() == parts.losses(), precision
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_resume_is_bitwise(precision, tmp_path):
+    dropout = ("--model.dropout", 0.3)
+    whole = Training(tmp_path / "whole", "gpu", 1, precision)
+    parts = Training(tmp_path / "parts", "gpu", 1, precision)
+    whole.run(*dropout)
+    parts.run(*dropout, "--trainer.max_steps", 3)
+    parts.run(*dropout, "--ckpt_path", "last")
+    assert difference(whole.weights(), parts.weights()) == 0.0
+    assert whole.losses() == parts.losses()
 
 
-def test_two_gpus_equal_one(work):
-    one, two = Training(work, "one", "gpu", 1), Training(work, "two", "gpu", 2)
+@two_gpus
+def test_two_gpus_equal_one(tmp_path):
+    one, two = Training(tmp_path / "one", "gpu", 1), Training(tmp_path / "two", "gpu", 2)
     one.run()
     text = two.run()
     assert "distributed_backend=nccl" in text, text
     assert difference(one.weights(), two.weights()) < 1e-9
 
 
-def test_faults_on_two_gpus(work):
-    whole = Training(work, "undisturbed", "gpu", 2)
-    whole.run()
-    for fault, pattern in (("kill", r"rank 1 .*(died|ended by signal 9)"),
-                           ("freeze", r"rank 1 .*is frozen"), ("throw", r"the disk of this rank")):
-        for phase in ("training", "backward", "validation", "checkpoint"):
-            run = Training(work, f"{fault}_{phase}", "gpu", 2)
-            text = run.run("--model.fault", fault, "--model.fault_phase", phase, expect=None)
-            assert re.search(pattern, text), text
-            run.run("--ckpt_path", "last")
-            assert difference(whole.weights(), run.weights()) == 0.0, (fault, phase)
+@pytest.fixture(scope="module")
+def undisturbed(work):
+    training = Training(work / "undisturbed", "gpu", 2)
+    training.run()
+    return training.weights()
 
 
-NEEDS = {test_one_gpu_equals_the_cpu: 1, test_resume_is_bitwise: 1, test_two_gpus_equal_one: 2,
-         test_faults_on_two_gpus: 2}
-
-
-def main():
-    gpus = count_gpus()
-    if gpus == 0:
-        support.skip("no GPU here", unless="LIGHTNING_REQUIRE_GPU")
-    with tempfile.TemporaryDirectory() as name:
-        for test, needed in NEEDS.items():
-            if gpus < needed:
-                print(f"{test.__name__}: SKIPPED, needs {needed} GPUs and there are {gpus}")
-                continue
-            folder = pathlib.Path(name) / test.__name__
-            folder.mkdir()
-            test(folder)
-            print(f"{test.__name__}: passed", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+@two_gpus
+@pytest.mark.parametrize("phase", ["training", "backward", "validation", "checkpoint"])
+@pytest.mark.parametrize(("fault", "pattern"), [
+    ("kill", r"rank 1 .*(died|ended by signal 9)"),
+    ("freeze", r"rank 1 .*is frozen"),
+    ("throw", r"the disk of this rank"),
+])
+def test_faults_on_two_gpus(fault, pattern, phase, undisturbed, tmp_path):
+    training = Training(tmp_path / "run", "gpu", 2)
+    text = training.run("--model.fault", fault, "--model.fault_phase", phase, expect=None)
+    assert re.search(pattern, text), text
+    training.run("--ckpt_path", "last")
+    assert difference(undisturbed, training.weights()) == 0.0

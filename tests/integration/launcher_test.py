@@ -1,32 +1,25 @@
 """The launcher: output, signals, exit codes, and that no process outlives another.
 
-Each check starts launcher_program with a script per rank. Deadlines only guard against hangs.
+Each test starts launcher_program with a script per rank. Deadlines only guard against hangs.
 """
 
 import os
-import pathlib
 import re
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 
-import rank_run
-import support
+import pytest
 from rank_run import DEADLINE, check, expect_gone, wait_for_state
+from support import bin_dir, cases
 
-PROGRAM = support.bin_dir() / "launcher_program"
+PROGRAM = bin_dir() / "launcher_program"
 # Short, so that what is ended by force ends soon; nothing else depends on it.
 GRACE = "--grace-ms=500"
 
 
-def start(*arguments, **options):
-    return rank_run.Run(PROGRAM, *arguments, **options)
-
-
-def check_ranks_and_prefixes(folder):
-    run = start("--ranks=3", "0:say zero", "1:say one;err trouble", "2:part unfinished").end(0)
+def test_ranks_and_prefixes(start):
+    run = start(PROGRAM, "--ranks=3", "0:say zero", "1:say one;err trouble",
+                "2:part unfinished").end(0)
     out, err = "".join(run.lines), "".join(run.errors)
     for line in ("zero\n", "[rank 1] one\n", "[rank 2] unfinished\n"):
         check(line in out, f"{line!r} is missing", run)
@@ -37,60 +30,63 @@ def check_ranks_and_prefixes(folder):
     check(parents == {str(run.process.pid)}, f"parents {parents}", run)
 
 
-def check_arguments(folder):
+def test_arguments(start):
     """Arguments with spaces, empty ones and UTF-8 reach the ranks as they are."""
-    run = start("--ranks=2", "", "1:say a  b 'ü';count", "").end(0)
+    run = start(PROGRAM, "--ranks=2", "", "1:say a  b 'ü';count", "").end(0)
     check("[rank 1] a  b 'ü'\n" in run.lines, "text", run)
     check("[rank 1] 5 arguments\n" in run.lines, "number of arguments", run)
 
 
-def check_heavy_output(folder):
+def test_heavy_output(start):
     """Lines of several ranks and of any length stay whole and in order."""
     count = 3000
-    run = start("--ranks=4", *(f"{rank}:lines {count} {length}"
-                             for rank, length in ((1, 20), (2, 300), (3, 3500)))).end(0)
+    run = start(PROGRAM, "--ranks=4",
+                *(f"{rank}:lines {count} {length}"
+                  for rank, length in ((1, 20), (2, 300), (3, 3500)))).end(0)
     for rank, length in ((1, 20), (2, 300), (3, 3500)):
         own = [line for line in run.lines if re.match(rf"\[rank {rank}\] \d+ ", line)]
         expected = [f"[rank {rank}] {i} {chr(97 + i % 26) * length}\n" for i in range(count)]
         check(own == expected, f"lines of rank {rank}: {len(own)}", run)
 
 
-def check_exit_codes(folder):
-    gate = folder / "gate"
-    # (scripts, exit code): the first failure in time decides.
-    cases = [
-        (["0:", "1:", "2:"], 0),
-        (["0:return 3", "1:", "2:"], 3),
-        (["0:", "1:return 4", "2:"], 4),
-        ([f"0:child;touch {gate};return 3", "1:return 5", f"2:wait {gate};return 8"], 5),
-        ([f"0:touch {gate};return 3", f"1:wait {gate};sleep 1;return 5", "2:"], 3),
-        # Those that others' failure ended don't count.
-        (["0:child;return 6", "1:lose", "2:lose"], 6),
-        ([f"0:touch {gate};lose", f"1:wait {gate};return 7", "2:lose"], 7),
-        (["0:lose", "1:lose", "2:lose"], 75),
-        ([f"0:child;touch {gate};lose", "1:raise 9", f"2:wait {gate};lose"], 137),
-        ([f"0:child;touch {gate};lose", "1:raise 11", f"2:wait {gate};lose"], 139),
-        (["0:", "1:raise 15", "2:"], 143),
-    ]
-    for scripts, code in cases:
-        gate.unlink(missing_ok=True)
-        run = start("--ranks=3", *scripts).end(code)
-        expect_gone(run.pids(3).values(), run)
-        if code in (137, 139):
-            name = {137: "9 (Killed)", 139: "11 (Segmentation fault)"}[code]
-            pid = run.pids(3)[1]
-            check(f"rank 1 (pid {pid}) ended by signal {name}\n" in run.errors, name, run)
-            check(sum("ended" in line for line in run.errors) == 1, "only rank 1 is told", run)
-        if code == 7:
-            check("[rank 2] error: lost rank 7\n" in run.errors, "the text of a lost rank", run)
+# What the ranks do, with a file that they share as {gate}, and the exit code: the first failure in
+# time decides.
+EXIT_CODES = {
+    "all well": (["0:", "1:", "2:"], 0),
+    "rank 0": (["0:return 3", "1:", "2:"], 3),
+    "another": (["0:", "1:return 4", "2:"], 4),
+    "another first": (["0:child;touch {gate};return 3", "1:return 5", "2:wait {gate};return 8"], 5),
+    "rank 0 first": (["0:touch {gate};return 3", "1:wait {gate};sleep 1;return 5", "2:"], 3),
+    # Those that others' failure ended don't count.
+    "others are lost": (["0:child;return 6", "1:lose", "2:lose"], 6),
+    "a failure after the lost": (["0:touch {gate};lose", "1:wait {gate};return 7", "2:lose"], 7),
+    "all are lost": (["0:lose", "1:lose", "2:lose"], 75),
+    "killed": (["0:child;touch {gate};lose", "1:raise 9", "2:wait {gate};lose"], 137),
+    "crashed": (["0:child;touch {gate};lose", "1:raise 11", "2:wait {gate};lose"], 139),
+    "ended by SIGTERM": (["0:", "1:raise 15", "2:"], 143),
+}
 
 
-def check_ends_by_force(folder):
+@pytest.mark.parametrize(("scripts", "code"), cases(EXIT_CODES, exhaustive=("another",)))
+def test_exit_codes(scripts, code, start, tmp_path):
+    gate = tmp_path / "gate"
+    run = start(PROGRAM, "--ranks=3", *(text.format(gate=gate) for text in scripts)).end(code)
+    expect_gone(run.pids(3).values(), run)
+    if code in (137, 139):
+        name = {137: "9 (Killed)", 139: "11 (Segmentation fault)"}[code]
+        pid = run.pids(3)[1]
+        check(f"rank 1 (pid {pid}) ended by signal {name}\n" in run.errors, name, run)
+        check(sum("ended" in line for line in run.errors) == 1, "only rank 1 is told", run)
+    if code == 7:
+        check("[rank 2] error: lost rank 7\n" in run.errors, "the text of a lost rank", run)
+
+
+def test_ends_by_force(start, tmp_path):
     """What goes on after rank 0 is ended: by SIGTERM, and by SIGKILL what doesn't hear or is
     frozen."""
-    ready = folder / "ready"
-    run = start("--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
-              "2:handle;say deaf;sleep 1000;sleep 1000", "3:sleep 1000")
+    ready = tmp_path / "ready"
+    run = start(PROGRAM, "--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
+                "2:handle;say deaf;sleep 1000;sleep 1000", "3:sleep 1000")
     pids = run.pids(4)
     run.wait_for("deaf")
     os.kill(pids[3], signal.SIGSTOP)
@@ -104,14 +100,15 @@ def check_ends_by_force(folder):
               in errors, f"rank {rank}, {name}", run)
     # Rank 0's own failure counts, not the ends that the launcher made.
     ready.unlink()
-    run = start("--ranks=2", GRACE, f"0:wait {ready};return 9", f"1:touch {ready};sleep 1000").end(9)
+    run = start(PROGRAM, "--ranks=2", GRACE, f"0:wait {ready};return 9",
+                f"1:touch {ready};sleep 1000").end(9)
     expect_gone(run.pids(2).values(), run)
 
 
-def check_signals(folder):
+def test_signals(start):
     # With handlers that rank 0 had before (chained) and the ranks have now.
-    run = start("--ranks=3", GRACE, "--handle-first", "0:say up;sleep 1000;sleep 1000",
-              *(f"{rank}:say up;sleep 1000" for rank in (1, 2)))
+    run = start(PROGRAM, "--ranks=3", GRACE, "--handle-first", "0:say up;sleep 1000;sleep 1000",
+                *(f"{rank}:say up;sleep 1000" for rank in (1, 2)))
     pids = run.pids(3)
     run.wait_for("up", 3)
     os.kill(pids[0], signal.SIGUSR1)
@@ -124,44 +121,44 @@ def check_signals(folder):
     expect_gone(pids.values(), run)
 
     # The Trainer's handlers come later and take the signal; they pass it on.
-    run = start("--ranks=2", "0:signals;return 143", "1:signals;return 143")
+    run = start(PROGRAM, "--ranks=2", "0:signals;return 143", "1:signals;return 143")
     run.wait_for("watching", 2)
     os.kill(run.process.pid, signal.SIGTERM)
     run.wait_for("pending 15", 2)
     run.end(143)
     check(run.errors == [], "a forwarded signal is no failure to tell of", run)
-    run = start("--ranks=2", "0:signals;return 130", "1:signals;return 130")
+    run = start(PROGRAM, "--ranks=2", "0:signals;return 130", "1:signals;return 130")
     run.wait_for("watching", 2)
     os.kill(run.process.pid, signal.SIGINT)
     run.end(130)
     check(sum("Press Ctrl-C again" in line for line in run.errors) == 1, "said once", run)
 
     # A rank that hears it before it has handlers of its own ends by it: no failure of its own.
-    run = start("--ranks=2", "0:signals;return 0", "1:say up;sleep 1000")
+    run = start(PROGRAM, "--ranks=2", "0:signals;return 0", "1:say up;sleep 1000")
     run.wait_for("watching"), run.wait_for("up")
     os.kill(run.process.pid, signal.SIGTERM)
     run.end(143)
     check(run.errors == [], "ended by a forwarded signal", run)
 
 
-def check_ignored_signals(folder):
+def test_ignored_signals(start, tmp_path):
     """nohup: what rank 0 ignores, the ranks ignore."""
-    run = start("--ranks=2", f"0:say up;wait {folder}/go", f"1:say up;wait {folder}/go",
-              preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run = start(PROGRAM, "--ranks=2", *(f"{rank}:say up;wait {tmp_path}/go" for rank in range(2)),
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     pids = run.pids(2)
     run.wait_for("up", 2)
     for pid in pids.values():
         os.kill(pid, signal.SIGHUP)
-    (folder / "go").touch()
+    (tmp_path / "go").touch()
     run.end(0)
 
 
-def check_suspend(folder):
+def test_suspend(start, tmp_path):
     """Ctrl-Z stops all ranks, fg continues all."""
-    go = folder / "go"
+    go = tmp_path / "go"
     scripts = [f"{rank}:say up;wait {go}" for rank in range(3)]
     # A process group of this session, as a shell would start it.
-    run = start("--ranks=3", *scripts, start_new_session=False, process_group=0)
+    run = start(PROGRAM, "--ranks=3", *scripts, start_new_session=False, process_group=0)
     pids = run.pids(3)
     run.wait_for("up", 3)
     os.kill(pids[0], signal.SIGTSTP)
@@ -175,53 +172,55 @@ def check_suspend(folder):
 
     # Without a shell above it SIGTSTP has no effect on rank 0, so that the others go on too.
     go.unlink()
-    run = start("--ranks=3", *scripts)
+    run = start(PROGRAM, "--ranks=3", *scripts)
     run.wait_for("up", 3)
     os.kill(run.process.pid, signal.SIGTSTP)
     go.touch()
     run.end(0)
 
 
-def check_death_of_rank_0(folder):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_death_of_rank_0(frozen, start, tmp_path):
     """SIGKILL of rank 0: the others say so on its stderr and end, also one that is stopped; what
     they had written before isn't lost, and neither is what they write then."""
-    killed, up = folder / "killed", folder / "up"
-    for frozen in (False, True):
-        killed.unlink(missing_ok=True)
-        run = start("--ranks=3", "--grace-ms=3000", "0:say up;sleep 1000",
-                    f"1:say up;wait {killed};err after;sleep 1000", "2:say up;sleep 1000")
-        pids = run.pids(3)
-        run.wait_for("up", 3)
-        if frozen:
-            os.kill(pids[2], signal.SIGSTOP)
-            wait_for_state(pids[2], "T", run)
-        os.kill(pids[0], signal.SIGKILL)
-        killed.touch()
-        run.end(-signal.SIGKILL)
-        expect_gone(pids.values(), run)
-        for rank in (1, 2):
-            text = (f"[rank {rank}] rank 0 (pid {pids[0]}) is gone, this rank (pid {pids[rank]}) "
-                    "ends\n")
-            check(text in run.errors, f"last words of rank {rank}", run)
-        check(any("after" in line for line in run.errors), "written after the death", run)
+    killed = tmp_path / "killed"
+    run = start(PROGRAM, "--ranks=3", "--grace-ms=3000", "0:say up;sleep 1000",
+                f"1:say up;wait {killed};err after;sleep 1000", "2:say up;sleep 1000")
+    pids = run.pids(3)
+    run.wait_for("up", 3)
+    if frozen:
+        os.kill(pids[2], signal.SIGSTOP)
+        wait_for_state(pids[2], "T", run)
+    os.kill(pids[0], signal.SIGKILL)
+    killed.touch()
+    run.end(-signal.SIGKILL)
+    expect_gone(pids.values(), run)
+    for rank in (1, 2):
+        text = f"[rank {rank}] rank 0 (pid {pids[0]}) is gone, this rank (pid {pids[rank]}) ends\n"
+        check(text in run.errors, f"last words of rank {rank}", run)
+    check(any("after" in line for line in run.errors), "written after the death", run)
 
-    # The other ways out that leave no time.
-    for action, code in (("leave 3", 3), ("raise 6", -6)):
-        up.unlink(missing_ok=True)
-        run = start("--ranks=2", GRACE, f"0:wait {up};{action}", f"1:touch {up};sleep 1000").end(code)
-        expect_gone(run.pids(2).values(), run)
 
-    # Before a rank has reached the library it is simply killed with its parent.
-    run = start("--ranks=2", "0:leave 0").end(0)
+@pytest.mark.parametrize(("action", "code"), [("leave 3", 3), ("raise 6", -6)])
+def test_rank_0_leaves_no_time(action, code, start, tmp_path):
+    up = tmp_path / "up"
+    run = start(PROGRAM, "--ranks=2", GRACE, f"0:wait {up};{action}",
+                f"1:touch {up};sleep 1000").end(code)
+    expect_gone(run.pids(2).values(), run)
+
+
+def test_rank_0_leaves_at_once(start):
+    """Before a rank has reached the library it is simply killed with its parent."""
+    run = start(PROGRAM, "--ranks=2", "0:leave 0").end(0)
     expect_gone(run.pids(1).values(), run)
 
 
-def check_frozen_rank_0(folder):
+def test_frozen_rank_0(start, tmp_path):
     """Rank 0 is stopped: its output with it, but not the others' last words. Who is lost because of
     it ends it."""
-    go = folder / "frozen"
-    run = start("--ranks=2", "0:say up;sleep 1000",
-              f"1:say up;wait {go};say unheard;last is heard;lose")
+    go = tmp_path / "frozen"
+    run = start(PROGRAM, "--ranks=2", "0:say up;sleep 1000",
+                f"1:say up;wait {go};say unheard;last is heard;lose")
     pids = run.pids(2)
     run.wait_for("up", 2)
     os.kill(pids[0], signal.SIGSTOP)
@@ -234,29 +233,30 @@ def check_frozen_rank_0(folder):
         check(f"[rank 1] {text}" in errors, text, run)
 
 
-def check_other_programs(folder):
+def test_other_programs(start, tmp_path):
     # The thread that launched may end.
-    go = folder / "thread"
-    run = start("--ranks=2", "--from-thread", f"0:sleep 0.3;touch {go};sleep 0.3",
-              f"1:wait {go};say alive").end(0)
+    go = tmp_path / "thread"
+    run = start(PROGRAM, "--ranks=2", "--from-thread", f"0:sleep 0.3;touch {go};sleep 0.3",
+                f"1:wait {go};say alive").end(0)
     check("[rank 1] alive\n" in run.lines, "rank 1 outlives the launching thread", run)
     # Without run_main: the program waits at its exit, and ends what doesn't end.
-    run = start("--no-run-main", "0:return 2", "1:sleep 0.2;say done").end(2)
+    run = start(PROGRAM, "--no-run-main", "0:return 2", "1:sleep 0.2;say done").end(2)
     check("[rank 1] done\n" in run.lines, "rank 1 may finish", run)
-    up = folder / "up"
-    run = start("--no-run-main", GRACE, f"0:wait {up};return 2", f"1:touch {up};sleep 1000").end(2)
+    up = tmp_path / "up"
+    run = start(PROGRAM, "--no-run-main", GRACE, f"0:wait {up};return 2",
+                f"1:touch {up};sleep 1000").end(2)
     expect_gone(run.pids(2).values(), run)
     # A second launch starts nothing; one of another size is an error.
-    run = start("--ranks=2", "0:again 2").end(0)
+    run = start(PROGRAM, "--ranks=2", "0:again 2").end(0)
     check(len(run.wait_for(r"pid \d+", 2)) == 2, "two processes in all", run)
-    run = start("--ranks=2", "0:again 3").end(2)
+    run = start(PROGRAM, "--ranks=2", "0:again 3").end(2)
     check("error: launcher: this program runs with 2 ranks, a later Trainer asks for 3. HINT: give "
           "all Trainers of a program the same number of devices\n" in run.errors, "error", run)
 
 
-def check_closed_output(folder):
-    """Nobody reads rank 0's output any more: the run itself goes on."""
-    go, done = folder / "go", folder / "done"
+def test_closed_output(start, tmp_path):
+    """Rank 0's output isn't read any more: the run itself continues."""
+    go, done = tmp_path / "go", tmp_path / "done"
     process = subprocess.Popen([PROGRAM, "--ranks=2", f"0:wait {done}",
                                 f"1:wait {go};lines 5000 100;touch {done}"], stdout=subprocess.PIPE)
     for _ in range(4):
@@ -265,18 +265,3 @@ def check_closed_output(folder):
     go.touch()
     code = process.wait(DEADLINE)
     assert code == 0, code
-
-
-def main():
-    wanted = sys.argv[1:]
-    for name, function in list(globals().items()):
-        if not name.startswith("check_") or (wanted and name not in wanted):
-            continue
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            function(pathlib.Path(folder))
-        print(f"{name}: ok ({time.monotonic() - start:.1f} s)", flush=True)
-
-
-if __name__ == "__main__":
-    main()

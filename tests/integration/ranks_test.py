@@ -1,398 +1,346 @@
 """The Trainer on several ranks against the Trainer on one, and what happens when a rank fails.
 
 Ranks are started by the program itself (trainer.devices). Weights are read by the safetensors
-package. Deadlines are guards against hangs: they decide nothing.
+package.
 """
 
-import concurrent.futures
+import functools
 import itertools
 import json
 import os
-import pathlib
 import re
 import signal
-import subprocess
-import sys
-import tempfile
 
 import numpy
+import pytest
+import support
 import trainings
 from safetensors.numpy import load_file
-from trainings import checkpoints, difference, rows, values, weights
+from support import cases
+from trainings import checkpoints, difference, rows, seen, values, weights
 
-DEADLINE = 180
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GLOO = ("--trainer.process_group_backend", "gloo")
 
 
-def config(root, accumulate=1, size=44):
+def train(root, ranks, *arguments, accumulate=1, size=44, **options):
+    """Trains in a new folder; what the program said."""
     trainings.configure(root, {"accumulate_grad_batches": accumulate}, data={"size": size})
+    return run(root, ranks, *arguments, **options)
 
 
-def start(root, ranks, *arguments, name="fit", env=None):
-    return subprocess.Popen(
-        trainings.command(root, "--trainer.devices", ranks, *arguments, name=name),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+def run(root, ranks, *arguments, **options):
+    return trainings.run(root, "--trainer.devices", ranks, *arguments, **options).text
 
 
-def finish(process, expect=0):
-    try:
-        output, _ = process.communicate(timeout=DEADLINE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        sys.exit(f"{process.args} hangs")
-    if expect is not None and process.returncode != expect:
-        sys.exit(f"expected exit code {expect}, got {process.returncode}:\n{output[-4000:]}")
-    return output
+@pytest.fixture(scope="module")
+def trained(work):
+    """trained(ranks, arguments...): the folder of a training that is made once."""
+    @functools.cache
+    def train_once(ranks, *arguments, **options):
+        name = "_".join(re.sub(r"\W", "", str(part)) for part in (ranks, *arguments,
+                                                                  *options.values()))
+        root = work / f"trained_{name}"
+        train(root, ranks, *arguments, **options)
+        return root
+
+    return train_once
 
 
-def run(root, ranks, *arguments, expect=0, **options):
-    return finish(start(root, ranks, *arguments, **options), expect)
+def close(a, b, limit=1e-10):
+    assert len(a) == len(b)
+    assert numpy.allclose(a, b, rtol=0, atol=limit), (a, b)
 
 
-def in_parallel(function, arguments):
-    """function(*each of arguments), two at a time: ranks of small models mostly start and wait."""
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(function, *each) for each in arguments]:
-            future.result()
+LOGGED = ("train_loss_step", "train_loss_epoch", "val_loss", "val_least", "val_count")
 
 
-def close(name, a, b, limit=1e-10):
-    assert len(a) == len(b), (name, len(a), len(b))
-    assert numpy.allclose(a, b, rtol=0, atol=limit), (name, a, b)
-
-
-def test_equals_one_process(work):
+@pytest.mark.parametrize(("accumulate", "size", "ranks"), cases({
+    f"accumulate{accumulate}-size{size}-ranks{ranks}": (accumulate, size, ranks)
+    for (accumulate, size), ranks in itertools.product(((1, 48), (1, 41), (2, 44)), (2, 3, 4))
+}, exhaustive=("accumulate1-size48-ranks3", "accumulate1-size48-ranks4",
+               "accumulate1-size41-ranks2", "accumulate1-size41-ranks4",
+               "accumulate2-size44-ranks2", "accumulate2-size44-ranks3")))
+def test_equals_one_process(accumulate, size, ranks, trained, tmp_path):
     """Same global batches: the same weights and logs, with ragged batches and accumulation too."""
-    for accumulate, size in ((1, 48), (1, 41), (2, 44)):
-        name = f"a{accumulate}s{size}"
-        for ranks in (1, 2, 3, 4):
-            root = work / name / str(ranks)
-            config(root, accumulate, size)
-            # Two ranks over Gloo, the others in shared memory.
-            output = run(root, ranks, *(GLOO if ranks == 2 else ()))
-            backend = "gloo" if ranks == 2 else "shared_memory"
-            assert ranks == 1 or f"distributed_backend={backend}" in output, output
-            if ranks == 1:
-                continue
-            one = work / name / "1"
-            off = difference(weights(one), weights(root))
-            assert off < 1e-10, (name, ranks, off)
-            for metric in ("train_loss_step", "train_loss_epoch", "val_loss", "val_least",
-                           "val_count"):
-                close((name, ranks, metric), values(one, metric), values(root, metric))
+    # Two ranks over Gloo, the others in shared memory.
+    output = train(tmp_path, ranks, *(GLOO if ranks == 2 else ()), accumulate=accumulate, size=size)
+    assert f"distributed_backend={'gloo' if ranks == 2 else 'shared_memory'}" in output, output
+    one = trained(1, accumulate=accumulate, size=size)
+    assert difference(weights(one), weights(tmp_path)) < 1e-10
+    for metric in LOGGED:
+        close(values(one, metric), values(tmp_path, metric))
 
 
-def test_weights_and_skips_equal_one_process(work):
+@pytest.mark.parametrize(("least_number", "size", "ranks"), cases({
+    f"least{least}-ranks{ranks}": (least, size, ranks)
+    for (least, size), ranks in itertools.product(((0, 38), (18, 41)), (2, 3, 4))
+}, exhaustive=("least0-ranks2", "least0-ranks4", "least18-ranks2", "least18-ranks3")))
+def test_weights_and_skips_equal_one_process(least_number, size, ranks, trained, tmp_path):
     """Weighted losses, where ranks have no sample in the last global batch (38 = 3 * 12 + 2) and
     where a rank, whose samples are all left out, skips the step that others make."""
-    for least_number, size in ((0, 38), (18, 41)):
-        name = f"least{least_number}"
-        one = work / "weights" / name / "1"
-        for ranks in (1, 2, 3, 4):
-            root = work / "weights" / name / str(ranks)
-            config(root, size=size)
-            output = run(root, ranks, "--model.least_number", least_number)
-            skipped = re.findall(r"^(?:\[rank \d\] )?skipped in step (\d+)$", output, re.M)
-            # Each of these steps is one that other ranks make.
-            assert all(skipped.count(step) < ranks for step in skipped), (name, ranks, skipped)
-            assert bool(skipped) == (least_number > 0 and ranks > 1), (name, ranks, skipped)
-            assert difference(weights(one), weights(root)) < 1e-10, (name, ranks)
+    options = ("--model.least_number", least_number)
+    output = train(tmp_path, ranks, *options, size=size)
+    skipped = re.findall(r"^(?:\[rank \d\] )?skipped in step (\d+)$", output, re.M)
+    # Each of these steps is one that other ranks make.
+    assert all(skipped.count(step) < ranks for step in skipped), skipped
+    assert bool(skipped) == (least_number > 0), skipped
+    assert difference(weights(trained(1, *options, size=size)), weights(tmp_path)) < 1e-10
 
 
-def test_dropped_inputs_equal_one_process(work):
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "4")))
+def test_dropped_inputs_equal_one_process(ranks, trained, tmp_path):
     """uneven_inputs: drop leaves the last global batch out, whatever the number of ranks."""
-    for ranks in (1, 2, 3, 4):
-        root = work / "drop" / str(ranks)
-        config(root, size=46)
-        run(root, ranks, "--trainer.uneven_inputs", "drop", "--model.samples", root / "samples")
-        samples = seen(root.glob("samples.*"))
-        # Two epochs of 46 / 12 batches.
-        assert [len(numbers) for numbers in samples.values()] == [12] * 6, (ranks, samples)
-        one = work / "drop" / "1"
-        assert difference(weights(one), weights(root)) < 1e-10, ranks
-        close((ranks, "train_loss"), values(one, "train_loss_epoch"),
-              values(root, "train_loss_epoch"))
+    options = ("--trainer.uneven_inputs", "drop")
+    one = trained(1, *options, size=46)
+    train(tmp_path, ranks, *options, "--model.samples", tmp_path / "samples", size=46)
+    samples = seen(tmp_path.glob("samples.*"))
+    # Two epochs of 46 / 12 batches.
+    assert [len(numbers) for numbers in samples.values()] == [12] * 6, samples
+    assert difference(weights(one), weights(tmp_path)) < 1e-10
+    close(values(one, "train_loss_epoch"), values(tmp_path, "train_loss_epoch"))
 
 
-def test_fit_twice_equals_one_process(work):
+@pytest.fixture(scope="module")
+def fitted_twice(work):
+    @functools.cache
+    def fit(ranks):
+        root = work / f"twice{ranks}"
+        root.mkdir()
+        support.run(trainings.PROGRAM, "fit_twice", ranks, root)
+        return root
+
+    return fit
+
+
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3}, exhaustive=("3",)))
+def test_fit_twice_equals_one_process(ranks, fitted_twice):
     """The same module in a second fit(), with one parameter less to train."""
-    for ranks in (1, 2, 3):
-        root = work / "twice" / str(ranks)
-        root.mkdir(parents=True)
-        finish(subprocess.Popen([trainings.PROGRAM, "fit_twice", str(ranks), str(root)],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        one = work / "twice" / "1"
-        for version in (0, 1):
-            assert difference(weights(one, version), weights(root, version)) < 1e-10, (
-                ranks, version)
-        bias = [weights(root, version)["net.0.bias"] for version in (0, 1)]
-        assert (bias[0] == bias[1]).all(), (ranks, bias)
-        assert difference(weights(root, 0), weights(root, 1)) > 1e-3, ranks
+    one, root = fitted_twice(1), fitted_twice(ranks)
+    for version in (0, 1):
+        assert difference(weights(one, version), weights(root, version)) < 1e-10
+    bias = [weights(root, version)["net.0.bias"] for version in (0, 1)]
+    assert (bias[0] == bias[1]).all(), bias
+    assert difference(weights(root, 0), weights(root, 1)) > 1e-3
 
 
-def test_predictions_equal_one_process(work):
-    """Each rank's file has every world-size-th sample in order; all have those of one process."""
-    trained = work / "predict" / "trained"
-    config(trained)
-    run(trained, 1)
-    checkpoint = checkpoints(trained) / "last.ckpt"
+def predict(root, ranks, checkpoint):
+    """{number: output} of all ranks: each rank's file has every world-size-th sample in order."""
+    trainings.configure(root)
+    run(root, ranks, "--ckpt_path", checkpoint, name="predict")
+    names = ["predictions.safetensors"] if ranks == 1 else [
+        f"predictions-rank={rank}.safetensors" for rank in range(ranks)]
+    files = {path.name: path for path in trainings.run_dir(root).glob("predictions*")}
+    assert files.keys() == set(names)
     predicted = {}
-    for ranks in (1, 2, 3):
-        root = work / "predict" / str(ranks)
-        config(root)
-        run(root, ranks, "--ckpt_path", checkpoint, name="predict")
-        names = {"predictions.safetensors"} if ranks == 1 else {
-            f"predictions-rank={rank}.safetensors" for rank in range(ranks)}
-        files = {path.name: path for path in trainings.run_dir(root).glob("predictions*")}
-        assert files.keys() == names, (ranks, files)
-        for rank, name in enumerate(sorted(names)):
-            part = load_file(files[name])
-            assert part["number"].tolist() == list(range(rank, 13, ranks)), (ranks, rank, part)
-            predicted.setdefault(ranks, {}).update(zip(part["number"].tolist(), part["output"]))
-    for ranks in (2, 3):
-        assert predicted[ranks].keys() == predicted[1].keys() == set(range(13)), ranks
-        for number, output in predicted[ranks].items():
-            assert numpy.allclose(output, predicted[1][number], rtol=0, atol=1e-12), (ranks, number)
+    for rank, name in enumerate(names):
+        part = load_file(files[name])
+        assert part["number"].tolist() == list(range(rank, 13, ranks)), (rank, part)
+        predicted.update(zip(part["number"].tolist(), part["output"]))
+    return predicted
 
 
-def test_test_metrics_equal_one_process(work):
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3}, exhaustive=("2",)))
+def test_predictions_equal_one_process(ranks, trained, tmp_path):
+    checkpoint = checkpoints(trained(1)) / "last.ckpt"
+    expected = predict(tmp_path / "one", 1, checkpoint)
+    found = predict(tmp_path / "several", ranks, checkpoint)
+    assert found.keys() == expected.keys() == set(range(13))
+    for number, output in found.items():
+        assert numpy.allclose(output, expected[number], rtol=0, atol=1e-12), number
+
+
+def test_test_metrics_equal_one_process(trained, tmp_path):
     """test() sees each of 13 samples once, on three ranks as on one."""
-    trained = work / "test" / "trained"
-    config(trained)
-    run(trained, 1)
+    checkpoint = checkpoints(trained(1)) / "last.ckpt"
     for ranks in (1, 3):
-        root = work / "test" / str(ranks)
-        config(root)
-        run(root, ranks, "--ckpt_path", checkpoints(trained) / "last.ckpt", name="test")
-        assert values(root, "test_count") == [13.0], (ranks, rows(root))
-        for metric in ("test_loss", "test_least"):
-            close((ranks, metric), values(work / "test" / "1", metric), values(root, metric))
+        train(tmp_path / str(ranks), ranks, "--ckpt_path", checkpoint, name="test")
+        assert values(tmp_path / str(ranks), "test_count") == [13.0]
+    for metric in ("test_loss", "test_least"):
+        close(values(tmp_path / "1", metric), values(tmp_path / "3", metric))
 
 
-def test_threads_per_rank(work):
+def without_threads():
+    return {key: value for key, value in os.environ.items()
+            if key not in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")}
+
+
+@pytest.mark.parametrize(("variables", "expected"), cases({
+    "share": ({}, max(len(os.sched_getaffinity(0)) // 2, 1)),
+    "slurm": ({"SLURM_CPUS_PER_TASK": "3"}, 3),
+    "omp": ({"OMP_NUM_THREADS": "2", "SLURM_CPUS_PER_TASK": "3"}, 2),
+}, exhaustive=("slurm",)))
+def test_threads_per_rank(variables, expected, tmp_path):
     """Each rank takes its share of the CPUs, or as many threads as the environment says; the number
     is recorded with the run."""
-    share = max(len(os.sched_getaffinity(0)) // 2, 1)
-    cases = (("share", {}, share), ("slurm", {"SLURM_CPUS_PER_TASK": "3"}, 3),
-             ("omp", {"OMP_NUM_THREADS": "2", "SLURM_CPUS_PER_TASK": "3"}, 2))
-    for name, variables, expected in cases:
-        root = work / "threads" / name
-        config(root)
-        environment = {key: value for key, value in os.environ.items() if key not in (
-            "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")}
-        output = run(root, 2, "--trainer.max_steps", 1, env=environment | variables)
-        told = sorted(re.findall(r"^(?:\[rank \d\] )?threads \d+$", output, re.M))
-        assert told == [f"[rank 1] threads {expected}", f"threads {expected}"], (name, output)
-        recorded = json.loads((trainings.run_dir(root) / "environment.json").read_text())
-        assert recorded["torch_threads"] == expected, (name, recorded)
+    output = train(tmp_path, 2, "--trainer.max_steps", 1, env=without_threads() | variables)
+    told = sorted(re.findall(r"^(?:\[rank \d\] )?threads \d+$", output, re.M))
+    assert told == [f"[rank 1] threads {expected}", f"threads {expected}"], output
+    recorded = json.loads((trainings.run_dir(tmp_path) / "environment.json").read_text())
+    assert recorded["torch_threads"] == expected, recorded
 
 
-def test_threads_of_one_task(work):
+def test_threads_of_one_task(tmp_path):
     """The only task of a SLURM job takes the CPUs that it asked for."""
-    root = work / "threads_of_one_task"
-    config(root)
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    environment |= {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "one", "SLURM_STEP_ID": "0",
-                    "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
-                    "SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "3"}
-    output = run(root, 1, "--trainer.max_steps", 1, "--trainer.slurm.stop_before_end", "0s",
-                 env=environment)
+    job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "one", "SLURM_STEP_ID": "0",
+           "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1",
+           "SLURM_CPUS_PER_TASK": "3"}
+    output = train(tmp_path, 1, "--trainer.max_steps", 1, "--trainer.slurm.stop_before_end", "0s",
+                   env=without_threads() | job)
     assert "threads 3\n" in output, output
 
 
-def seen(files):
-    samples = {}
-    for file in files:
-        for line in file.read_text().splitlines():
-            epoch, step, number = map(int, line.split())
-            samples.setdefault((epoch, step), []).append(number)
-    return samples
+@pytest.fixture(scope="module")
+def samples_of_one(work):
+    """The training of one process that notes which samples it sees, and these."""
+    root = work / "samples_of_one"
+    train(root, 1, "--model.samples", root / "samples")
+    return root, seen(root.glob("samples.*"))
 
 
-def test_other_world_size(work):
+@pytest.mark.parametrize(("before", "after"), cases({
+    f"{before}to{after}": (before, after)
+    for before, after in itertools.permutations((1, 2, 3, 4), 2)
+}, exhaustive=("1to2", "1to4", "2to3", "2to4", "3to1", "3to2", "3to4", "4to1", "4to3")))
+def test_other_world_size(before, after, samples_of_one, tmp_path):
     """From N ranks to M in the middle of an epoch: no sample lost or repeated, same weights."""
-    whole = work / "world" / "whole"
-    config(whole)
-    run(whole, 1, "--model.samples", whole / "samples")
-    expected = seen(whole.glob("samples.*"))
-
-    def change(before, after):
-        root = work / "world" / f"{before}to{after}"
-        config(root)
-        run(root, before, "--trainer.max_steps", 2, "--model.samples", root / "before")
-        run(root, after, "--ckpt_path", "last", "--model.samples", root / "after")
-        samples = seen([*root.glob("before.*"), *root.glob("after.*")])
-        assert samples.keys() == expected.keys(), (before, after)
-        for step in expected:
-            assert sorted(samples[step]) == sorted(expected[step]), (before, after, step)
-        off = difference(weights(whole), weights(root))
-        assert off < 1e-10, (before, after, off)
-        close((before, after), values(whole, "train_loss_epoch"), values(root, "train_loss_epoch"))
-
-    in_parallel(change, itertools.permutations((1, 2, 3, 4), 2))
+    whole, expected = samples_of_one
+    train(tmp_path, before, "--trainer.max_steps", 2, "--model.samples", tmp_path / "before")
+    run(tmp_path, after, "--ckpt_path", "last", "--model.samples", tmp_path / "after")
+    samples = seen([*tmp_path.glob("before.*"), *tmp_path.glob("after.*")])
+    assert samples.keys() == expected.keys()
+    for step in expected:
+        assert sorted(samples[step]) == sorted(expected[step]), step
+    assert difference(weights(whole), weights(tmp_path)) < 1e-10
+    close(values(whole, "train_loss_epoch"), values(tmp_path, "train_loss_epoch"))
 
 
-def test_resume_is_bitwise(work):
+def test_resume_is_bitwise(tmp_path):
     """On the same number of ranks a resumed run is the same to the last bit, dropout included."""
-    whole, parts = work / "bits" / "whole", work / "bits" / "parts"
-    for root in (whole, parts):
-        config(root, size=41)
-    run(whole, 3, "--model.dropout", 0.3)
-    run(parts, 3, "--model.dropout", 0.3, "--trainer.max_steps", 3)
-    run(parts, 3, "--model.dropout", 0.3, "--ckpt_path", "last")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    dropout = ("--model.dropout", 0.3)
+    train(whole, 3, *dropout, size=41)
+    train(parts, 3, *dropout, "--trainer.max_steps", 3, size=41)
+    run(parts, 3, *dropout, "--ckpt_path", "last")
     assert difference(weights(whole), weights(parts)) == 0.0
     assert rows(whole) == rows(parts)
 
 
-def test_signal_stops_all(work):
+EACH_RANK = cases({"rank0": 0, "rank1": 1}, exhaustive=("rank0",))
+
+
+@pytest.mark.parametrize("rank", EACH_RANK)
+def test_signal_stops_all(rank, trained, tmp_path):
     """A signal that one rank gets stops all of them at one step; the run resumes exactly."""
-    whole = work / "signal" / "whole"
-    config(whole)
-    run(whole, 2)
-    for rank in (0, 1):
-        root = work / "signal" / str(rank)
-        config(root)
-        output = run(root, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
-                     expect=128 + signal.SIGTERM)
-        assert "resume with" in output, output
-        run(root, 2, "--ckpt_path", "last")
-        assert difference(weights(whole), weights(root)) == 0.0, rank
+    output = train(tmp_path, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
+                   expect=128 + signal.SIGTERM)
+    assert "resume with" in output, output
+    run(tmp_path, 2, "--ckpt_path", "last")
+    assert difference(weights(trained(2)), weights(tmp_path)) == 0.0
 
 
-def test_signal_after_the_last_step(work):
+@pytest.mark.parametrize("rank", EACH_RANK)
+def test_signal_after_the_last_step(rank, tmp_path):
     """It isn't lost, whichever rank got it: all ranks end by it."""
-    for rank in (0, 1):
-        root = work / "late_signal" / str(rank)
-        config(root)
-        output = run(root, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
-                     "--model.fault_phase", "train_end", expect=128 + signal.SIGTERM)
-        assert "stopped by SIGTERM after step 8" in output, output
+    output = train(tmp_path, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
+                   "--model.fault_phase", "train_end", expect=128 + signal.SIGTERM)
+    assert "stopped by SIGTERM after step 8" in output, output
 
 
-def test_request_stops_all(work):
-    root = work / "request"
-    config(root)
-    output = run(root, 2, "--model.fault", "stop")
+def test_request_stops_all(tmp_path):
+    output = train(tmp_path, 2, "--model.fault", "stop")
     assert "asked for by a rank" in output, output
-    steps = [int(row["step"]) for row in rows(root)]
+    steps = [int(row["step"]) for row in rows(tmp_path)]
     assert 3 <= max(steps) < 8, steps
 
 
-def test_batch_norm_equals_one_process(work):
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "3")))
+def test_batch_norm_equals_one_process(ranks, trained, tmp_path):
     """Synchronised, also where ranks have no sample left in the last global batch."""
-    for ranks in (1, 2, 3, 4):
-        root = work / "batch_norm" / str(ranks)
-        config(root, size=38)
-        run(root, ranks, "--model.batch_norm", "true", "--trainer.sync_batchnorm", "true")
-        one = work / "batch_norm" / "1"
-        assert "norm.running_var" in weights(root)
-        assert difference(weights(one), weights(root)) < 1e-10, ranks
-        for metric in ("train_loss_step", "train_loss_epoch", "val_loss"):
-            close((ranks, metric), values(one, metric), values(root, metric))
+    options = ("--model.batch_norm", "true", "--trainer.sync_batchnorm", "true")
+    one = trained(1, *options, size=38)
+    train(tmp_path, ranks, *options, size=38)
+    assert "norm.running_var" in weights(tmp_path)
+    assert difference(weights(one), weights(tmp_path)) < 1e-10
+    for metric in ("train_loss_step", "train_loss_epoch", "val_loss"):
+        close(values(one, metric), values(tmp_path, metric))
 
 
-def test_nothing_is_made_of_a_failed_step(work):
+def test_nothing_is_made_of_a_failed_step(tmp_path):
     """Rank 0 learns of rank 1's death between backward and the optimizer step."""
-    root = work / "failed_step"
-    config(root)
-    output = run(root, 2, "--model.fault", "kill", "--model.fault_phase", "after_backward",
-                 expect=128 + signal.SIGKILL)
+    output = train(tmp_path, 2, "--model.fault", "kill", "--model.fault_phase", "after_backward",
+                   expect=128 + signal.SIGKILL)
     assert re.search(r"rank 1 \([^)]*\) (died|ended by signal 9)", output), output
     assert "a step after the failure" not in output, output
-    assert not (checkpoints(root) / "step=3.ckpt").exists()
-    assert {row["step"] for row in rows(root)} == {"1", "2"}
+    assert not (checkpoints(tmp_path) / "step=3.ckpt").exists()
+    assert {row["step"] for row in rows(tmp_path)} == {"1", "2"}
 
 
-def test_lost_rank_is_told_at_once(work):
+def test_lost_rank_is_told_at_once(tmp_path):
     """A SIGTERM that comes while rank 0 leaves because of rank 1's death doesn't hide the reason."""
-    root = work / "told_at_once"
-    config(root)
-    output = run(root, 2, "--model.fault", "kill_and_terminate", expect=-signal.SIGTERM)
+    output = train(tmp_path, 2, "--model.fault", "kill_and_terminate", expect=-signal.SIGTERM)
     told = re.findall(r"^error: .*rank 1 \([^)]*\) (?:died|ended by signal 9)", output, re.M)
     assert len(told) == 1, output
 
 
-def test_stuck_rank_ends(work):
+def test_stuck_rank_ends(tmp_path):
     """Its main thread never comes back after the other rank died: the process ends, and has written
     its rows and the reason first."""
-    root = work / "stuck"
     # No checkpoints: they would write the rows before.
-    trainings.configure(root, {"callbacks": [], "enable_checkpointing": False})
-    output = run(root, 2, "--model.fault", "kill_beside_stuck", expect=None)
+    trainings.configure(tmp_path, {"callbacks": [], "enable_checkpointing": False})
+    output = run(tmp_path, 2, "--model.fault", "kill_beside_stuck", expect=None)
     assert "ends with status 70" in output, output
-    assert [row["step"] for row in rows(root)] == ["1", "2"]
-    log = (trainings.run_dir(root) / "logs/rank_0.log").read_text()
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "2"]
+    log = (trainings.run_dir(tmp_path) / "logs/rank_0.log").read_text()
     assert re.search(r"rank 1 \([^)]*\) died \(its connection closed\)", log), log
 
 
-def test_differing_collectives(work):
+IN_MEMORY = r"rank [01] is in {0} of \d+ bytes.* and rank [01] in"
+
+
+@pytest.mark.parametrize(("fault", "backend", "pattern"), cases({
+    "sizes-shared_memory": ("sizes", "shared_memory", IN_MEMORY.format("all_reduce")),
+    "collectives-shared_memory": (
+        "collectives", "shared_memory", IN_MEMORY.format("(all_reduce|barrier)")),
+    "sizes-gloo": ("sizes", "gloo", r"rank [01] \([^)]*\) (died|failed|ended)"),
+    "collectives-gloo": (
+        "collectives", "gloo",
+        r"rank 0 \([^)]*\) waits in all_reduce #\d+ and rank 1 \([^)]*\) in barrier #\d+"),
+}, exhaustive=("collectives-shared_memory", "sizes-gloo")))
+def test_differing_collectives(fault, backend, pattern, tmp_path):
     """Ranks that reduce tensors of other sizes or wait in other collectives: all end, and the message
     names both ranks. (Gloo ends a process itself where sizes differ: the others say which.)"""
-    in_memory = r"rank [01] is in {0} of \d+ bytes.* and rank [01] in"
-    cases = {
-        ("sizes", "shared_memory"): in_memory.format("all_reduce"),
-        ("collectives", "shared_memory"): in_memory.format("(all_reduce|barrier)"),
-        ("sizes", "gloo"): r"rank [01] \([^)]*\) (died|failed|ended)",
-        ("collectives", "gloo"):
-            r"rank 0 \([^)]*\) waits in all_reduce #\d+ and rank 1 \([^)]*\) in barrier #\d+",
-    }
-    for (fault, backend), pattern in cases.items():
-        root = work / "differing" / f"{fault}_{backend}"
-        config(root)
-        process = start(root, 2, "--model.fault", fault,
-                        "--trainer.process_group_backend", backend)
-        output = finish(process, expect=None)
-        assert process.returncode not in (0, None), (fault, backend, output)
-        assert re.search(pattern, output), (fault, backend, output)
-        assert (checkpoints(root) / "step=2.ckpt").exists()
+    output = train(tmp_path, 2, "--model.fault", fault, "--trainer.process_group_backend", backend,
+                   expect=None)
+    assert re.search(pattern, output), output
+    assert (checkpoints(tmp_path) / "step=2.ckpt").exists()
 
 
-def test_preparation(work):
+@pytest.mark.parametrize("per_node", cases({"true": "true", "false": "false"},
+                                           exhaustive=("false",)))
+def test_preparation(per_node, tmp_path):
     """prepare_data on rank 0 alone, since all ranks are on one node; setup on every rank."""
-    for per_node in ("true", "false"):
-        root = work / f"preparation_{per_node}"
-        config(root)
-        file = root / "hooks"
-        run(root, 2, "--model.hooks", file, "--data.hooks", file, "--trainer.max_steps", 1,
-            "--trainer.prepare_data_per_node", per_node)
-        trainings.check_preparation(file, 2, [0])
+    file = tmp_path / "hooks"
+    train(tmp_path, 2, "--model.hooks", file, "--data.hooks", file, "--trainer.max_steps", 1,
+          "--trainer.prepare_data_per_node", per_node)
+    trainings.check_preparation(file, 2, [0])
 
 
-def check_loadable(root):
-    for folder in checkpoints(root).glob("*.ckpt"):
-        load_file(folder / "model.safetensors")
-    assert (checkpoints(root) / "step=2.ckpt").exists()
-
-
-def test_failures_end_all(work):
+@pytest.mark.parametrize(("fault", "rank", "code", "pattern"), cases({
+    "throw1": ("throw", 1, 1, r"the disk of this rank is full"),
+    "throw0": ("throw", 0, 1, r"the disk of this rank is full"),
+    "kill1": ("kill", 1, 128 + signal.SIGKILL, r"rank 1 "),
+    "extra_log1": ("extra_log", 1, 2, r"\"only_here\" on rank 1 only"),
+    "freeze1": ("freeze", 1, None, r"rank 1 .*(heartbeat|frozen|no sign|silent)"),
+}, exhaustive=("throw0", "kill1", "freeze1")))  # trainer_faults has them under each launcher
+def test_failures_end_all(fault, rank, code, pattern, trained, tmp_path):
     """One rank's failure ends all ranks; the message says who and why, checkpoints load."""
-    cases = [
-        ("throw", 1, 1, r"the disk of this rank is full"),
-        ("throw", 0, 1, r"the disk of this rank is full"),
-        ("kill", 1, 128 + signal.SIGKILL, r"rank 1 "),
-        ("extra_log", 1, 2, r"\"only_here\" on rank 1 only"),
-        ("freeze", 1, None, r"rank 1 .*(heartbeat|frozen|no sign|silent)"),
-    ]
-    for fault, rank, code, pattern in cases:
-        root = work / "failures" / f"{fault}{rank}"
-        config(root)
-        output = run(root, 2, "--model.fault", fault, "--model.fault_rank", rank,
-                     "--trainer.heartbeat_timeout", "00:00:00:03", expect=code)
-        assert code is not None or output, (fault, output)
-        assert re.search(pattern, output), (fault, output)
-        check_loadable(root)
-        whole = work / "failures" / "whole"
-        if not whole.exists():
-            config(whole)
-            run(whole, 2)
-        run(root, 2, "--ckpt_path", "last")
-        assert difference(weights(whole), weights(root)) == 0.0, (fault, rank)
-
-
-def main():
-    with tempfile.TemporaryDirectory(prefix="ranks_test_") as name:
-        trainings.run_tests(globals(), pathlib.Path(name))
-
-
-if __name__ == "__main__":
-    main()
+    output = train(tmp_path, 2, "--model.fault", fault, "--model.fault_rank", rank,
+                   "--trainer.heartbeat_timeout", "00:00:00:03", expect=code)
+    assert re.search(pattern, output), output
+    for folder in checkpoints(tmp_path).glob("*.ckpt"):
+        load_file(folder / "model.safetensors")
+    assert (checkpoints(tmp_path) / "step=2.ckpt").exists()
+    run(tmp_path, 2, "--ckpt_path", "last")
+    assert difference(weights(trained(2)), weights(tmp_path)) == 0.0

@@ -5,18 +5,18 @@ the CSV rows without the time column, and the scalars that TensorBoard's own rea
 """
 
 import csv
+import functools
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 
 import numpy
+import pytest
 import support
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-PROGRAM = support.bin_dir() / "resume_program"
+PROGRAM = support.Program("resume_program")
 
 CONFIG = """
 seed_everything: 5
@@ -46,13 +46,13 @@ DEFAULTS = dict(precision="32-true", accumulate=1, interval=1.0, optimizer="adam
                 background="false", epochs=2, schedule="step")
 
 
+def command(root, *arguments):
+    return (PROGRAM.path, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
+            *map(str, arguments))
+
+
 def run(root, *arguments, expect=0):
-    result = subprocess.run(
-        [PROGRAM, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
-         *map(str, arguments)], capture_output=True, text=True, timeout=120)
-    if result.returncode != expect:
-        sys.exit(f"expected exit code {expect}, got {result.returncode}:\n{result.stderr[-3000:]}")
-    return result.stderr
+    return support.run(*command(root, *arguments), expect=expect).stderr
 
 
 def run_dir(root):
@@ -68,7 +68,6 @@ def rows(root):
 
 
 def scalars(root):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     events = EventAccumulator(str(run_dir(root)), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)]
@@ -79,109 +78,133 @@ def final_weights(root):
     return load_file(run_dir(root) / "checkpoints" / "last.ckpt" / "model.safetensors")
 
 
-def compare(name, whole, resumed):
+def check_same(whole, resumed):
     a, b = final_weights(whole), final_weights(resumed)
-    assert a.keys() == b.keys(), name
+    assert a.keys() == b.keys()
     for key in a:
-        assert numpy.array_equal(a[key].view(numpy.uint32), b[key].view(numpy.uint32)), (
-            f"{name}: {key} differs")
-    assert rows(whole) == rows(resumed), f"{name}: CSV rows differ"
-    assert scalars(whole) == scalars(resumed), f"{name}: TensorBoard scalars differ"
+        assert numpy.array_equal(a[key].view(numpy.uint32), b[key].view(numpy.uint32)), key
+    assert rows(whole) == rows(resumed)
+    assert scalars(whole) == scalars(resumed)
 
 
 def write_config(root, **values):
-    root.mkdir()
+    root.mkdir(parents=True)
     (root / "in.yaml").write_text(CONFIG.format(**{**DEFAULTS, **values}))
 
 
-def check_every_step(folder, steps, **values):
-    """Resumes from the checkpoint of each step in `steps` (all of them when None)."""
-    name = "-".join(str(v) for v in values.values())
-    whole = folder / name
-    write_config(whole, **values)
-    run(whole)
-    checkpoints = sorted((run_dir(whole) / "checkpoints").glob("step=*.ckpt"))
-    assert len(checkpoints) >= 8, checkpoints
-    for checkpoint in checkpoints:
-        step = int(checkpoint.stem.split("=")[1])
-        if steps is not None and step not in steps:
-            continue
-        resumed = folder / f"{name}-from-{step}"
-        shutil.copytree(whole, resumed, symlinks=True)
-        here = run_dir(resumed) / "checkpoints"
-        for other in here.glob("step=*.ckpt"):
-            if int(other.stem.split("=")[1]) > step:
-                shutil.rmtree(other)
-        run(resumed, "--ckpt_path", here / checkpoint.name)
-        compare(f"{name}, from step {step}", whole, resumed)
-    print(f"{name}: ok")
-    return whole
-
-
-def check_schedule_per_epoch(folder):
-    """The rate is halved after every second epoch, in the runs that resume too."""
-    whole = check_every_step(folder, {11, 12, 15, 22, 25, 33}, schedule="epoch", epochs=4,
-                             optimizer="sgd")
-    rates = [float(row["lr-SGD"]) for row in rows(whole) if row["lr-SGD"]]
-    assert rates == [0.01] * 22 + [0.005] * 22, rates
-
-
-def wait_for(stream, text):
-    for line in stream:
-        if text in line:
-            return
-    sys.exit(f"the program ended without '{text}'")
-
-
-def check_second_interrupt(folder):
-    """Ctrl-C in a step that hangs; the second one ends the program at once."""
-    root = folder / "twice"
-    write_config(root)
-    program = subprocess.Popen(
-        [PROGRAM, "fit", "--config", root / "in.yaml", "--trainer.default_root_dir", root,
-         "--model.stall_step", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(program.stdout, "stalled")
-        program.send_signal(signal.SIGINT)
-        wait_for(program.stderr, "Press Ctrl-C again to end at once")
-        assert program.poll() is None, "the first Ctrl-C waits for the step"
-        program.send_signal(signal.SIGINT)
-        status = program.wait(timeout=60)  # the step hangs for minutes
-        assert status == -signal.SIGINT, status
-    finally:
-        program.kill()
-        program.communicate()
-    # What was written before is whole, and goes on.
-    run(root, "--ckpt_path", "last")
-    assert rows(root)[-1]["step"] == "22", rows(root)[-1]
-    print("second Ctrl-C: ok")
-
-
-def check_signal(folder, name, number, when, **values):
-    """A signal: a checkpoint, the exit code, and a command that resumes."""
-    whole, stopped = folder / f"whole-{name}", folder / f"stopped-{name}"
-    for root in (whole, stopped):
+@pytest.fixture(scope="module")
+def whole(work):
+    """whole(options...): the folder of the run that never stopped, which is made once."""
+    @functools.cache
+    def train(**values):
+        root = work / "-".join(map(str, values.values()))
         write_config(root, **values)
-    run(whole)
-    text = run(stopped, *when, "--model.signal", number, expect=128 + number)
-    assert "HINT: resume with" in text and "--ckpt_path" in text, text
-    command = command_in(text)
-    checkpoint = pathlib.Path(command[command.index("--ckpt_path") + 1])
-    assert checkpoint.is_dir(), checkpoint
-    run(stopped, "--ckpt_path", checkpoint)
-    compare(name, whole, stopped)
-    print(f"{name}: ok")
+        run(root)
+        return root
+
+    return train
+
+
+def steps_of(root):
+    return sorted(int(path.stem.split("=")[1])
+                  for path in (run_dir(root) / "checkpoints").glob("step=*.ckpt"))
+
+
+def resume_from(step, whole, resumed):
+    """Continues a copy of the whole run from one of its checkpoints."""
+    shutil.copytree(whole, resumed, symlinks=True)
+    here = run_dir(resumed) / "checkpoints"
+    for other in steps_of(resumed):
+        if other > step:
+            shutil.rmtree(here / f"step={other}.ckpt")
+    run(resumed, "--ckpt_path", here / f"step={step}.ckpt")
+
+
+BF16_WINDOWS = dict(precision="bf16-mixed", accumulate=2, interval=0.5, optimizer="adamw",
+                    workers=2, background="false")
+IN_BACKGROUND = dict(precision="32-true", accumulate=1, interval=1.0, optimizer="adamw", workers=0,
+                     background="true")
+OPTIMIZERS = ("adam", "sgd", "torch_adam", "torch_adamw", "torch_sgd", "torch_rmsprop",
+              "torch_adagrad")
+
+
+@pytest.mark.parametrize(("values", "step"), support.cases({
+    # Two epochs of six steps, each of two micro-batches, with a validation after three.
+    **{f"bf16-windows-{step}": (BF16_WINDOWS, step) for step in range(1, 13)},
+    **{f"in-background-{step}": (IN_BACKGROUND, step) for step in (3, 11, 12)},
+    **{optimizer: (dict(interval=4, optimizer=optimizer), 7) for optimizer in OPTIMIZERS},
+}, exhaustive=(
+    *(f"bf16-windows-{step}" for step in range(1, 13) if step not in (1, 3, 4, 6, 8)),
+    "in-background-3", "in-background-12", "adam", "torch_adam", "torch_sgd", "torch_adagrad")))
+def test_resume(values, step, whole, tmp_path):
+    root = whole(**values)
+    if step > max(steps_of(root)):
+        pytest.fail(f"the run has the steps {steps_of(root)}", pytrace=False)
+    resume_from(step, root, tmp_path / "resumed")
+    check_same(root, tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("step", support.cases(
+    {str(step): step for step in (11, 12, 15, 22, 25, 33)}, exhaustive=("12", "15", "22", "33")))
+def test_schedule_per_epoch(step, whole, tmp_path):
+    """The rate is halved after every second epoch, in the runs that resume too."""
+    root = whole(schedule="epoch", epochs=4, optimizer="sgd")
+    rates = [float(row["lr-SGD"]) for row in rows(root) if row["lr-SGD"]]
+    assert rates == [0.01] * 22 + [0.005] * 22, rates
+    resume_from(step, root, tmp_path / "resumed")
+    check_same(root, tmp_path / "resumed")
+
+
+def test_second_interrupt(start, tmp_path):
+    """Ctrl-C in a step that hangs; the second one ends the program at once."""
+    root = tmp_path / "run"
+    write_config(root)
+    program = start(*command(root, "--model.stall_step", 4))
+    program.wait_for("stalled")
+    program.process.send_signal(signal.SIGINT)
+    program.wait_for_error("Press Ctrl-C again to end at once")
+    assert program.process.poll() is None, "the first Ctrl-C waits for the step"
+    program.process.send_signal(signal.SIGINT)
+    program.end(-signal.SIGINT)  # the step hangs for minutes
+    # What was written before is whole, and a run resumes from it.
+    run(root, "--ckpt_path", "last")
+    assert rows(root)[-1]["step"] == "22"
 
 
 def command_in(text):
     return text.split("resume with ")[1].splitlines()[0].split()
 
 
-def check_other_options(folder, **values):
-    """A run that goes on with other options keeps both configs; stopped again, it goes on with the
+IN_WINDOW = ("--model.signal_step", 5)
+IN_VALIDATION = ("--model.signal_validation_batch", 4)
+
+
+@pytest.mark.parametrize(("number", "when", "interval"), support.cases({
+    "SIGINT-in-window": (2, IN_WINDOW, 1.0),
+    "SIGTERM-in-window": (15, IN_WINDOW, 1.0),
+    "in-last-step": (2, ("--model.signal_step", 6), 1.0),
+    "in-validation": (2, IN_VALIDATION, 4),
+    "in-last-validation": (2, IN_VALIDATION, 1.0),
+}, exhaustive=("SIGINT-in-window",)))
+def test_signal(number, when, interval, whole, tmp_path):
+    """A signal: a checkpoint, the exit code, and a command that resumes."""
+    values = dict(accumulate=2, interval=interval)
+    stopped = tmp_path / "stopped"
+    write_config(stopped, **values)
+    text = run(stopped, *when, "--model.signal", number, expect=128 + number)
+    assert "HINT: resume with" in text and "--ckpt_path" in text, text
+    command = command_in(text)
+    checkpoint = pathlib.Path(command[command.index("--ckpt_path") + 1])
+    assert checkpoint.is_dir(), checkpoint
+    run(stopped, "--ckpt_path", checkpoint)
+    check_same(whole(**values), stopped)
+
+
+def test_other_options(tmp_path):
+    """A run that resumes with other options keeps both configs; stopped again, it resumes with the
     newer ones."""
-    root = folder / "other-options"
-    write_config(root, **values)
+    root = tmp_path / "run"
+    write_config(root)
     command = command_in(run(root, "--model.signal_step", 3, expect=130))
     checkpoint = command[command.index("--ckpt_path") + 1]
     config = run_dir(root) / "config.yaml"
@@ -193,36 +216,8 @@ def check_other_options(folder, **values):
     resumed = pathlib.Path(command[command.index("--config") + 1])
     assert resumed == run_dir(root) / "config-resumed-step=3.yaml", command
     assert "max_epochs: 3" in resumed.read_text() and config.read_text() == before
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0 and "max_epochs=3 reached" in result.stderr, result.stderr
+    result = support.run(*command)
+    assert "max_epochs=3 reached" in result.stderr, result
     names = sorted(path.name for path in run_dir(root).glob("config*.yaml"))
     assert names == ["config-resumed-step=3.yaml", "config-resumed-step=6.yaml",
                      "config.yaml"], names
-    print("other options: ok")
-
-
-def main():
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        check_every_step(folder, None, precision="bf16-mixed", accumulate=2, interval=0.5,
-                         optimizer="adamw", workers=2, background="false")
-        check_every_step(folder, {3, 11, 12}, precision="32-true", accumulate=1, interval=1.0,
-                         optimizer="adamw", workers=0, background="true")
-        for optimizer in ("adam", "sgd", "torch_adam", "torch_adamw", "torch_sgd", "torch_rmsprop",
-                          "torch_adagrad"):
-            check_every_step(folder, {7}, interval=4, optimizer=optimizer)
-        check_schedule_per_epoch(folder)
-        check_second_interrupt(folder)
-        check_other_options(folder)
-        for name, number, when, interval in (
-                ("SIGINT-in-window", 2, ("--model.signal_step", 5), 1.0),
-                ("SIGTERM-in-window", 15, ("--model.signal_step", 5), 1.0),
-                ("signal-in-last-step", 2, ("--model.signal_step", 6), 1.0),
-                ("signal-in-validation", 2, ("--model.signal_validation_batch", 4), 4),
-                ("signal-in-last-validation", 2,
-                 ("--model.signal_validation_batch", 4), 1.0)):
-            check_signal(folder, name, number, when, accumulate=2, interval=interval)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,14 +6,16 @@ Weights are read by the safetensors package. Deadlines guard against hangs: they
 """
 
 import os
-import pathlib
+import re
 import signal
-import subprocess
-import tempfile
 import time
 
+import pytest
 import trainings
+from rank_run import check
 from trainings import checkpoints, difference, weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VARIABLES = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "life", "SLURM_CLUSTER_NAME": "test",
              "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}
@@ -23,8 +25,9 @@ DEADLINE = 120
 class Job:
     """Runs of one job, one after the other, on two ranks that the first one starts, or on one."""
 
-    def __init__(self, work, name, ranks=2, **commands):
-        self.root = work / name
+    def __init__(self, begin, root, ranks=2, **commands):
+        self.begin = begin
+        self.root = root
         self.ranks = ranks
         trainings.configure(self.root, model={"dropout": 0.3})
         self.commands = self.root / "commands"
@@ -48,86 +51,83 @@ class Job:
         environment |= VARIABLES | {"PATH": str(self.commands)}
         if restart:
             environment["SLURM_RESTART_COUNT"] = str(restart)
-        return subprocess.Popen(
-            trainings.command(self.root, "--trainer.devices", self.ranks, *arguments),
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return self.begin(
+            *trainings.command(self.root, "--trainer.devices", self.ranks, *arguments),
+            env=environment)
 
     def start_and_signal(self, number, *arguments):
         """After the second step."""
-        process = self.start("--model.step_seconds", 0.3, *arguments)
+        run = self.start("--model.step_seconds", 0.3, *arguments)
         end = time.monotonic() + DEADLINE
         while not (checkpoints(self.root) / "step=2.ckpt").exists():
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < end, "no second step"
+            check(run.process.poll() is None and time.monotonic() < end, "no second step", run)
             time.sleep(0.02)
-        process.send_signal(number)
-        return process
+        run.process.send_signal(number)
+        return run
 
     def requeue_checkpoints(self):
         return list(checkpoints(self.root).glob("requeue-*.ckpt"))
 
 
-def end(process, code):
-    output, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == code, (process.returncode, output)
-    return output
+@pytest.fixture
+def make_job(start, tmp_path):
+    """make_job(name, ranks=2, command=lines of sh...)"""
+    return lambda name="job", **options: Job(start, tmp_path / name, **options)
 
 
-def test_another_signal_requeues(work):
-    """The signal is an option; a run that was requeued ends with 0, and goes on exactly."""
-    whole = Job(work, "whole")
-    end(whole.start(), 0)
-    for name in ("SIGUSR1", "SIGUSR2"):
-        job = Job(work, name)
-        process = job.start_and_signal(getattr(signal, name),
-                                       "--trainer.slurm.requeue_signal", name)
-        text = end(process, 0)
-        assert f"stopped by {name} after step" in text, text
-        assert job.calls("scontrol") == ["scontrol requeue 77"], job.calls("scontrol")
-        assert len(job.requeue_checkpoints()) == 1
-        text = end(job.start(restart=1), 0)
-        assert "job 77 was started again (restart 1), it goes on from" in text, text
-        assert difference(weights(whole.root), weights(job.root)) == 0.0, name
+@pytest.fixture(scope="module")
+def whole(work):
+    """The weights of the training that is left alone."""
+    trainings.configure(work, model={"dropout": 0.3})
+    trainings.run(work, "--trainer.devices", 2)
+    return weights(work)
 
 
-def test_no_requeue_without_a_step(work):
-    """Whoever is told to stop before the first step since the start would be told so for ever."""
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+def test_another_signal_requeues(name, make_job, whole):
+    """The signal is an option; a run that was requeued ends with 0, and resumes exactly."""
+    job = make_job()
+    run = job.start_and_signal(getattr(signal, name), "--trainer.slurm.requeue_signal", name).end(0)
+    check(f"stopped by {name} after step" in run.text, "no reason", run)
+    assert job.calls("scontrol") == ["scontrol requeue 77"]
+    assert len(job.requeue_checkpoints()) == 1
+    run = job.start(restart=1).end(0)
+    check(re.search(r"job 77 was started again \(restart 1\), it (goes on|continues) from", run.text),
+          "no restart", run)
+    assert difference(whole, weights(job.root)) == 0.0
+
+
+def test_no_requeue_without_a_step(make_job):
+    """A job that is told to stop before the first step since its start would be told so for ever."""
     # The run asks for its time before it begins: the signal comes then. (Several ranks make a step
     # before they all know.)
-    job = Job(work, "no_step", ranks=1, squeue="kill -USR1 $PPID; echo 1:00:00")
-    text = end(job.start(), 128 + signal.SIGUSR1)
-    assert "Nothing was trained" in text and "made no step since it was started" in text, text
-    assert not job.calls("scontrol") and not job.requeue_checkpoints(), text
+    job = make_job(ranks=1, squeue="kill -USR1 $PPID; echo 1:00:00")
+    run = job.start().end(128 + signal.SIGUSR1)
+    check("Nothing was trained" in run.text and "made no step since it was started" in run.text,
+          "no reason", run)
+    assert not job.calls("scontrol") and not job.requeue_checkpoints()
 
-    # Also when earlier starts made some.
-    job = Job(work, "no_step_again", ranks=1)
-    end(job.start_and_signal(signal.SIGUSR1), 0)
+
+def test_no_requeue_without_a_step_after_others(make_job):
+    """Also when earlier starts made some."""
+    job = make_job(ranks=1)
+    job.start_and_signal(signal.SIGUSR1).end(0)
     assert job.calls("scontrol") == ["scontrol requeue 77"]
     job.write("squeue", "kill -USR1 $PPID; echo 1:00:00")
-    text = end(job.start(restart=1), 128 + signal.SIGUSR1)
-    assert "restart 1), it goes on from" in text, text
-    assert "Job 77 is not requeued: job 77 made no step since it was started" in text, text
-    assert job.calls("scontrol") == ["scontrol requeue 77"], job.calls("scontrol")
+    run = job.start(restart=1).end(128 + signal.SIGUSR1)
+    check(re.search(r"restart 1\), it (goes on|continues) from", run.text), "no restart", run)
+    check("Job 77 is not requeued: job 77 made no step since it was started" in run.text,
+          "no reason", run)
+    assert job.calls("scontrol") == ["scontrol requeue 77"]
 
 
-def test_no_scontrol(work):
-    """What is to be run is printed, and the exit code says that nobody did."""
-    job = Job(work, "no_scontrol", scontrol=None)
-    text = end(job.start_and_signal(signal.SIGUSR1), 128 + signal.SIGUSR1)
-    assert "HINT: run scontrol requeue 77" in text and "No such file" in text, text
+@pytest.mark.parametrize(("scontrol", "reason"), [
+    (None, "No such file"),
+    ("echo 'Requested operation is disabled'; exit 1", "is disabled"),
+])
+def test_scontrol_fails(scontrol, reason, make_job):
+    """What is to be run is printed, and the exit code says that it wasn't."""
+    job = make_job(scontrol=scontrol)
+    run = job.start_and_signal(signal.SIGUSR1).end(128 + signal.SIGUSR1)
+    check("HINT: run scontrol requeue 77" in run.text and reason in run.text, "no HINT", run)
     assert len(job.requeue_checkpoints()) == 1
-
-    # Or it says no.
-    job = Job(work, "refused", scontrol="echo 'Requested operation is disabled'; exit 1")
-    text = end(job.start_and_signal(signal.SIGUSR1), 128 + signal.SIGUSR1)
-    assert "HINT: run scontrol requeue 77" in text and "is disabled" in text, text
-
-
-def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory() as name:
-        trainings.run_tests(globals(), pathlib.Path(name))
-
-
-if __name__ == "__main__":
-    main()

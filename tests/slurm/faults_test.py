@@ -1,35 +1,26 @@
 """Faults of whole trainings (tests/support/rank_faults.py) under a real srun, on two nodes."""
 
-import itertools
-import os
-import sys
-
+import pytest
 import rank_faults
-import slurm
-from rank_faults import PHASES, RANKS, Launcher, check_fault, check_whole
+import slurm_cluster
+from rank_faults import PHASES, RANKS, Case, Launcher, check_whole
 
+slurm_cluster.need()
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CLUSTER = {"cpus": 16, "kill_wait": 2}
 SRUN = ("srun", f"--nodes={RANKS}", "--ntasks-per-node=1", "--kill-on-bad-exit=1")
+CASES = [rank_faults.as_parameter(Case(check_whole, "slurm", ("slurm",))),
+         *rank_faults.matrix(["slurm"], ["freeze", "kill", "throw"], list(PHASES))]
 
 
-def cases_on(cluster):
-    launcher = Launcher("slurm", before=(str(slurm.SCRIPT), "exec", *SRUN),
+@pytest.fixture(scope="module")
+def running(cluster, work, in_threads):
+    launcher = Launcher("slurm", before=(str(slurm_cluster.SCRIPT), "exec", *SRUN),
                         hosts=("node1", "node2"), environment=cluster.environment)
-
-    def cases(work, whole):
-        yield check_whole, (work, whole, launcher, "slurm")
-        # First what takes longest.
-        yield from rank_faults.cases_of_all_ranks(work, whole, launcher)
-        for fault, rank, phase in itertools.product(("freeze", "kill", "throw"), range(RANKS),
-                                                    PHASES):
-            yield check_fault, (work, whole, launcher, fault, rank, phase)
-    return cases
+    return in_threads(rank_faults.Faults(work, [launcher]), at_a_time=8)
 
 
-def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with slurm.Cluster(cpus=16, kill_wait=2) as cluster:
-        return rank_faults.run_cases(cases_on(cluster), at_a_time=8)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@pytest.mark.parametrize("case", CASES)
+def test_fault(case, running):
+    running.result(case)

@@ -5,20 +5,17 @@ committed checkpoint loads, and the resumed run is exact.
 Weights are read by the safetensors package. Deadlines only guard against hangs.
 """
 
-import concurrent.futures
 import dataclasses
 import os
-import pathlib
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 
+import pytest
 import rank_run
 import trainings
+from covering import covering
 from rank_run import check, wait_for_state
 from safetensors.numpy import load_file
 from trainings import difference
@@ -43,6 +40,9 @@ class Launcher:
     # What begins the launcher's own summary, which is to have the text of an exception, too.
     summary: str = ""
     environment: dict | None = None
+
+    def __str__(self):
+        return self.name
 
 
 class Training:
@@ -80,7 +80,7 @@ class Training:
             time.sleep(0.01)
         for reader in run.readers:
             reader.join(rank_run.DEADLINE)
-            check(not reader.is_alive(), "somebody still holds its output", run)
+            check(not reader.is_alive(), "its output is still open", run)
         return code
 
     def kill(self, run):
@@ -101,7 +101,7 @@ class Training:
         return "".join([*run.lines, *run.errors])
 
     def checkpoints(self):
-        """Of the newest run: one that failed before its first step isn't gone on with."""
+        """Of the newest run: one that failed before its first step isn't resumed."""
         return max(self.root.glob("lightning_logs/version_*")) / "checkpoints"
 
     def weights(self):
@@ -149,7 +149,7 @@ def check_full_disk(work, whole, launcher):
     check(difference(training.finish(), whole) == 0.0, "the resumed run isn't exact", run)
 
 
-def check_disagreement(work, launcher, fault, phase, pattern):
+def check_disagreement(work, _, launcher, fault, phase, pattern):
     training = Training(work, f"{launcher.name}_{fault}", launcher)
     run = training.start("--model.fault", fault, "--model.fault_phase", phase)
     text = training.end_failed(run)
@@ -185,49 +185,60 @@ def check_whole(work, whole, launcher, cluster):
     check(difference(training.weights(), whole) == 0.0, "other weights", run)
 
 
-def cases_of_all_ranks(work, whole, launcher):
-    """What isn't one rank's fault, or always the same one's."""
-    yield check_full_disk, (work, whole, launcher)
-    yield check_disagreement, (work, launcher, "extra_log", "training",
-                               r'"only_here" on rank 1 only')
-    yield check_disagreement, (work, launcher, "shape", "setup", r"net\.0\.weight.*on rank 1")
-    yield check_suspension, (work, whole, launcher)
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """function(work, whole, launcher, *arguments) of this module."""
+    function: object
+    launcher: str
+    arguments: tuple = ()
+
+    def __str__(self):
+        name = self.function.__name__.removeprefix("check_")
+        words = [word for word in map(str, self.arguments) if word.isidentifier() or word.isdigit()]
+        return "-".join([self.launcher, name, *words])
 
 
-def name_of(function, arguments):
-    words = [a.name if isinstance(a, Launcher) else a for a in arguments
-             if isinstance(a, (str, int, Launcher))]
-    return " ".join(map(str, [function.__name__, *words]))
+# What isn't one rank's fault, or always the same one's.
+OF_ALL_RANKS = {
+    "full_disk": (check_full_disk, ()),
+    "extra_log": (check_disagreement, ("extra_log", "training", r'"only_here" on rank 1 only')),
+    "shape": (check_disagreement, ("shape", "setup", r"net\.0\.weight.*on rank 1")),
+    "suspension": (check_suspension, ()),
+}
 
 
-def timed(function, arguments):
-    began = time.monotonic()
-    function(*arguments)
-    return time.monotonic() - began
+def matrix(launchers, faults, phases, allowed=lambda **case: True):
+    """The cases of one faulty rank, and those of all ranks, as parameters of a test. Per commit:
+    each fault under each launcher and of each rank, each phase, and each of the others under one
+    launcher. The first take longest."""
+    axes = {"launcher": launchers, "fault": faults, "rank": list(range(RANKS)), "phase": phases}
+    chosen = covering(axes, [("launcher", "fault"), ("fault", "rank"), ("phase",)], allowed)
+    everything = covering(axes, [tuple(axes)], allowed)
+    found = [(Case(check_fault, case["launcher"], (case["fault"], case["rank"], case["phase"])),
+              case in chosen) for case in everything]
+    for i, launcher in enumerate(launchers):
+        found += [(Case(function, launcher, arguments), j % len(launchers) == i)
+                  for j, (function, arguments) in enumerate(OF_ALL_RANKS.values())]
+    return [as_parameter(case, always) for case, always in found]
 
 
-def run_cases(make, at_a_time):
-    """Runs those of make(work, whole) whose names have all words of the command line in them, and
-    gives the exit code. Most of their time they wait, for heartbeats that don't come, so more of
-    them run at a time than there are cores."""
-    chosen = sys.argv[1:]
-    work = pathlib.Path(tempfile.mkdtemp(prefix="rank_faults_"))
-    failed = 0
-    futures = {}
-    try:
-        local = Launcher("whole", after=("--trainer.devices", str(RANKS)))
-        whole = Training(work, "whole", local).finish()
-        with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
-            for function, arguments in make(work, whole):
-                name = name_of(function, arguments)
-                if all(word in name for word in chosen):
-                    futures[pool.submit(timed, function, arguments)] = name
-            for future in concurrent.futures.as_completed(futures):
-                error = future.exception()
-                end = f"FAILED\n{error}" if error else f"passed ({future.result():.0f} s)"
-                print(f"{futures[future]}: {end}", flush=True)
-                failed += error is not None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    print(f"{len(futures) - failed} of {len(futures)} cases passed")
-    return 1 if failed or not futures else 0
+def as_parameter(case, always=True):
+    return pytest.param(case, id=str(case), marks=[] if always else [pytest.mark.exhaustive])
+
+
+def undisturbed(work):
+    """The weights of the run that nothing happens to."""
+    local = Launcher("whole", after=("--trainer.devices", str(RANKS)))
+    return Training(work, "whole", local).finish()
+
+
+class Faults:
+    """Runs cases; `launchers` are by name."""
+
+    def __init__(self, work, launchers):
+        self.work = work
+        self.launchers = {launcher.name: launcher for launcher in launchers}
+        self.whole = undisturbed(work)
+
+    def __call__(self, case):
+        case.function(self.work, self.whole, self.launchers[case.launcher], *case.arguments)

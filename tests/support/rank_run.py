@@ -34,9 +34,16 @@ class Run:
 
     def wait_for(self, what, count=1):
         """Waits until `count` lines of stdout match; returns their matches."""
+        return self._wait_for(self.lines, what, count)
+
+    def wait_for_error(self, what, count=1):
+        """The same with stderr."""
+        return self._wait_for(self.errors, what, count)
+
+    def _wait_for(self, lines, what, count):
         end = time.monotonic() + DEADLINE
         while True:
-            found = [m for line in list(self.lines) if (m := re.search(what, line))]
+            found = [m for line in list(lines) if (m := re.search(what, line))]
             if len(found) >= count:
                 return found
             if time.monotonic() > end or not any(r.is_alive() for r in self.readers):

@@ -1,9 +1,9 @@
-"""Trainings as batch jobs of a SLURM (tests/support/slurm.py): 2 nodes x 2 tasks, which end with
+"""Trainings as batch jobs of a SLURM (tests/support/slurm_cluster.py): 2 nodes x 2 tasks, which end with
 the weights and rows of an undisturbed one, whatever happens to them."""
 
 import time
 
-import slurm
+import slurm_cluster
 import trainings
 from trainings import checkpoints, difference, rows, weights
 
@@ -42,7 +42,7 @@ class Jobs:
         end = time.monotonic() + 120
         while not (checkpoints(folder, version) / f"step={step}.ckpt").exists():
             output = "".join(f.read_text(errors="replace") for f in folder.glob("*.out"))
-            over = job is not None and self.cluster.state(job) in slurm.OVER
+            over = job is not None and self.cluster.state(job) in slurm_cluster.OVER
             assert time.monotonic() < end and not over, f"no step {step} in {folder}:\n{output}"
             time.sleep(0.05)
 

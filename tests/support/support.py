@@ -75,6 +75,15 @@ def mpirun() -> str:
     return found
 
 
+def cases(table: dict, exhaustive: tuple = ()) -> list:
+    """{name: values} as parameters of pytest.mark.parametrize. Those named by `exhaustive` only
+    repeat what others show: they run with LIGHTNING_EXHAUSTIVE=1."""
+    assert set(exhaustive) <= table.keys()
+    return [pytest.param(*(values if isinstance(values, tuple) else (values,)), id=name,
+                         marks=[pytest.mark.exhaustive] if name in exhaustive else [])
+            for name, values in table.items()]
+
+
 # ---- the build
 
 def bin_dir() -> pathlib.Path:

@@ -1,10 +1,8 @@
-"""Trainings of ranks_program (tests/integration/ranks_program.cpp): how they are configured, what
-lies in their run folders, and the run of a test file's functions over them."""
+"""Trainings of ranks_program (tests/integration/ranks_program.cpp): how they are configured and run,
+and what lies in their run folders."""
 
 import csv
 import json
-import sys
-import time
 
 import numpy
 import support
@@ -32,6 +30,11 @@ def command(root, *arguments, name="fit"):
                                    "--trainer.default_root_dir", root, *arguments)]
 
 
+def run(root, *arguments, name="fit", **options):
+    """Runs it to its end; `options` are those of support.run()."""
+    return support.run(*command(root, *arguments, name=name), **options)
+
+
 def run_dir(root, version=0):
     return root / f"lightning_logs/version_{version}"
 
@@ -57,6 +60,16 @@ def rows(root, version=0):
                 for row in csv.DictReader(file)]
 
 
+def seen(files):
+    """{(epoch, step): numbers of the samples} of the files that --model.samples names."""
+    samples = {}
+    for file in files:
+        for line in file.read_text().splitlines():
+            epoch, step, number = map(int, line.split())
+            samples.setdefault((epoch, step), []).append(number)
+    return samples
+
+
 def values(root, name, version=0):
     return [float(row[name]) for row in rows(root, version) if row.get(name)]
 
@@ -71,16 +84,3 @@ def check_preparation(file, ranks, preparing):
             assert called == list(expected), (owner, hook, calls)
     names = [name.split(".")[1] for _, name in calls]
     assert names == sorted(names), calls
-
-
-def run_tests(module, argument):
-    """Calls the functions test_* of `module` (its globals()), or those that the command line
-    names."""
-    tests = {name: test for name, test in module.items() if name.startswith("test_")}
-    chosen = sys.argv[1:] or list(tests)
-    if unknown := set(chosen) - set(tests):
-        sys.exit(f"no such test: {', '.join(sorted(unknown))}")
-    for name in chosen:
-        began = time.monotonic()
-        tests[name](argument)
-        print(f"{name}: passed ({time.monotonic() - began:.0f} s)", flush=True)

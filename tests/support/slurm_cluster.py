@@ -1,7 +1,7 @@
 """A real SLURM on this machine while a test runs; scripts/slurm_cluster.sh makes it. The fixture
 `cluster` gives one.
 
-    with slurm.Cluster() as cluster:
+    with slurm_cluster.Cluster() as cluster:
         job = cluster.sbatch("srun hostname", "--nodes=2", "--ntasks-per-node=2", cwd=folder)
         assert cluster.wait(job)["JobState"] == "COMPLETED"
 
