@@ -10,6 +10,7 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>
@@ -17,6 +18,7 @@
 #include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
 #include <lightning/config/fields.h>
+#include <lightning/config/registry.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/core/lightning_module.h>
 #include <lightning/data/data_loader.h>
@@ -24,6 +26,7 @@
 #include <lightning/data/sampler.h>
 #include <lightning/distributed/join_world.h>
 #include <lightning/loggers/csv_logger.h>
+#include <lightning/loggers/registry.h>
 #include <lightning/loggers/tensorboard_logger.h>
 #include <lightning/optim/adadelta.h>
 #include <lightning/optim/lr_scheduler.h>

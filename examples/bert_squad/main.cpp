@@ -50,10 +50,10 @@ int predict(lightning::CliContext& context) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  register_example_callbacks();
   return lightning::cli_main<bert_squad::SquadModule, bert_squad::SquadDataModule>(
       argc, argv,
       {.description = "Fine-tunes a BERT to answer questions about passages (SQuAD).",
-       .callbacks = register_example_callbacks,
        .commands = {
            lightning::make_command<AskOptions>(
                "ask", "answers one question about the passage in a text file", ask),

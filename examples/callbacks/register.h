@@ -1,8 +1,4 @@
 #pragma once
 
-#include <lightning/callbacks/callback.h>
-#include <lightning/config/registry.h>
-
-/// Makes SlurmIds and TrainingTime classes that trainer.callbacks may name:
-///   cli_main<Module, DataModule>(argc, argv, {.callbacks = register_example_callbacks})
-void register_example_callbacks(lightning::config::Registry<lightning::Callback>& registry);
+/// Lets trainer.callbacks name SlurmIds and TrainingTime. For main(), before cli_main().
+void register_example_callbacks();

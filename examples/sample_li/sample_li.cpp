@@ -54,6 +54,6 @@ class LitAutoEncoder : public lightning::LightningModule {
 };
 
 int main(int argc, char** argv) {
-  return lightning::cli_main<LitAutoEncoder, MnistDataModule>(
-      argc, argv, {.callbacks = register_example_callbacks});
+  register_example_callbacks();
+  return lightning::cli_main<LitAutoEncoder, MnistDataModule>(argc, argv);
 }

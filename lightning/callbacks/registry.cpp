@@ -7,8 +7,10 @@
 #include <lightning/callbacks/progress_bar.h>
 
 namespace lightning {
+namespace {
 
-void register_builtin_callbacks(config::Registry<Callback>& registry) {
+config::Registry<Callback> builtin_callbacks() {
+  config::Registry<Callback> registry("callback");
   registry.add<EarlyStopping, EarlyStoppingOptions>(
       "EarlyStopping", "ends the fit when a metric no longer improves");
   registry.add<LearningRateMonitor, LearningRateMonitorOptions>("LearningRateMonitor",
@@ -17,6 +19,14 @@ void register_builtin_callbacks(config::Registry<Callback>& registry) {
                                                         "writes and keeps checkpoints");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+  return registry;
+}
+
+}  // namespace
+
+config::Registry<Callback>& callback_registry() {
+  static config::Registry<Callback> registry = builtin_callbacks();
+  return registry;
 }
 
 }  // namespace lightning

@@ -6,8 +6,8 @@
 
 namespace lightning {
 
-/// The callbacks that YAML may name: EarlyStopping, LearningRateMonitor, ModelCheckpoint,
-/// ModelSummary and ProgressBar.
-LIGHTNING_API void register_builtin_callbacks(config::Registry<Callback>& registry);
+/// The classes that trainer.callbacks may name: EarlyStopping, LearningRateMonitor,
+/// ModelCheckpoint, ModelSummary, ProgressBar, and those that the program adds in main().
+LIGHTNING_API config::Registry<Callback>& callback_registry();
 
 }  // namespace lightning

@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/cli/detail/cli_config.h>
+#include <lightning/config/registry.h>
 #include <lightning/config/yaml.h>
+#include <lightning/loggers/registry.h>
 
 namespace lightning {
 
@@ -30,14 +33,8 @@ std::vector<std::shared_ptr<Base>> create_objects(const config::Registry<Base>& 
 
 }  // namespace
 
-CliContext::CliContext(const CliProgram& program, const config::Registry<Callback>& callbacks,
-                       const config::Registry<Logger>& loggers, ConfigNode config,
-                       std::string program_path)
-    : program_(program),
-      callback_registry_(callbacks),
-      logger_registry_(loggers),
-      config_(std::move(config)),
-      program_path_(std::move(program_path)) {}
+CliContext::CliContext(const CliProgram& program, ConfigNode config, std::string program_path)
+    : program_(program), config_(std::move(config)), program_path_(std::move(program_path)) {}
 
 std::string CliContext::ckpt_path() const {
   const ConfigNode* node = config_.find("ckpt_path");
@@ -57,7 +54,7 @@ std::optional<std::filesystem::path> CliContext::assets() const {
 }
 
 Callbacks CliContext::make_callbacks() const {
-  return create_objects(callback_registry_, *config_.find_path("trainer.callbacks"),
+  return create_objects(callback_registry(), *config_.find_path("trainer.callbacks"),
                         "trainer.callbacks");
 }
 
@@ -65,7 +62,7 @@ std::optional<Loggers> CliContext::make_loggers() const {
   const ConfigNode& node = *config_.find_path("trainer.logger");
   if (node.text() == "true") return std::nullopt;
   if (node.text() == "false") return Loggers{};
-  return create_objects(logger_registry_, node, "trainer.logger");
+  return create_objects(logger_registry(), node, "trainer.logger");
 }
 
 Trainer& CliContext::trainer() {

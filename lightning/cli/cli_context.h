@@ -9,7 +9,6 @@
 #include <lightning/callbacks/callback.h>
 #include <lightning/cli/cli_class.h>
 #include <lightning/config/node.h>
-#include <lightning/config/registry.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/core/lightning_module.h>
 #include <lightning/loggers/logger.h>
@@ -28,9 +27,7 @@ struct CliProgram {
 class LIGHTNING_API CliContext {
  public:
   /// For cli_main(). `config` is resolved: every key is there.
-  CliContext(const CliProgram& program, const config::Registry<Callback>& callbacks,
-             const config::Registry<Logger>& loggers, config::ConfigNode config,
-             std::string program_path);
+  CliContext(const CliProgram& program, config::ConfigNode config, std::string program_path);
 
   const config::ConfigNode& config() const { return config_; }
   /// A checkpoint directory, "last", "best", or empty.
@@ -71,8 +68,6 @@ class LIGHTNING_API CliContext {
   std::optional<Loggers> make_loggers() const;
 
   const CliProgram& program_;
-  const config::Registry<Callback>& callback_registry_;
-  const config::Registry<Logger>& logger_registry_;
   config::ConfigNode config_;
   std::string program_path_;
   std::unique_ptr<Trainer> trainer_;

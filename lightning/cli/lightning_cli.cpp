@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include <lightning/callbacks/registry.h>
 #include <lightning/cli/detail/cli_keys.h>
 #include <lightning/cli/detail/command_line.h>
 #include <lightning/cli/detail/help.h>
@@ -12,7 +11,6 @@
 #include <lightning/cli/run_main.h>
 #include <lightning/config/detail/names.h>
 #include <lightning/config/yaml.h>
-#include <lightning/loggers/registry.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -123,13 +121,6 @@ void check_own_keys(const CliCommand& command, const CliKeys& common) {
   }
 }
 
-void fill(CliRegistries& registries, const CliSettings& settings) {
-  register_builtin_callbacks(registries.callbacks);
-  register_builtin_loggers(registries.loggers);
-  if (settings.callbacks) settings.callbacks(registries.callbacks);
-  if (settings.loggers) settings.loggers(registries.loggers);
-}
-
 /// The command's own options: they are no part of the config that is saved with a run.
 ConfigNode take_own_options(const CliCommand& command, ConfigNode& config) {
   ConfigNode own = ConfigNode::map();
@@ -150,35 +141,31 @@ void print_to_stdout(const std::string& text) {
 
 int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
   const CommandLine line = parse_command_line(argc, argv);
-  CliRegistries registries;
-  fill(registries, settings);
   const ConfigNode defaults =
       config::parse_yaml(settings.defaults, "defaults of " + line.program_name());
   const std::vector<CliCommand> commands = all_commands(settings);
-  const CliKeys common = make_cli_keys(program, registries, {}, defaults);
+  const CliKeys common = make_cli_keys(program, {}, defaults);
   HelpText help{line.program_name(), settings.description, line.command, {}};
   for (const CliCommand& command : commands) help.commands.emplace_back(command.name, command.help);
   if (line.help && line.command.empty()) {
-    print_to_stdout(format_help(help, common, registries));
+    print_to_stdout(format_help(help, common));
     return 0;
   }
 
   const CliCommand& command = find_command(commands, line.command);
   check_own_keys(command, common);
-  const CliKeys keys = make_cli_keys(program, registries, command.options, defaults);
+  const CliKeys keys = make_cli_keys(program, command.options, defaults);
   if (line.help) {
-    print_to_stdout(format_help(help, keys, registries));
+    print_to_stdout(format_help(help, keys));
     return 0;
   }
-  ConfigNode config =
-      resolve_cli_config(program, registries, command.options, keys, line, defaults);
+  ConfigNode config = resolve_cli_config(program, command.options, keys, line, defaults);
   if (line.print_config) {
     print_to_stdout(config::to_yaml(config));
     return 0;
   }
   const ConfigNode own = take_own_options(command, config);
-  CliContext context(program, registries.callbacks, registries.loggers, std::move(config),
-                     line.program);
+  CliContext context(program, std::move(config), line.program);
   return command.run(context, own);
 }
 

@@ -20,7 +20,6 @@
 #include <lightning/cli/cli_class.h>
 #include <lightning/cli/cli_context.h>
 #include <lightning/cli/detail/cli_config.h>
-#include <lightning/config/registry.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -69,9 +68,6 @@ struct CliSettings {
   std::string description = "";
   /// YAML that lies under all config files.
   std::string defaults = "";
-  /// Add classes that trainer.callbacks and trainer.logger may name.
-  std::function<void(config::Registry<Callback>&)> callbacks = {};
-  std::function<void(config::Registry<Logger>&)> loggers = {};
   std::vector<CliCommand> commands = {};
 };
 

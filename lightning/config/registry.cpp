@@ -42,9 +42,9 @@ RegistryBase::Found RegistryBase::find(const ConfigNode& spec, std::string_view 
                   ">, init_args: {...}}");
   const std::string_view name = last_part(class_path->text());
   std::vector<std::string> known;
-  for (const Entry& entry : entries_) {
-    if (entry.name == name) return {entry, std::move(init_args), join_path(path, kInitArgs)};
-    known.push_back(entry.name);
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].name == name) return {i, std::move(init_args), join_path(path, kInitArgs)};
+    known.push_back(entries_[i].name);
   }
   const std::string nearest = nearest_name(name, known);
   std::string list;
@@ -57,16 +57,11 @@ RegistryBase::Found RegistryBase::find(const ConfigNode& spec, std::string_view 
 
 ConfigNode RegistryBase::resolve(const ConfigNode& spec, std::string_view path) const {
   const Found found = find(spec, path);
+  const Entry& entry = entries_[found.index];
   ConfigNode resolved = ConfigNode::map({}, spec.source());
-  resolved.set(kClassPath, ConfigNode::scalar(found.entry.name, spec.source()));
-  resolved.set(kInitArgs, found.entry.resolve(found.init_args, found.init_args_path));
+  resolved.set(kClassPath, ConfigNode::scalar(entry.name, spec.source()));
+  resolved.set(kInitArgs, entry.resolve(found.init_args, found.init_args_path));
   return resolved;
-}
-
-std::shared_ptr<void> RegistryBase::create_erased(const ConfigNode& spec,
-                                                  std::string_view path) const {
-  const Found found = find(spec, path);
-  return found.entry.create(found.init_args, found.init_args_path);
 }
 
 }  // namespace lightning::config

@@ -1,9 +1,13 @@
-/// Registry: classes that YAML may name. Filled by explicit calls, never by static initialisers.
+/// Registry: the classes of one kind that a config may name. Filled by explicit calls, never by
+/// static initialisers.
 ///
-///   registry.add<EarlyStopping, EarlyStoppingOptions>("EarlyStopping", "Stops when ...");
-///   auto callback = registry.create(node);  // {class_path: EarlyStopping, init_args: {...}}
+///   config::Registry<Callback>& callback_registry();        // one function per kind
+///   callback_registry().add<EarlyStopping, EarlyStoppingOptions>("EarlyStopping", "ends when
+///   ..."); auto callback = callback_registry().create(node);  // {class_path: EarlyStopping,
+///   init_args: ...}
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,40 +21,38 @@
 
 namespace lightning::config {
 
-/// What doesn't depend on the base class.
+/// What does not depend on the base class.
 class LIGHTNING_API RegistryBase {
  public:
   struct Entry {
     std::string name;
     std::string help;
-    std::vector<KeyInfo> init_args;
+    /// The keys of init_args, without a path.
+    std::function<std::vector<KeyInfo>()> init_args;
     /// Options with `init_args` laid over their defaults, every field written.
     std::function<ConfigNode(const ConfigNode& init_args, std::string_view path)> resolve;
-    std::function<std::shared_ptr<void>(const ConfigNode& init_args, std::string_view path)> create;
   };
 
   /// `kind` is what messages call the classes: "callback".
   explicit RegistryBase(std::string kind) : kind_(std::move(kind)) {}
 
   /// {class_path, init_args} with every option written and the class by its registered name: what
-  /// is saved with a run. Throws like create().
+  /// is saved with a run. Throws like Registry::create().
   ConfigNode resolve(const ConfigNode& spec, std::string_view path) const;
   const std::vector<Entry>& entries() const { return entries_; }
   const std::string& kind() const { return kind_; }
 
  protected:
-  /// Throws ConfigError when the name is taken.
-  void add_entry(Entry entry);
-  std::shared_ptr<void> create_erased(const ConfigNode& spec, std::string_view path) const;
-
- private:
   struct Found {
-    const Entry& entry;
+    size_t index;  // into entries()
     ConfigNode init_args;
     std::string init_args_path;
   };
   Found find(const ConfigNode& spec, std::string_view path) const;
+  /// Throws ConfigError when the name is taken.
+  void add_entry(Entry entry);
 
+ private:
   std::string kind_;
   std::vector<Entry> entries_;
 };
@@ -59,32 +61,53 @@ class LIGHTNING_API RegistryBase {
 struct NoOptions {};
 LIGHTNING_FIELDS(NoOptions);
 
-template <typename Base>
+/// `Context...` are the constructor arguments that only the run knows (parameters, a device); the
+/// options come after them. Not synchronized: add classes before other threads use the registry.
+template <typename Base, typename... Context>
 class Registry : public RegistryBase {
  public:
   using RegistryBase::RegistryBase;
 
-  /// `Derived` is constructible from `Options`. Throws ConfigError when the name is taken.
-  template <typename Derived, HasFields Options>
+  /// Throws ConfigError when the name is taken.
+  template <std::derived_from<Base> Derived, HasFields Options>
   void add(std::string name, std::string help) {
-    add_with<Options>(std::move(name), std::move(help),
-                      [](const Options& options) { return std::make_shared<Derived>(options); });
+    static_assert(
+        std::constructible_from<Derived, Context..., const Options&>,
+        "Registry::add: the class needs a constructor from the registry's context and its "
+        "options: Derived(Context..., const Options&)");
+    add_with<Options>(
+        std::move(name), std::move(help), [](Context... context, const Options& options) {
+          return std::make_shared<Derived>(std::forward<Context>(context)..., options);
+        });
   }
   /// A class without options.
-  template <typename Derived>
+  template <std::derived_from<Base> Derived>
   void add(std::string name, std::string help) {
-    add_with<NoOptions>(std::move(name), std::move(help),
-                        [](const NoOptions&) { return std::make_shared<Derived>(); });
+    static_assert(std::constructible_from<Derived, Context...>,
+                  "Registry::add: a class without options needs a constructor from the registry's "
+                  "context: Derived(Context...)");
+    add_with<NoOptions>(std::move(name), std::move(help), [](Context... context, const NoOptions&) {
+      return std::make_shared<Derived>(std::forward<Context>(context)...);
+    });
   }
 
   /// `spec` is {class_path: Name, init_args: {...}} or the name alone; of a dotted name
   /// (lightning.pytorch.callbacks.EarlyStopping) the last part counts. `path` is its place in the
   /// config. Throws ConfigError for an unknown class (with the known ones) or unusable init_args.
-  std::shared_ptr<Base> create(const ConfigNode& spec, std::string_view path = {}) const {
-    return std::static_pointer_cast<Base>(create_erased(spec, path));
+  std::shared_ptr<Base> create(const ConfigNode& spec, std::string_view path,
+                               Context... context) const {
+    const Found found = find(spec, path);
+    return makers_[found.index](found.init_args, found.init_args_path,
+                                std::forward<Context>(context)...);
+  }
+  std::shared_ptr<Base> create(const ConfigNode& spec) const requires(sizeof...(Context) == 0) {
+    return create(spec, {});
   }
 
  private:
+  using Maker = std::function<std::shared_ptr<Base>(const ConfigNode& init_args,
+                                                    std::string_view path, Context... context)>;
+
   template <typename Options, typename Make>
   void add_with(std::string name, std::string help, Make make) {
     const auto read = [](const ConfigNode& init_args, std::string_view path) {
@@ -92,18 +115,19 @@ class Registry : public RegistryBase {
       apply(init_args, options, path);
       return options;
     };
-    add_entry({.name = std::move(name),
-               .help = std::move(help),
-               .init_args = describe<Options>(),
-               .resolve = [read](const ConfigNode& init_args,
-                                 std::string_view path) { return to_node(read(init_args, path)); },
-               .create =
-                   [read, make](const ConfigNode& init_args, std::string_view path) {
-                     // The pointer must be to Base before its type is forgotten.
-                     const std::shared_ptr<Base> object = make(read(init_args, path));
-                     return std::shared_ptr<void>(object);
-                   }});
+    add_entry(
+        {.name = std::move(name),
+         .help = std::move(help),
+         .init_args = [] { return describe<Options>(); },
+         .resolve = [read](const ConfigNode& init_args,
+                           std::string_view path) { return to_node(read(init_args, path)); }});
+    makers_.push_back([read, make](const ConfigNode& init_args, std::string_view path,
+                                   Context... context) {
+      return std::shared_ptr<Base>(make(std::forward<Context>(context)..., read(init_args, path)));
+    });
   }
+
+  std::vector<Maker> makers_;  // one per entry
 };
 
 }  // namespace lightning::config

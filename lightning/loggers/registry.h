@@ -1,4 +1,3 @@
-/// The loggers that YAML may name.
 #pragma once
 
 #include <lightning/config/registry.h>
@@ -7,7 +6,8 @@
 
 namespace lightning {
 
-/// Adds CSVLogger and TensorBoardLogger.
-LIGHTNING_API void register_builtin_loggers(config::Registry<Logger>& registry);
+/// The classes that trainer.logger may name: CSVLogger, TensorBoardLogger, and those that the
+/// program adds in main().
+LIGHTNING_API config::Registry<Logger>& logger_registry();
 
 }  // namespace lightning

@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/config/yaml.h>
+#include <lightning/loggers/registry.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/run/options.h>
 #include <lightning/util/detail/strings.h>
@@ -41,18 +43,18 @@ bool is_switch(const ConfigNode& node) {
          (node.text() == "true" || node.text() == "false");
 }
 
-ConfigNode resolve_trainer(ConfigNode section, const CliRegistries& registries) {
+ConfigNode resolve_trainer(ConfigNode section) {
   ConfigNode callbacks = section.take(kCallbacks);
   ConfigNode logger = section.take(kLogger);
   TrainerOptions options;
   config::apply(section, options, "trainer");
   ConfigNode resolved = config::to_node(options);
   if (callbacks.is_null()) callbacks = ConfigNode::list();
-  resolved.set(kCallbacks, resolve_objects(registries.callbacks, callbacks, "trainer.callbacks"));
+  resolved.set(kCallbacks, resolve_objects(callback_registry(), callbacks, "trainer.callbacks"));
   if (logger.is_null()) logger = ConfigNode::scalar("true");
   resolved.set(kLogger, is_switch(logger)
                             ? logger
-                            : resolve_objects(registries.loggers, logger, "trainer.logger"));
+                            : resolve_objects(logger_registry(), logger, "trainer.logger"));
   return resolved;
 }
 
@@ -112,8 +114,8 @@ void SeedOption::seed() {
   if (on_) seed_ = seed_everything(seed_);
 }
 
-CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries,
-                      const CliCommandOptions& own, const ConfigNode& defaults) {
+CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
+                      const ConfigNode& defaults) {
   std::vector<KeyInfo> keys = own.keys;
   append(keys, config::describe<GeneralOptions>());
   append(keys, program.model.keys);
@@ -131,8 +133,8 @@ CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries
     const ConfigNode* value = defaults.find_path(info.key);
     if (value != nullptr) info.default_value = config::to_flow_yaml(*value);
   }
-  return CliKeys(std::move(keys), {{"trainer.callbacks", &registries.callbacks},
-                                   {"trainer.logger", &registries.loggers}});
+  return CliKeys(std::move(keys), {{"trainer.callbacks", &callback_registry()},
+                                   {"trainer.logger", &logger_registry()}});
 }
 
 std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::string& ckpt_path) {
@@ -143,9 +145,9 @@ std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::s
   return find_checkpoint(root, ckpt_path, checkpoint_dirpaths(config));
 }
 
-ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
-                              const CliCommandOptions& own, const CliKeys& keys,
-                              const CommandLine& line, const ConfigNode& defaults) {
+ConfigNode resolve_cli_config(const CliProgram& program, const CliCommandOptions& own,
+                              const CliKeys& keys, const CommandLine& line,
+                              const ConfigNode& defaults) {
   ConfigNode merged = merge_layers(program, keys, line, keys.checked(defaults));
   ConfigNode own_section = ConfigNode::map();
   for (const KeyInfo& info : own.keys) {
@@ -162,7 +164,7 @@ ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& re
 
   ConfigNode resolved = ConfigNode::map();
   resolved.set("seed_everything", *general_node.find("seed_everything"));
-  resolved.set("trainer", resolve_trainer(trainer, registries));
+  resolved.set("trainer", resolve_trainer(trainer));
   resolved.set("model", program.model.resolve(model));
   if (program.data.create) resolved.set("data", program.data.resolve(data));
   resolved.set("ckpt_path", *general_node.find("ckpt_path"));

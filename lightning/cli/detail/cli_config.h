@@ -49,22 +49,17 @@ struct CliCommandOptions {
   std::function<config::ConfigNode(const config::ConfigNode& own)> resolve = {};
 };
 
-struct CliRegistries {
-  config::Registry<Callback> callbacks{"callback"};
-  config::Registry<Logger> loggers{"logger"};
-};
-
 /// Every key that a command takes; `defaults` are the program's, shown as such.
-CliKeys make_cli_keys(const CliProgram& program, const CliRegistries& registries,
-                      const CliCommandOptions& own, const config::ConfigNode& defaults);
+CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
+                      const config::ConfigNode& defaults);
 
 /// Lays the layers over each other (the program's defaults, for commands other than fit the model
 /// and data options in the checkpoint, the config files, the command line), then reads them into
 /// the options they belong to. The result has every key and is itself a valid config. Seeds the
 /// generators. Throws ConfigError and, for the checkpoint, CheckpointError.
-config::ConfigNode resolve_cli_config(const CliProgram& program, const CliRegistries& registries,
-                                      const CliCommandOptions& own, const CliKeys& keys,
-                                      const CommandLine& line, const config::ConfigNode& defaults);
+config::ConfigNode resolve_cli_config(const CliProgram& program, const CliCommandOptions& own,
+                                      const CliKeys& keys, const CommandLine& line,
+                                      const config::ConfigNode& defaults);
 
 /// The checkpoint directory that `ckpt_path` (a folder, "last" or "best") stands for.
 std::filesystem::path find_cli_checkpoint(const config::ConfigNode& config,

@@ -90,32 +90,33 @@ void CliKeys::throw_unknown(std::string_view what, std::string_view prefix, std:
   throw ConfigError(detail::concat(what, " \"", prefix, key, "\".", hint));
 }
 
-const KeyInfo* CliKeys::find(std::string_view path, const ConfigNode& config) const {
+std::optional<KeyInfo> CliKeys::find(std::string_view path, const ConfigNode& config) const {
   for (const KeyInfo& info : keys_) {
-    if (info.key == path) return &info;
+    if (info.key == path) return info;
   }
   constexpr std::string_view kInitArgs = ".init_args.";
   const size_t init_args = path.find(kInitArgs);
-  if (init_args == std::string_view::npos) return nullptr;
+  if (init_args == std::string_view::npos) return std::nullopt;
   for (const ObjectKey& object : object_keys_) {
     if (!is_below(path, object.key)) continue;
     const ConfigNode* class_path =
         config.find_path(std::string(path.substr(0, init_args)) + ".class_path");
-    if (class_path == nullptr) return nullptr;
+    if (class_path == nullptr) return std::nullopt;
     for (const auto& entry : object.registry->entries()) {
       if (!class_path->text().ends_with(entry.name)) continue;
-      for (const KeyInfo& info : entry.init_args) {
-        if (info.key == path.substr(init_args + kInitArgs.size())) return &info;
+      for (KeyInfo& info : entry.init_args()) {
+        if (info.key == path.substr(init_args + kInitArgs.size())) return info;
       }
     }
   }
-  return nullptr;
+  return std::nullopt;
 }
 
-ConfigNode CliKeys::parse_value(const CommandLine::Override& override_, const KeyInfo* info) const {
+ConfigNode CliKeys::parse_value(const CommandLine::Override& override_,
+                                const std::optional<KeyInfo>& info) const {
   const config::Source source{"command line (" + override_.option + ")", 0};
   const std::string& text = override_.text;
-  const bool is_text = info != nullptr && info->is_text;
+  const bool is_text = info && info->is_text;
   if (text == "null" && (!is_text || info->is_optional)) return ConfigNode::null(source);
   if (is_text || !(text.starts_with('[') || text.starts_with('{'))) {
     return ConfigNode::scalar(text, source);

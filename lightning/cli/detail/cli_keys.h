@@ -1,7 +1,7 @@
 /// Every key that a program's config may have, and the checks that need them all.
 #pragma once
 
-#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,10 +43,11 @@ class LIGHTNING_API CliKeys {
   /// `prefix` is what stands before keys where the user wrote this one ("--").
   [[noreturn]] void throw_unknown(std::string_view what, std::string_view prefix,
                                   std::string_view key, std::string_view section) const;
-  /// What is known of the value at `path`, also of an object's init_args; nullptr when nothing.
-  const config::KeyInfo* find(std::string_view path, const config::ConfigNode& config) const;
+  /// What is known of the value at `path`, also of an object's init_args.
+  std::optional<config::KeyInfo> find(std::string_view path,
+                                      const config::ConfigNode& config) const;
   config::ConfigNode parse_value(const CommandLine::Override& override_,
-                                 const config::KeyInfo* info) const;
+                                 const std::optional<config::KeyInfo>& info) const;
 
   std::vector<config::KeyInfo> keys_;
   std::vector<ObjectKey> object_keys_;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include <lightning/callbacks/registry.h>
+#include <lightning/loggers/registry.h>
+
 namespace lightning {
 
 using config::KeyInfo;
@@ -78,14 +81,14 @@ std::string name_table(const std::vector<std::pair<std::string, std::string>>& n
 std::string registry_help(const config::RegistryBase& registry, std::string_view key) {
   std::vector<KeyInfo> all;
   for (const auto& entry : registry.entries()) {
-    all.insert(all.end(), entry.init_args.begin(), entry.init_args.end());
+    for (KeyInfo& info : entry.init_args()) all.push_back(std::move(info));
   }
   const KeyTable table(all);
   std::string out = "\nClasses for ";
   out.append(key).append(" ({class_path: NAME, init_args: {KEY: VALUE}}):\n");
   for (const auto& entry : registry.entries()) {
     out.append("  ").append(entry.name).append(": ").append(entry.help).append("\n");
-    for (const KeyInfo& info : entry.init_args) out += table.row(info, 4, "");
+    for (const KeyInfo& info : entry.init_args()) out += table.row(info, 4, "");
   }
   return out;
 }
@@ -123,16 +126,15 @@ std::string usage(const HelpText& text) {
 
 }  // namespace
 
-std::string format_help(const HelpText& text, const CliKeys& keys,
-                        const CliRegistries& registries) {
+std::string format_help(const HelpText& text, const CliKeys& keys) {
   std::string out = usage(text);
   out +=
       "\nKeys (in YAML, \"trainer.max_epochs\" is max_epochs below trainer): type, default, "
       "help\n";
   const KeyTable table(keys.keys());
   for (const KeyInfo& info : keys.keys()) out += table.row(info, 2, "--");
-  out += registry_help(registries.callbacks, "trainer.callbacks");
-  out += registry_help(registries.loggers, "trainer.logger");
+  out += registry_help(callback_registry(), "trainer.callbacks");
+  out += registry_help(logger_registry(), "trainer.logger");
   return out;
 }
 

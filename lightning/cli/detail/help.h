@@ -22,8 +22,7 @@ struct HelpText {
 
 /// Usage, commands, and every key with type, default and help; then the callbacks and loggers with
 /// their init_args.
-LIGHTNING_API std::string format_help(const HelpText& text, const CliKeys& keys,
-                                      const CliRegistries& registries);
+LIGHTNING_API std::string format_help(const HelpText& text, const CliKeys& keys);
 
 /// The same for a program without commands and Trainer.
 LIGHTNING_API std::string format_options_help(const std::string& program,

@@ -1,6 +1,6 @@
 #include <lightning/cli/detail/cli_config.h>
 
-#include <lightning/callbacks/callback.h>
+#include <lightning/callbacks/registry.h>
 #include <lightning/config/yaml.h>
 
 #include "cli_support.h"
@@ -36,10 +36,13 @@ class Greeter : public lightning::Callback {
   GreeterOptions options;
 };
 
-CliSettings with_greeter() {
-  return {.callbacks = [](lightning::config::Registry<lightning::Callback>& registry) {
-    registry.add<Greeter, GreeterOptions>("Greeter", "greets");
-  }};
+/// What a program does in main().
+void add_greeter() {
+  static const bool added = [] {
+    lightning::callback_registry().add<Greeter, GreeterOptions>("Greeter", "greets");
+    return true;
+  }();
+  static_cast<void>(added);
 }
 
 }  // namespace
@@ -71,18 +74,19 @@ TEST_CASE("the program's defaults lie under everything") {
 }
 
 TEST_CASE("the resolved config is itself a valid config with the same result") {
+  add_greeter();
   const TemporaryFolder folder;
   const auto config =
       resolved({"--trainer.callbacks", "[{class_path: Greeter}]", "--trainer.logger=false",
-                "--model.title", "12", "--seed_everything", "7", "--trainer.max_time=90s"},
-               with_greeter());
+                "--model.title", "12", "--seed_everything", "7", "--trainer.max_time=90s"});
   CHECK(text_at(config, "trainer.callbacks.0.init_args.greeting") == "hello");
   const std::string file = write_file(folder, "config.yaml", to_yaml(config));
   INFO(to_yaml(config));
-  CHECK(to_yaml(resolved({"--config", file}, with_greeter())) == to_yaml(config));
+  CHECK(to_yaml(resolved({"--config", file})) == to_yaml(config));
 }
 
 TEST_CASE("lists on the command line replace, and index paths reach into lists") {
+  add_greeter();
   const TemporaryFolder folder;
   const std::string file = write_file(folder, "a.yaml",
                                       "trainer:\n"
@@ -91,30 +95,27 @@ TEST_CASE("lists on the command line replace, and index paths reach into lists")
                                       "      init_args: {times: 2}\n"
                                       "    - Greeter\n");
   auto config = resolved({"--config", file, "--trainer.callbacks.0.init_args.times", "5",
-                          "--trainer.callbacks.0.init_args.greeting", "[not a list"},
-                         with_greeter());
+                          "--trainer.callbacks.0.init_args.greeting", "[not a list"});
   CHECK(text_at(config, "trainer.callbacks.0.class_path") == "Greeter");
   CHECK(text_at(config, "trainer.callbacks.0.init_args.times") == "5");
   CHECK(text_at(config, "trainer.callbacks.0.init_args.greeting") == "[not a list");
   CHECK(text_at(config, "trainer.callbacks.1.init_args.times") == "1");
 
-  config = resolved({"--config", file, "--trainer.callbacks=[Greeter]"}, with_greeter());
+  config = resolved({"--config", file, "--trainer.callbacks=[Greeter]"});
   CHECK(config.find_path("trainer.callbacks")->items().size() == 1);
 
   config =
       resolved({"--trainer.callbacks=[Greeter]", "--trainer.callbacks.0.init_args.greeting=yes",
-                "--trainer.logger=CSVLogger", "--trainer.logger.init_args.file=m.csv"},
-               with_greeter());
+                "--trainer.logger=CSVLogger", "--trainer.logger.init_args.file=m.csv"});
   CHECK(text_at(config, "trainer.callbacks.0.init_args.greeting") == "yes");
   CHECK(text_at(config, "trainer.logger.init_args.file") == "m.csv");
 
-  CHECK(
-      config_error([&] {
-        resolved({"--config", file, "--trainer.callbacks.2.init_args.times", "5"}, with_greeter());
-      }) ==
-      "command line (--trainer.callbacks.2.init_args.times): "
-      "\"trainer.callbacks.2.init_args.times\" leads into a list of 2 items, expected an index "
-      "below 2 instead of \"2\"");
+  CHECK(config_error([&] {
+          resolved({"--config", file, "--trainer.callbacks.2.init_args.times", "5"});
+        }) ==
+        "command line (--trainer.callbacks.2.init_args.times): "
+        "\"trainer.callbacks.2.init_args.times\" leads into a list of 2 items, expected an index "
+        "below 2 instead of \"2\"");
 }
 
 TEST_CASE("values on the command line are read by the type of their key") {
@@ -167,10 +168,11 @@ TEST_CASE("mistakes on the command line are named with the option that was meant
 }
 
 TEST_CASE("mistakes in config files are named with file and line") {
+  add_greeter();
   const TemporaryFolder folder;
   const auto error = [&](const std::string& text) {
     const std::string file = write_file(folder, "a.yaml", text);
-    std::string message = config_error([&] { resolved({"--config", file}, with_greeter()); });
+    std::string message = config_error([&] { resolved({"--config", file}); });
     const size_t at = message.find(file);
     return at == std::string::npos ? message : message.replace(at, file.size(), "a.yaml");
   };
@@ -219,6 +221,7 @@ TEST_CASE("seed_everything resolves to the seed that was taken") {
 }
 
 TEST_CASE("callbacks and loggers of the config become objects of the Trainer") {
+  add_greeter();
   const TemporaryFolder folder;
   const std::vector<std::string> arguments = {"fit",
                                               "--trainer.default_root_dir",
@@ -231,7 +234,7 @@ TEST_CASE("callbacks and loggers of the config become objects of the Trainer") {
     greeted.clear();
     std::vector<std::string> all = arguments;
     all.push_back("--trainer.logger=" + spec);
-    REQUIRE(run(all, with_greeter()) == 0);
+    REQUIRE(run(all) == 0);
     return greeted;
   };
   CHECK(loggers_of("{class_path: CSVLogger}") == "3 times, loggers: CSVLogger");

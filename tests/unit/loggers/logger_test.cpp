@@ -83,8 +83,7 @@ TEST_CASE("A logger that fails says its name and is closed", "[loggers]") {
 
 TEST_CASE("The built-in loggers are made by name", "[loggers]") {
   const TemporaryFolder folder;
-  lightning::config::Registry<Logger> registry("logger");
-  lightning::register_builtin_loggers(registry);
+  const auto& registry = lightning::logger_registry();
   const auto csv = registry.create(lightning::config::parse_yaml(
       "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {dir: logs}}", "test"));
   csv->setup({.run_dir = folder.path()});
