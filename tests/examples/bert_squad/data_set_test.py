@@ -1,17 +1,11 @@
-#!/usr/bin/env python3
-"""Checks what the bundled question-answering data set promises.
-
-Usage: data_set_test.py FOLDER
-
-FOLDER holds train.json and dev.json in the SQuAD v2 format. Every broken promise is printed on a
-line of its own; the exit status is 1 if there was any, 0 otherwise.
-"""
+"""What the bundled question-answering data set promises: train.json and dev.json are in the SQuAD v2
+format. Every broken promise is told on a line of its own."""
 
 import collections
 import json
-import pathlib
 import re
-import sys
+
+from support import BUNDLED_SQUAD
 
 MIN_PASSAGES = 60
 MIN_WORDS, MAX_WORDS = 60, 130
@@ -145,20 +139,10 @@ def print_summary(report, most_common):
     print(f"most common beginning of a question: {most_common[0]!r}, {most_common[1]} of {total}")
 
 
-def main(arguments):
-    if len(arguments) != 1:
-        print("usage: data_set_test.py FOLDER", file=sys.stderr)
-        return 1
-    folder = pathlib.Path(arguments[0])
+def test_data_set():
     report = Report()
     for part in PARTS:
-        check_part(report, part, folder / f"{part}.json")
+        check_part(report, part, BUNDLED_SQUAD / f"{part}.json")
     check_totals(report)
     print_summary(report, check_patterns(report))
-    for problem in report.problems:
-        print(f"FAILED: {problem}", file=sys.stderr)
-    return 1 if report.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    assert not report.problems, "\n" + "\n".join(report.problems)

@@ -5,21 +5,16 @@ two windows leaves ranks without any.
 """
 
 import csv
-import json
+import functools
 import pathlib
 import re
 import tempfile
 
-from end_to_end_test import (
-    DATA,
-    DOC_STRIDE,
-    MAX_SEQ_LENGTH,
-    check,
-    make_model,
-    part_of,
-    run,
-    without_answers,
-)
+import pytest
+import tiny_bert
+from support import cases
+from tiny_bert import DATA, DOC_STRIDE, MAX_SEQ_LENGTH, part_of, without_answers, write
+
 SCORES = ("exact", "f1", "HasAns_exact", "HasAns_f1", "HasAns_best_span_f1", "NoAns_f1")
 SCORES += ("best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh")
 
@@ -27,7 +22,7 @@ SCORES += ("best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh")
 def run_on(ranks, folder, command, *arguments):
     """The output, and the folder of the run."""
     root = pathlib.Path(tempfile.mkdtemp(dir=folder))
-    output = run(
+    output = tiny_bert.run(
         *(command, "--seed_everything", 1),
         *("--model.pretrained", folder / "model", "--model.dropout", 0),
         *("--data.max_seq_length", MAX_SEQ_LENGTH, "--data.doc_stride", DOC_STRIDE),
@@ -44,7 +39,7 @@ def scores_on(ranks, folder, file):
     output, _ = run_on(ranks, folder, "validate", "--data.val_file", file)
     metrics = dict(re.findall(r"^(\w+) +(-?[\d.]+(?:e-?\d+)?)$", output, re.M))
     windows = re.search(r"(\d+) questions, (\d+) windows", output)
-    check(windows, f"no number of windows:\n{output}")
+    assert windows, f"no number of windows:\n{output}"
     return metrics, int(windows[1]), int(windows[2])
 
 
@@ -52,26 +47,6 @@ def answers_on(ranks, folder, file):
     _, root = run_on(ranks, folder, "predict", "--data.predict_file", file)
     (path,) = root.glob("lightning_logs/*/predictions.json")
     return path.read_text(encoding="utf-8")
-
-
-def check_evaluation(folder, name, ranks_to_try):
-    alone, questions, windows = scores_on(1, folder, folder / f"{name}.json")
-    answers = answers_on(1, folder, folder / f"{name}_bare.json")
-    check("f1" in alone and "val_loss" in alone, f"one process gives {alone}")
-    for ranks in ranks_to_try:
-        several, _, _ = scores_on(ranks, folder, folder / f"{name}.json")
-        for score in SCORES:
-            check(
-                several.get(score) == alone.get(score),
-                f"{name}: {score} is {several.get(score)} on {ranks} ranks, {alone.get(score)} on one",
-            )
-        loss, expected = float(several["val_loss"]), float(alone["val_loss"])
-        check(abs(loss - expected) <= 1e-4 * expected, f"{name}: val_loss {loss}, not {expected}")
-        check(
-            answers_on(ranks, folder, folder / f"{name}_bare.json") == answers,
-            f"{name}: {ranks} ranks predict other answers than one",
-        )
-    return questions, windows
 
 
 def losses_on(ranks, folder):
@@ -98,42 +73,64 @@ def few_questions(document, count):
     return {"version": "v2.0", "data": articles}
 
 
-def write(folder, name, document):
-    text = json.dumps(document, ensure_ascii=False)
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+TINY = {
+    "version": "v2.0",
+    "data": [{"title": "T", "paragraphs": [{"context": "a b c d e f", "qas": [
+        {"id": "1", "question": "a", "answers": [{"text": "c", "answer_start": 4}]},
+        {"id": "2", "question": "b", "is_impossible": True, "answers": []},
+    ]}]}],
+}
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix="bert_squad_ranks_") as temporary:
-        folder = pathlib.Path(temporary)
-        train, dev = part_of(DATA / "train.json", 2), part_of(DATA / "dev.json", 2)
-        tiny = {
-            "version": "v2.0",
-            "data": [{"title": "T", "paragraphs": [{"context": "a b c d e f", "qas": [
-                {"id": "1", "question": "a", "answers": [{"text": "c", "answer_start": 4}]},
-                {"id": "2", "question": "b", "is_impossible": True, "answers": []},
-            ]}]}],
-        }
-        write(folder, "train", few_questions(train, 20))
-        for name, document in (("dev", few_questions(dev, 30)), ("tiny", tiny)):
-            write(folder, name, document)
-            write(folder, f"{name}_bare", without_answers(document))
-        make_model(folder / "model", [train, dev])
-
-        questions, windows = check_evaluation(folder, "dev", (2, 3, 4))
-        check(windows > 1.5 * questions, f"{questions} questions have only {windows} windows")
-        check_evaluation(folder, "tiny", (4,))
-
-        alone = losses_on(1, folder)
-        check(len(alone) == 1, f"one epoch gives the losses {alone}")
-        for ranks in (2, 4):
-            several = losses_on(ranks, folder)
-            check(
-                len(several) == 1 and abs(several[0] - alone[0]) <= 1e-4 * alone[0],
-                f"avg_train_loss is {several} on {ranks} ranks, {alone} on one",
-            )
-    print("scores, answers and losses on several ranks are those of one process")
+@pytest.fixture(scope="module")
+def folder(work):
+    train, dev = part_of(DATA / "train.json", 2), part_of(DATA / "dev.json", 2)
+    write(work / "train.json", few_questions(train, 20))
+    for name, document in (("dev", few_questions(dev, 30)), ("tiny", TINY)):
+        write(work / f"{name}.json", document)
+        write(work / f"{name}_bare.json", without_answers(document))
+    tiny_bert.make_model(work / "model", [train, dev])
+    return work
 
 
-if __name__ == "__main__":
-    main()
+@pytest.fixture(scope="module")
+def alone(folder):
+    """alone(name): scores, answers, questions and windows of one process."""
+    @functools.cache
+    def evaluate(name):
+        metrics, questions, windows = scores_on(1, folder, folder / f"{name}.json")
+        assert "f1" in metrics and "val_loss" in metrics, metrics
+        return metrics, answers_on(1, folder, folder / f"{name}_bare.json"), questions, windows
+
+    return evaluate
+
+
+def test_windows_of_a_question_are_on_several_ranks(alone):
+    _, _, questions, windows = alone("dev")
+    assert windows > 1.5 * questions
+
+
+@pytest.mark.parametrize(("name", "ranks"), cases({
+    "dev-2": ("dev", 2), "dev-3": ("dev", 3), "dev-4": ("dev", 4), "tiny-4": ("tiny", 4),
+}, exhaustive=("dev-2", "dev-4")))
+def test_evaluation(name, ranks, folder, alone):
+    expected, answers, _, _ = alone(name)
+    several, _, _ = scores_on(ranks, folder, folder / f"{name}.json")
+    assert {s: several.get(s) for s in SCORES} == {s: expected.get(s) for s in SCORES}
+    loss = float(expected["val_loss"])
+    assert abs(float(several["val_loss"]) - loss) <= 1e-4 * loss
+    assert answers_on(ranks, folder, folder / f"{name}_bare.json") == answers
+
+
+@pytest.fixture(scope="module")
+def losses_alone(folder):
+    losses = losses_on(1, folder)
+    assert len(losses) == 1, losses
+    return losses
+
+
+@pytest.mark.parametrize("ranks", cases({"2": 2, "4": 4}, exhaustive=("4",)))
+def test_training(ranks, folder, losses_alone):
+    several = losses_on(ranks, folder)
+    assert len(several) == 1
+    assert abs(several[0] - losses_alone[0]) <= 1e-4 * losses_alone[0], (several, losses_alone)

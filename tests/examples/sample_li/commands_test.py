@@ -2,27 +2,21 @@
 
 import gzip
 import json
-import pathlib
 import re
 import struct
-import subprocess
-import sys
-import tempfile
 
 import numpy
-import support
+import pytest
+from safetensors.numpy import load_file
+from support import ROOT, Program
 
-PROGRAM = support.bin_dir() / "sample_li"
-CONFIG = support.ROOT / "configs/sample_li.yaml"
+PROGRAM = Program("sample_li")
+CONFIG = ROOT / "configs/sample_li.yaml"
 
 
 def run(root, command, *arguments):
-    result = subprocess.run(
-        [PROGRAM, command, "--trainer.default_root_dir", root, "--trainer.accelerator", "cpu",
-         *map(str, arguments)], capture_output=True, text=True, timeout=120)
-    if result.returncode != 0:
-        sys.exit(f"{command} gave {result.returncode}:\n{result.stderr[-3000:]}")
-    return result.stderr
+    return PROGRAM(command, "--trainer.default_root_dir", root, "--trainer.accelerator", "cpu",
+                   *arguments).stderr
 
 
 def value(text, name):
@@ -51,24 +45,7 @@ def write_idx(folder, part, count):
         file.write(struct.pack(">II", 0x801, count) + labels.tobytes())
 
 
-def check_drawn(root):
-    text = run(root, "fit", "--config", CONFIG, "--trainer.limit_train_batches", 40)
-    # What the config's 16 comes to on the CPU.
-    assert re.search(r"^precision +bf16-mixed$", text, re.M), text
-    assert "digits drawn" in text, text
-    for which in ("best", "last"):
-        validated = value(run(root, "validate", "--ckpt_path", which), "val_loss")
-        check_files(newest_run(root))
-        tested = value(run(root, "test", "--ckpt_path", which), "test_loss")
-        check_files(newest_run(root))
-        # Other images of the same kind.
-        assert validated != tested and abs(validated - tested) < 0.2 * validated, (validated, tested)
-        text = run(root, "predict", "--ckpt_path", which)
-        check_predictions(root, text, 12000)
-
-
 def check_predictions(root, text, count):
-    from safetensors.numpy import load_file
     path = newest_run(root) / "predictions.safetensors"
     assert str(path) in text, text
     codes = load_file(path)["code"]
@@ -76,27 +53,37 @@ def check_predictions(root, text, count):
     check_files(newest_run(root))
 
 
-def check_idx(root, parts, expected):
+@pytest.fixture(scope="module")
+def drawn(work):
+    """The folder of a training on digits that the program draws."""
+    text = run(work, "fit", "--config", CONFIG, "--trainer.limit_train_batches", 40)
+    # What the config's 16 comes to on the CPU.
+    assert re.search(r"^precision +bf16-mixed$", text, re.M), text
+    assert "digits drawn" in text, text
+    return work
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_drawn_digits(which, drawn):
+    validated = value(run(drawn, "validate", "--ckpt_path", which), "val_loss")
+    check_files(newest_run(drawn))
+    tested = value(run(drawn, "test", "--ckpt_path", which), "test_loss")
+    check_files(newest_run(drawn))
+    # Other images of the same kind.
+    assert validated != tested and abs(validated - tested) < 0.2 * validated, (validated, tested)
+    check_predictions(drawn, run(drawn, "predict", "--ckpt_path", which), 12000)
+
+
+@pytest.mark.parametrize(("parts", "expected"), [
+    ({"train": 100, "t10k": 30}, 30), ({"t10k": 50}, 5), ({"train": 100}, 10)])
+def test_idx_files(parts, expected, tmp_path):
     """Which images are tested on: the t10k ones, unless they are all there is."""
-    data = root / "data"
-    data.mkdir(parents=True)
+    data = tmp_path / "data"
+    data.mkdir()
     for part, count in parts.items():
         write_idx(data, part, count)
     arguments = ("--data.data_dir", data)
-    run(root, "fit", "--trainer.max_steps", 2, *arguments)
-    value(run(root, "test", "--ckpt_path", "last", *arguments), "test_loss")
-    check_predictions(root, run(root, "predict", "--ckpt_path", "last", *arguments), expected)
-
-
-def main():
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        check_drawn(folder / "drawn")
-        check_idx(folder / "both", {"train": 100, "t10k": 30}, 30)
-        check_idx(folder / "test-only", {"t10k": 50}, 5)
-        check_idx(folder / "train-only", {"train": 100}, 10)
-    print("fit, validate, test and predict work")
-
-
-if __name__ == "__main__":
-    main()
+    run(tmp_path, "fit", "--trainer.max_steps", 2, *arguments)
+    value(run(tmp_path, "test", "--ckpt_path", "last", *arguments), "test_loss")
+    check_predictions(tmp_path, run(tmp_path, "predict", "--ckpt_path", "last", *arguments),
+                      expected)

@@ -5,33 +5,24 @@ import csv
 import gzip
 import json
 import os
-import pathlib
 import platform
 import re
 import struct
 import subprocess
-import tempfile
 
-import support
+import pytest
 import torch
+from support import ROOT, Program
 
-BIN = support.bin_dir().resolve()
-SAMPLE = BIN / "sample_li"
+SAMPLE = Program("sample_li")
 IMAGES, BATCH = 40, 4
 
 
-def run(*arguments, cwd=support.ROOT, program=SAMPLE):
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120, cwd=cwd)
-    assert done.returncode == 0, (arguments, done.stderr[-3000:])
-    return done
-
-
-def fit(root, *arguments, cwd=support.ROOT):
-    done = run("fit", "--seed_everything", 3, "--trainer.accelerator", "cpu",
-               "--trainer.default_root_dir", root, "--trainer.max_epochs", 1,
-               "--trainer.log_every_n_steps", 1, "--data.batch_size", BATCH, *arguments, cwd=cwd)
-    return done.stderr
+def fit(root, *arguments, cwd=ROOT):
+    return SAMPLE("fit", "--seed_everything", 3, "--trainer.accelerator", "cpu",
+                  "--trainer.default_root_dir", root, "--trainer.max_epochs", 1,
+                  "--trainer.log_every_n_steps", 1, "--data.batch_size", BATCH, *arguments,
+                  cwd=cwd).stderr
 
 
 def run_dir(root):
@@ -61,38 +52,52 @@ def write_idx(folder, part, zipped_images, zipped_labels, seed):
     return folder
 
 
-def check_idx_files(folder):
-    seen = {}
-    for name, part, zipped_images, zipped_labels, seed in (
-            ("plain", "train", False, False, 1), ("zipped", "train", True, True, 1),
-            ("mixed", "train", True, False, 1), ("t10k", "t10k", True, True, 1),
-            ("other", "train", False, False, 2)):
-        data = write_idx(folder / name / "data", part, zipped_images, zipped_labels, seed)
-        text = fit(folder / name, "--data.data_dir", data)
-        assert "digits drawn" not in text, text
-        # A tenth of the images is held out for validation.
-        assert " 9/9 " in text, text
-        seen[name] = losses(folder / name)
-        assert len(seen[name]) == 9
-    assert seen["zipped"] == seen["mixed"] == seen["t10k"] == seen["plain"]
-    assert seen["other"] != seen["plain"], "the images don't matter"
+def losses_on_files(folder, part, zipped_images, zipped_labels, seed):
+    data = write_idx(folder / "data", part, zipped_images, zipped_labels, seed)
+    text = fit(folder, "--data.data_dir", data)
+    assert "digits drawn" not in text, text
+    # A tenth of the images is held out for validation.
+    assert " 9/9 " in text, text
+    found = losses(folder)
+    assert len(found) == 9
+    return found
 
 
-def check_drawn_digits(folder):
-    text = fit(folder / "drawn", "--trainer.limit_train_batches", 3)
+@pytest.fixture(scope="module")
+def losses_on_plain_files(work):
+    return losses_on_files(work / "plain", "train", False, False, 1)
+
+
+@pytest.mark.parametrize(("part", "zipped_images", "zipped_labels"), [
+    ("train", True, True), ("train", True, False), ("t10k", True, True)])
+def test_files_gzipped_or_not(part, zipped_images, zipped_labels, losses_on_plain_files, tmp_path):
+    found = losses_on_files(tmp_path, part, zipped_images, zipped_labels, 1)
+    assert found == losses_on_plain_files
+
+
+def test_other_images_give_other_losses(losses_on_plain_files, tmp_path):
+    assert losses_on_files(tmp_path, "train", False, False, 2) != losses_on_plain_files
+
+
+FEW = ("--trainer.limit_train_batches", 3)
+
+
+@pytest.fixture(scope="module")
+def losses_on_drawn_digits(work):
+    text = fit(work / "drawn", *FEW)
     assert "digits drawn by the program" in text, text
-    assert len(losses(folder / "drawn")) == 3
+    found = losses(work / "drawn")
+    assert len(found) == 3
+    return found
 
 
-def check_precision_16(folder):
+def test_precision_16(losses_on_drawn_digits, tmp_path):
     """On the CPU it becomes bf16-mixed, with one warning, as in Lightning."""
-    few = ("--trainer.limit_train_batches", 3)
-    text = fit(folder / "p16", "--trainer.precision", 16, *few)
+    text = fit(tmp_path / "p16", "--trainer.precision", 16, *FEW)
     warnings = [line for line in text.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1 and "16-mixed" in warnings[0] and "bf16-mixed" in warnings[0], text
-    fit(folder / "bf16", "--trainer.precision", "bf16-mixed", *few)
-    fit(folder / "p32", *few)
-    assert losses(folder / "p16") == losses(folder / "bf16") != losses(folder / "p32")
+    fit(tmp_path / "bf16", "--trainer.precision", "bf16-mixed", *FEW)
+    assert losses(tmp_path / "p16") == losses(tmp_path / "bf16") != losses_on_drawn_digits
 
 
 # ---- environment.json
@@ -107,16 +112,16 @@ def environment(root, cwd):
     return json.loads((run_dir(root) / "environment.json").read_text())
 
 
-def check_environment(folder):
-    work = folder / "work"
+def test_environment(tmp_path):
+    work = tmp_path / "work"
     work.mkdir()
     git(work, "init", "-q")
     (work / "file").write_text("1")
     git(work, "add", "file")
     git(work, "commit", "-q", "-m", "first")
-    found = environment(folder / "clean", work)
+    found = environment(tmp_path / "clean", work)
     version = re.search(r"project\(\s*lightning\s+VERSION\s+([\d.]+)",
-                        (support.ROOT / "CMakeLists.txt").read_text(), re.IGNORECASE).group(1)
+                        (ROOT / "CMakeLists.txt").read_text(), re.IGNORECASE).group(1)
     processors = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
                   if line.startswith("model name")]
     expected = {
@@ -139,43 +144,30 @@ def check_environment(folder):
     assert re.match(r"\d+\.\d+", found["compiler"]) and found["device"], found
 
     (work / "file").write_text("2")
-    assert environment(folder / "dirty", work)["git_dirty"] is True
-    outside = environment(folder / "outside", folder)
+    assert environment(tmp_path / "dirty", work)["git_dirty"] is True
+    outside = environment(tmp_path / "outside", tmp_path)
     assert outside["git_commit"] == "" and outside["git_dirty"] is False, outside
 
 
 # ---- configs/
 
-def check_configs():
-    configs = sorted((support.ROOT / "configs").rglob("*.yaml"))
-    assert len(configs) >= 4
-    for config in configs:
-        name = config.parent.name if config.parent.name != "configs" else config.stem
-        program = BIN / name
-        if not program.exists() and name == "bert_squad":
-            continue  # not built here
-        printed = run("fit", "--config", config, "--print_config", program=program).stdout
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(printed)
-            file.flush()
-            again = run("fit", "--config", file.name, "--print_config", program=program).stdout
-        assert again == printed, config
-        for line in config.read_text().splitlines():  # what it says is what comes out
-            setting = re.fullmatch(r"  (max_epochs|batch_size): (\d+)", line)
-            assert not setting or re.search(rf"^  {setting[1]}: {setting[2]}\b", printed, re.M), (
-                config, line, printed)
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-def main():
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        check_idx_files(folder)
-        check_drawn_digits(folder)
-        check_precision_16(folder)
-        check_environment(folder)
-    check_configs()
-    print("sample_li: ok")
+def test_there_are_configs():
+    assert len(CONFIGS) >= 4
 
 
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_config_loads(config, tmp_path):
+    name = config.parent.name if config.parent.name != "configs" else config.stem
+    program = Program(name)
+    if not program.path.exists() and name == "bert_squad":
+        pytest.skip("bert_squad isn't built here")
+    printed = program("fit", "--config", config, "--print_config", cwd=ROOT).stdout
+    file = tmp_path / "printed.yaml"
+    file.write_text(printed)
+    assert program("fit", "--config", file, "--print_config", cwd=ROOT).stdout == printed
+    for line in config.read_text().splitlines():  # what it says is what comes out
+        setting = re.fullmatch(r"  (max_epochs|batch_size): (\d+)", line)
+        assert not setting or re.search(rf"^  {setting[1]}: {setting[2]}\b", printed, re.M), line
