@@ -131,7 +131,9 @@ def in_threads(request):
 @pytest.fixture(scope="module")
 def cluster(request):
     """A SLURM of two nodes that the cases of a file share; the file may name other sizes as
-    CLUSTER, arguments of slurm_cluster.Cluster. It calls slurm_cluster.need() at its top."""
+    CLUSTER, arguments of slurm_cluster.Cluster. Files all of whose tests need it call
+    slurm_cluster.need() at their top."""
+    slurm_cluster.need()
     with slurm_cluster.Cluster(**getattr(request.module, "CLUSTER", {})) as found:
         failed = request.session.testsfailed
         yield found

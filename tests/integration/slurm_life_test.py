@@ -6,13 +6,13 @@ Weights are read by the safetensors package. Deadlines guard against hangs: they
 """
 
 import os
-import re
 import signal
 import time
 
 import pytest
 import trainings
 from rank_run import check
+from slurm_jobs import Jobs
 from trainings import checkpoints, difference, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,13 +92,12 @@ def test_another_signal_requeues(name, make_job, whole):
     assert job.calls("scontrol") == ["scontrol requeue 77"]
     assert len(job.requeue_checkpoints()) == 1
     run = job.start(restart=1).end(0)
-    check(re.search(r"job 77 was started again \(restart 1\), it (goes on|continues) from", run.text),
-          "no restart", run)
+    Jobs.check_resumed(run.text, 1, 77)
     assert difference(whole, weights(job.root)) == 0.0
 
 
 def test_no_requeue_without_a_step(make_job):
-    """A job that is told to stop before the first step since its start would be told so for ever."""
+    """A job that is told to stop before its first step since the start would be told so for ever."""
     # The run asks for its time before it begins: the signal comes then. (Several ranks make a step
     # before they all know.)
     job = make_job(ranks=1, squeue="kill -USR1 $PPID; echo 1:00:00")
@@ -115,7 +114,7 @@ def test_no_requeue_without_a_step_after_others(make_job):
     assert job.calls("scontrol") == ["scontrol requeue 77"]
     job.write("squeue", "kill -USR1 $PPID; echo 1:00:00")
     run = job.start(restart=1).end(128 + signal.SIGUSR1)
-    check(re.search(r"restart 1\), it (goes on|continues) from", run.text), "no restart", run)
+    Jobs.check_resumed(run.text, 1)
     check("Job 77 is not requeued: job 77 made no step since it was started" in run.text,
           "no reason", run)
     assert job.calls("scontrol") == ["scontrol requeue 77"]

@@ -1,22 +1,21 @@
 """A node crashes under a job of a real SLURM: the ranks on the other one end and say whose node it
-was; SLURM starts the job again, and it goes on exactly, without being asked.
+was; SLURM starts the job again, and it resumes exactly, without being asked.
 
 SLURM is told of the crash, or finds out by itself after half a minute. Each case has a SLURM of its
 own, since they mostly wait. Deadlines are guards against hangs: they decide nothing.
 """
 
-import concurrent.futures
 import contextlib
-import os
-import pathlib
 import re
-import tempfile
 
-import slurm
+import pytest
+import slurm_cluster
 import trainings
 from slurm_jobs import Jobs
+from support import cases
 
-CASES = [(node, silent) for silent in (True, False) for node in (1, 2)]
+slurm_cluster.need()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def said_by(folder, ranks):
@@ -34,7 +33,7 @@ def check_crash(jobs, node, silent):
     jobs.cluster.start_node(node)
     jobs.cluster.start_now(job)
     text = jobs.finish(folder, job)
-    assert "restart 1), it goes on from" in text, text
+    jobs.check_resumed(text, 1)
 
     lost, left = ("[01]", (2, 3)) if node == 1 else ("[23]", (0, 1))
     pattern = rf"rank {lost} \(node{node}\) died"
@@ -45,22 +44,25 @@ def check_crash(jobs, node, silent):
     jobs.same_as_undisturbed(folder)
 
 
-def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
+CASES = cases({f"node{node}-{'silent' if silent else 'told'}": ((node, silent),)
+               for silent in (True, False) for node in (1, 2)},
+              exhaustive=("node2-silent", "node1-told"))
+
+
+@pytest.fixture(scope="module")
+def running(work, in_threads):
     with contextlib.ExitStack() as stack:
-        work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # One after the other: each looks for free ports.
-        all_jobs = [Jobs(stack.enter_context(slurm.Cluster()), work) for _ in CASES]
-        whole = all_jobs[0].undisturbed()
-        for jobs in all_jobs:
-            jobs.whole = whole
-        with concurrent.futures.ThreadPoolExecutor(len(CASES)) as pool:
-            ends = {case: pool.submit(check_crash, jobs, *case)
-                    for case, jobs in zip(CASES, all_jobs, strict=True)}
-        for (node, silent), end in ends.items():
-            end.result()
-            print(f"node {node}, SLURM is {'not ' if silent else ''}told: passed", flush=True)
+        whole = Jobs(stack.enter_context(slurm_cluster.Cluster()), work).undisturbed()
+
+        def run(case):
+            with slurm_cluster.Cluster() as cluster:
+                jobs = Jobs(cluster, work)
+                jobs.whole = whole
+                check_crash(jobs, *case)
+
+        yield in_threads(run, at_a_time=len(CASES))
 
 
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("case", CASES)
+def test_crash(case, running):
+    running.result(case)

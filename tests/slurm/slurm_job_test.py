@@ -1,11 +1,12 @@
 """SlurmJob on a real SLURM: time left, requeue of jobs and of array elements, and its refusal."""
 
 import json
-import pathlib
-import tempfile
 
-import slurm
+import pytest
+import slurm_cluster
 import support
+
+slurm_cluster.need()
 
 PROGRAM = support.bin_dir() / "slurm_job_program"
 
@@ -29,28 +30,31 @@ def check_requeue(cluster, folder, name, job, file):
     assert file.read_text() == f"slurm/test/{name}"
 
 
-def main():
-    with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        options = ("--nodes=2", "--ntasks-per-node=1", "--time=60", "--open-mode=append")
+@pytest.fixture
+def submit(cluster, tmp_path):
+    options = ("--nodes=2", "--ntasks-per-node=1", "--time=60", "--open-mode=append")
 
-        def submit(file, *more, output="%j.out"):
-            return cluster.sbatch(f"srun {PROGRAM} {folder / file}", *options, *more,
-                                  cwd=folder, output=output)
+    def submit(file, *more, output="%j.out"):
+        return cluster.sbatch(f"srun {PROGRAM} {tmp_path / file}", *options, *more,
+                              cwd=tmp_path, output=output)
 
-        job = submit("one", "--requeue")
-        check_requeue(cluster, folder, job, job, folder / "one")
-
-        array = submit("two.$SLURM_ARRAY_TASK_ID", "--requeue", "--array=3", output="%A_%a.out")
-        check_requeue(cluster, folder, f"{array}_3", f"{array}_3", folder / "two.3")
-
-        job = submit("three", "--no-requeue")
-        text = cluster.wait_for_text(folder / f"{job}.out", "HINT")
-        cluster.cancel(job)
-        cluster.wait(job)
-        assert f"HINT: run scontrol requeue {job}" in text and "disabled" in text, text
-        assert cluster.job(job)["Restarts"] == "0"
+    return submit
 
 
-if __name__ == "__main__":
-    main()
+def test_job_is_requeued(submit, cluster, tmp_path):
+    job = submit("one", "--requeue")
+    check_requeue(cluster, tmp_path, job, job, tmp_path / "one")
+
+
+def test_array_element_is_requeued(submit, cluster, tmp_path):
+    array = submit("two.$SLURM_ARRAY_TASK_ID", "--requeue", "--array=3", output="%A_%a.out")
+    check_requeue(cluster, tmp_path, f"{array}_3", f"{array}_3", tmp_path / "two.3")
+
+
+def test_requeue_is_refused(submit, cluster, tmp_path):
+    job = submit("three", "--no-requeue")
+    text = cluster.wait_for_text(tmp_path / f"{job}.out", "HINT")
+    cluster.cancel(job)
+    cluster.wait(job)
+    assert f"HINT: run scontrol requeue {job}" in text and "disabled" in text, text
+    assert cluster.job(job)["Restarts"] == "0"

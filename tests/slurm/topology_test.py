@@ -1,14 +1,14 @@
-"""detect_topology() in tasks of a real SLURM, and under a real torchrun there; with the argument
-"mpirun" under a real mpirun there, and nothing else."""
+"""detect_topology() in tasks of a real SLURM, and under a real torchrun and mpirun there."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 
-import slurm
+import pytest
+import slurm_cluster
 import support
+
+slurm_cluster.need()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROGRAM = support.bin_dir() / "topology_program"
 
@@ -31,8 +31,7 @@ class Jobs:
     def output(self, script, *options, expect="COMPLETED"):
         job = self.cluster.sbatch(script, *options, cwd=self.folder)
         found = self.cluster.wait(job)
-        with open(f"{self.folder}/{job}.out") as file:
-            text = file.read()
+        text = (self.folder / f"{job}.out").read_text()
         assert found["JobState"] == expect, (found["JobState"], text)
         return job, text
 
@@ -41,7 +40,12 @@ class Jobs:
         return job, lines(text)
 
 
-def check_two_nodes(jobs):
+@pytest.fixture
+def jobs(cluster, tmp_path):
+    return Jobs(cluster, tmp_path)
+
+
+def test_two_nodes(jobs):
     job, ranks = jobs.ranks(f"srun {PROGRAM} devices=2 num_nodes=2", "--nodes=2",
                             "--ntasks-per-node=2")
     assert column(ranks, "cluster") == ["slurm"] * 4
@@ -55,14 +59,14 @@ def check_two_nodes(jobs):
     assert "SLURM_PROCID=3" in ranks[3]["text"], ranks[3]["text"]
 
 
-def check_uneven(jobs):
+def test_uneven(jobs):
     _, ranks = jobs.ranks(f"srun {PROGRAM} num_nodes=2", "--nodes=2", "--ntasks=4")
     assert column(ranks, "local_rank") == [0, 1, 2, 0], ranks
     assert column(ranks, "local_world") == [3, 3, 3, 1]
     assert column(ranks, "node") == [0, 0, 0, 1]
 
 
-def check_second_step_on_the_other_node(jobs):
+def test_second_step_on_the_other_node(jobs):
     job, ranks = jobs.ranks(f"srun true; srun -N1 -n2 -w node2 {PROGRAM}; srun -N2 -n2 {PROGRAM}",
                             "--nodes=2", "--ntasks-per-node=2")
     one_node = [rank for rank in ranks if rank["nodes"] == 1]
@@ -74,7 +78,7 @@ def check_second_step_on_the_other_node(jobs):
     assert one_node[0]["ports"] != two_nodes[0]["ports"]
 
 
-def check_without_srun(jobs):
+def test_without_srun(jobs):
     job, text = jobs.output(f"{PROGRAM}", "--nodes=2", "--ntasks-per-node=2", expect="FAILED")
     assert f"batch script of job {job} (2 nodes, 4 tasks)" in text, text
     assert "HINT: write srun before" in text, text
@@ -83,7 +87,7 @@ def check_without_srun(jobs):
     assert ranks[0]["cluster"] == "local" and ranks[0]["launch"], ranks
 
 
-def check_wrong_sizes(jobs):
+def test_wrong_sizes(jobs):
     _, text = jobs.output(f"srun {PROGRAM} devices=2 num_nodes=2", "--nodes=2",
                           "--ntasks-per-node=1", expect="FAILED")
     assert "'#SBATCH --nodes=2' and '#SBATCH --ntasks-per-node=2'" in text, text
@@ -92,20 +96,19 @@ def check_wrong_sizes(jobs):
     assert "'#SBATCH --nodes=1' and '#SBATCH --ntasks-per-node=4'" in text, text
 
 
-def check_array(jobs):
+def test_array(jobs):
     job = jobs.cluster.sbatch(f"srun {PROGRAM}", "--array=3-4", "--ntasks=2", cwd=jobs.folder,
                               output="%A_%a.out")
     ids = set()
     for element in (3, 4):
         jobs.cluster.wait(f"{job}_{element}")
-        with open(f"{jobs.folder}/{job}_{element}.out") as file:
-            ranks = lines(file.read())
+        ranks = lines((jobs.folder / f"{job}_{element}.out").read_text())
         assert column(ranks, "rank") == [0, 1]
         ids.add(ranks[0]["run_id"])
     assert len(ids) == 2, ids
 
 
-def check_gpus(jobs):
+def test_gpus(jobs):
     options = ("--nodes=2", "--ntasks-per-node=2")
     _, ranks = jobs.ranks(f"srun {PROGRAM} gpus=yes", *options, "--gpus-per-task=1")
     assert column(ranks, "device") == [0, 0, 0, 0], ranks
@@ -115,7 +118,7 @@ def check_gpus(jobs):
     assert "'#SBATCH --gres=gpu:2'" in text, text
 
 
-def check_shells(jobs):
+def test_shells(jobs):
     cluster = jobs.cluster
     shell = lines(cluster.exec("salloc", "-N2", "-n4", PROGRAM, "devices=2").stdout)
     assert column(shell, "cluster") == ["local"] and shell[0]["launch"], shell
@@ -123,14 +126,14 @@ def check_shells(jobs):
     assert column(tasks, "cluster") == ["slurm"] * 4 and tasks[3]["rank"] == 3, tasks
     # A terminal: only the program that bash runs, not one that srun starts from there.
     script = f"{PROGRAM}; srun --overlap -n2 {PROGRAM}"
-    text = subprocess.run(
-        ["script", "-qec", f"{slurm.SCRIPT} exec srun -N1 -n2 --pty bash -c '{script}'",
-         "/dev/null"], env=cluster.environment, capture_output=True, text=True, timeout=120).stdout
+    text = support.run(
+        "script", "-qec", f"{slurm_cluster.SCRIPT} exec srun -N1 -n2 --pty bash -c '{script}'",
+        "/dev/null", env=cluster.environment).stdout
     found = lines(text)
     assert sorted(column(found, "cluster")) == ["local", "slurm", "slurm"], text
 
 
-def check_torchrun(jobs):
+def test_torchrun(jobs):
     """Inside a job, whose variables say something else."""
     torchrun = f"{sys.executable} -m torch.distributed.run --nproc-per-node=2 --standalone"
     _, ranks = jobs.ranks(f"{torchrun} --no-python {PROGRAM} devices=2", "--nodes=1", "--ntasks=2")
@@ -138,33 +141,13 @@ def check_torchrun(jobs):
     assert column(ranks, "local_rank") == [0, 1]
 
 
-def check_mpirun(jobs):
+def test_mpirun(mpirun, jobs):
     # Without SLURM's support in mpirun, which would ask for srun's own plugins.
-    mpirun = f"{support.mpirun()} --allow-run-as-root --oversubscribe -n 2"
-    mpirun += " --mca plm isolated --mca ras ^slurm"
-    job, ranks = jobs.ranks(f"{mpirun} {PROGRAM} devices=2", "--nodes=1", "--ntasks=2")
+    command = f"{mpirun} --allow-run-as-root --oversubscribe -n 2"
+    command += " --mca plm isolated --mca ras ^slurm"
+    job, ranks = jobs.ranks(f"{command} {PROGRAM} devices=2", "--nodes=1", "--ntasks=2")
     assert column(ranks, "cluster") == ["mpi"] * 2, ranks
     assert column(ranks, "local_rank") == [0, 1]
     assert column(ranks, "main_host") == ["127.0.0.1"] * 2
     assert ranks[0]["run_id"] == ranks[1]["run_id"]
     assert str(job) in ranks[0]["run_id"]
-
-
-def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    if sys.argv[1:] == ["mpirun"]:
-        support.mpirun()  # skips without a cluster
-        checks = [check_mpirun]
-    else:
-        checks = [check_two_nodes, check_uneven, check_second_step_on_the_other_node,
-                  check_without_srun, check_wrong_sizes, check_array, check_gpus, check_shells,
-                  check_torchrun]
-    with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
-        jobs = Jobs(cluster, folder)
-        for check in checks:
-            print(check.__name__, flush=True)
-            check(jobs)
-
-
-if __name__ == "__main__":
-    main()

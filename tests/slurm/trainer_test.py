@@ -1,38 +1,56 @@
-"""The Trainer in jobs of a real SLURM: it stops before the job ends, is started again, goes on
-exactly, and says who is to blame when a task fails. Weights are read by the safetensors package.
-Deadlines are guards against hangs: they decide nothing.
+"""The Trainer in jobs of a real SLURM: it stops before the job ends, is started again, resumes
+exactly, and names the rank that is to blame when a task fails. Weights are read by the safetensors
+package. Deadlines are guards against hangs: they decide nothing.
 """
 
 import math
 import os
-import pathlib
 import re
 import signal
-import subprocess
-import tempfile
 
-import slurm
+import pytest
+import slurm_cluster
 import support
 import trainings
 from slurm_jobs import Jobs
+from support import cases
 from trainings import checkpoints, difference, rows, values, weights
+
+slurm_cluster.need()
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def shared_jobs(cluster, work):
+    return Jobs(cluster, work)
+
+
+@pytest.fixture
+def jobs(shared_jobs):
+    """What the jobs have said is shown when a test fails."""
+    began = set(shared_jobs.work.rglob("*.out"))
+    yield shared_jobs
+    for file in sorted(set(shared_jobs.work.rglob("*.out")) - began):
+        print(f"---- {file}", file.read_text(errors="replace")[-3000:], sep="\n")
+
 
 def requeue_checkpoints(folder):
     return sorted(path.name for path in checkpoints(folder).glob("requeue-*.ckpt"))
 
 
 def test_signal_requeues(jobs):
-    """SIGUSR1, three times: checkpoint, requeue, automatic resume; two requeue checkpoints stay."""
+    """SIGUSR1, several times: checkpoint, requeue, automatic resume; two requeue checkpoints stay."""
     folder = jobs.folder("signal")
     job = jobs.submit(folder, "--model.step_seconds", 0.5)
-    for restart, step in enumerate((2, 7, 12)):
+    steps = (2, 7, 12)
+    for restart, step in enumerate(steps):
         jobs.wait_for_step(folder, step, job)
         jobs.cluster.signal(job, "USR1")
         jobs.comes_back(job, restart + 1)
     text = jobs.finish(folder, job)
     assert text.count("Trainer: stopped by SIGUSR1 after step") == 3, text
     assert text.count(f"job {job} is to be started again: scontrol requeue {job}") == 3, text
-    assert f"job {job} was started again (restart 3), it goes on from" in text, text
+    jobs.check_resumed(text, 3, job)
     jobs.same_as_undisturbed(folder)
     assert len(requeue_checkpoints(folder)) == 2, requeue_checkpoints(folder)
     assert not (folder / "lightning_logs/version_1").exists()
@@ -50,21 +68,21 @@ def test_array_element_requeues(jobs):
     jobs.same_as_undisturbed(folder)
 
 
-def test_preemption(jobs):
+@pytest.mark.parametrize(("name", "more"), [("SIGTERM", ()), ("SIGUSR1", ("--signal=USR1@30",))])
+def test_preemption(name, more, jobs):
     """SLURM requeues by itself what it told to end by SIGTERM; a job with --signal gets that."""
-    for name, more in (("SIGTERM", ()), ("SIGUSR1", ("--signal=USR1@30",))):
-        folder = jobs.folder(f"preempted_{name}")
-        job = jobs.submit(folder, "--model.step_seconds", 0.4, more=("--requeue", *more))
-        jobs.wait_for_step(folder, 2, job)
-        other = jobs.cluster.sbatch("true", "--partition=high", "--nodes=2", "--exclusive",
-                                    cwd=folder, output="other-%j.log")
-        jobs.cluster.wait(other)
-        jobs.comes_back(job)
-        text = jobs.finish(folder, job)
-        assert f"stopped by {name} after step" in text, text
-        waited = f"job {job} is being preempted" in text
-        assert waited == (name == "SIGTERM"), text
-        jobs.same_as_undisturbed(folder)
+    folder = jobs.folder(f"preempted_{name}")
+    job = jobs.submit(folder, "--model.step_seconds", 0.4, more=("--requeue", *more))
+    jobs.wait_for_step(folder, 2, job)
+    other = jobs.cluster.sbatch("true", "--partition=high", "--nodes=2", "--exclusive",
+                                cwd=folder, output="other-%j.log")
+    jobs.cluster.wait(other)
+    jobs.comes_back(job)
+    text = jobs.finish(folder, job)
+    assert f"stopped by {name} after step" in text, text
+    waited = f"job {job} is being preempted" in text
+    assert waited == (name == "SIGTERM"), text
+    jobs.same_as_undisturbed(folder)
 
 
 def test_time_limit(jobs):
@@ -80,7 +98,7 @@ def test_time_limit(jobs):
 
 
 def test_cancel(jobs):
-    """scancel: a checkpoint, and the job stays cancelled; a new job goes on by ckpt_path."""
+    """scancel: a checkpoint, and the job stays cancelled; a new job resumes by ckpt_path."""
     folder = jobs.folder("cancelled")
     job = jobs.submit(folder, "--model.step_seconds", 0.4)
     jobs.wait_for_step(folder, 2, job)
@@ -93,22 +111,22 @@ def test_cancel(jobs):
     jobs.same_as_undisturbed(folder)
 
 
-def test_no_requeue(jobs):
+@pytest.mark.parametrize(("option", "value"), cases({
+    "auto_requeue": ("auto_requeue", "false"), "max_requeues": ("max_requeues", 0),
+}, exhaustive=("auto_requeue",)))
+def test_no_requeue(option, value, jobs):
     """What stands against a requeue is said, and the job ends."""
-    for name, arguments, reason in (
-            ("off", ("--trainer.slurm.auto_requeue", "false"), "auto_requeue is false"),
-            ("often", ("--trainer.slurm.max_requeues", 0), "max_requeues is 0")):
-        folder = jobs.folder(f"no_requeue_{name}")
-        job = jobs.submit(folder, "--model.step_seconds", 0.4, *arguments)
-        jobs.wait_for_step(folder, 2, job)
-        jobs.cluster.signal(job, "USR1")
-        text = jobs.finish(folder, job, expect="FAILED")
-        assert f"Job {job} is not requeued: " in text and reason in text, text
-        assert "resume with" in text and requeue_checkpoints(folder), text
+    folder = jobs.folder(f"no_requeue_{option}")
+    job = jobs.submit(folder, "--model.step_seconds", 0.4, f"--trainer.slurm.{option}", value)
+    jobs.wait_for_step(folder, 2, job)
+    jobs.cluster.signal(job, "USR1")
+    text = jobs.finish(folder, job, expect="FAILED")
+    assert f"Job {job} is not requeued: " in text and f"{option} is {value}" in text, text
+    assert "resume with" in text and requeue_checkpoints(folder), text
 
 
 def test_two_jobs_share_a_folder(jobs):
-    """Each goes on from its own checkpoints."""
+    """Each resumes from its own checkpoints."""
     folder = jobs.folder("shared")
     options = ("--nodes=1", "--ntasks-per-node=2")
     first = jobs.submit(folder, "--model.step_seconds", 0.5, options=options)
@@ -120,44 +138,30 @@ def test_two_jobs_share_a_folder(jobs):
     jobs.comes_back(first)
     text = jobs.finish(folder, first)
     jobs.finish(folder, second)
-    assert re.search(r"it goes on from \S*version_0/", text), text
+    jobs.check_resumed(text, 1, first, "version_0/")
     assert difference(weights(folder, 0), weights(folder, 1)) > 0.0
     assert len(rows(folder, 0)) == len(rows(folder, 1))
 
 
-def failing(jobs, name, *arguments):
-    folder = jobs.folder(name)
-    return folder, jobs.finish(folder, jobs.submit(folder, *arguments), expect="FAILED")
+DIED = r"died \(its connection closed\)"
+FROZEN = r"is frozen \(nothing heard for 5 s\)"
 
 
-def resumes(jobs, folder):
-    jobs.finish(folder, jobs.submit(folder, "--ckpt_path", "last"))
-    jobs.same_as_undisturbed(folder)
-
-
-def check_lost_task(jobs, fault, rank, end):
-    folder, text = failing(jobs, f"{fault}{rank}", "--model.fault", fault,
-                              "--model.fault_rank", rank)
+@pytest.mark.parametrize(("fault", "rank", "end"), cases({
+    "kill0": ("kill", 0, DIED),
+    "kill3": ("kill", 3, DIED),
+    "freeze0": ("freeze", 0, FROZEN),
+    "freeze2": ("freeze", 2, FROZEN),
+    "throw2": ("throw", 2, r"failed at step 2 in training_step.*: the disk of this rank"),
+}, exhaustive=("kill0", "freeze2", "throw2")))  # slurm_faults has them on two ranks
+def test_task_fails(fault, rank, end, jobs):
+    folder = jobs.folder(f"{fault}{rank}")
+    job = jobs.submit(folder, "--model.fault", fault, "--model.fault_rank", rank)
+    text = jobs.finish(folder, job, expect="FAILED")
     node = "node1" if rank < 2 else "node2"
     assert re.search(rf"rank {rank} \({node}\) {end}", text), text
-    resumes(jobs, folder)
-
-
-def test_killed_task(jobs):
-    for rank in (0, 3):
-        check_lost_task(jobs, "kill", rank, r"died \(its connection closed\)")
-
-
-def test_frozen_task(jobs):
-    for rank in (0, 2):
-        check_lost_task(jobs, "freeze", rank, r"is frozen \(nothing heard for 5 s\)")
-
-
-def test_exception_in_a_task(jobs):
-    folder, text = failing(jobs, "exception", "--model.fault", "throw", "--model.fault_rank", 2)
-    assert re.search(r"rank 2 \(node2\) failed at step 2 in training_step.*: the disk of this rank",
-                     text), text
-    resumes(jobs, folder)
+    jobs.finish(folder, jobs.submit(folder, "--ckpt_path", "last"))
+    jobs.same_as_undisturbed(folder)
 
 
 def run_script(jobs, name, *arguments, ranks=4, **variables):
@@ -175,35 +179,37 @@ def run_script(jobs, name, *arguments, ranks=4, **variables):
     return folder, text
 
 
-def test_scripts_train(jobs):
-    """sbatch of 2 nodes x 2 tasks: sample_li, and bert_squad with the pinned small model; the
-    latter on one task, too."""
+def test_script_of_sample_li(jobs):
+    """sbatch of 2 nodes x 2 tasks."""
     folder, _ = run_script(jobs, "sample_li", "--trainer.max_steps", "40",
                            "--trainer.max_epochs", "-1", "--trainer.log_every_n_steps", "1")
     losses = values(folder, "train_loss")
     assert len(losses) == 40 and losses[-1] < losses[0], losses
-    for name, arguments, ranks in (("bert_squad_distributed", ["ddp"], 4),
-                                   ("bert_squad_baseline", [], 1)):
-        folder, _ = run_script(jobs, name, *arguments, "--trainer.max_epochs", "1",
-                               "--trainer.limit_train_batches", "2",
-                               "--trainer.limit_val_batches", "2",
-                               "--trainer.log_every_n_steps", "1", ranks=ranks,
-                               CONFIG="configs/bert_squad/demo.yaml")
-        losses = values(folder, "train_loss")
-        assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
-        assert "val_loss" in rows(folder)[-1]
 
 
-def test_preparation(jobs):
+@pytest.mark.parametrize(("name", "arguments", "ranks"), [
+    ("bert_squad_distributed", ["ddp"], 4), ("bert_squad_baseline", [], 1)])
+def test_scripts_of_bert_squad(name, arguments, ranks, minilm, jobs):
+    """With the pinned small model, on 2 nodes x 2 tasks and on one task."""
+    folder, _ = run_script(jobs, name, *arguments, "--trainer.max_epochs", "1",
+                           "--trainer.limit_train_batches", "2",
+                           "--trainer.limit_val_batches", "2",
+                           "--trainer.log_every_n_steps", "1", ranks=ranks,
+                           CONFIG="configs/bert_squad/demo.yaml")
+    losses = values(folder, "train_loss")
+    assert len(losses) == 2 and all(map(math.isfinite, losses)), losses
+    assert "val_loss" in rows(folder)[-1]
+
+
+@pytest.mark.parametrize(("per_node", "preparing"), [("true", (0, 2)), ("false", (0,))])
+def test_preparation(per_node, preparing, jobs):
     """prepare_data on the first rank of each node, or on rank 0 alone; setup on every rank."""
-    for name, arguments, preparing in (
-            ("each_node", (), (0, 2)),
-            ("once", ("--trainer.prepare_data_per_node", "false"), (0,))):
-        folder = jobs.folder(f"preparation_{name}")
-        file = folder / "hooks"
-        jobs.finish(folder, jobs.submit(folder, "--model.hooks", file, "--data.hooks", file,
-                                        "--trainer.max_steps", 1, *arguments))
-        trainings.check_preparation(file, 4, preparing)
+    folder = jobs.folder(f"preparation_{per_node}")
+    file = folder / "hooks"
+    jobs.finish(folder, jobs.submit(folder, "--model.hooks", file, "--data.hooks", file,
+                                    "--trainer.max_steps", 1, "--trainer.prepare_data_per_node",
+                                    per_node))
+    trainings.check_preparation(file, 4, preparing)
 
 
 def test_uneven_placement(jobs):
@@ -223,7 +229,7 @@ def test_mistakes(jobs):
     assert "HINT: write srun before" in text, text
 
 
-def test_old_incarnation_writes_nothing(jobs):
+def test_old_incarnation_writes_nothing(jobs, start):
     """A run that was taken for dead wakes up while its successor is through: it ends, and what the
     successor wrote stays as it is. Two processes each stand in for the two incarnations."""
     folder = jobs.folder("zombie")
@@ -232,47 +238,28 @@ def test_old_incarnation_writes_nothing(jobs):
                  "SLURM_JOB_NUM_NODES": "1", "SLURM_STEP_TASKS_PER_NODE": "2"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")} | variables
 
-    def start(restart, *arguments):
+    def begin(restart, *arguments):
         more = {"SLURM_RESTART_COUNT": str(restart)} if restart else {}
-        return [subprocess.Popen(
-            trainings.command(folder, "--trainer.slurm.stop_before_end", "0s", *arguments),
-            env=environment | more | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in "01"]
+        return [start(
+            *trainings.command(folder, "--trainer.slurm.stop_before_end", "0s", *arguments),
+            env=environment | more | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank})
+            for rank in "01"]
 
-    def end(processes, code):
-        output = "".join(process.communicate(timeout=120)[0] for process in processes)
-        assert [process.returncode for process in processes] == [code, code], output
-        return output
+    def end(runs, code):
+        return "".join(run.end(code).text for run in runs)
 
-    old = start(0, "--model.step_seconds", "0.6")
+    old = begin(0, "--model.step_seconds", "0.6")
     jobs.wait_for_step(folder, 2)
-    for process in old:
-        process.send_signal(signal.SIGSTOP)
-    output = end(start(1), 0)
-    assert "it goes on from" in output, output
+    for run in old:
+        run.process.send_signal(signal.SIGSTOP)
+    jobs.check_resumed(end(begin(1), 0), 1)
 
     def everything():
         return {path: path.read_bytes() for path in (folder / "lightning_logs").rglob("*")
                 if path.is_file()}
     before = everything()
-    for process in old:
-        process.send_signal(signal.SIGCONT)
+    for run in old:
+        run.process.send_signal(signal.SIGCONT)
     output = end(old, 75)
     assert "belongs to job slurm/test/77 (restart 1) now" in output, output
     assert everything() == before
-
-
-def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with slurm.Cluster() as cluster, tempfile.TemporaryDirectory() as name:
-        jobs = Jobs(cluster, pathlib.Path(name))
-        try:
-            trainings.run_tests(globals(), jobs)
-        except Exception:
-            for file in sorted(jobs.work.rglob("*.out")):
-                print(f"---- {file}", file.read_text(errors="replace")[-3000:], sep="\n")
-            raise
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
-"""Trainings as batch jobs of a SLURM (tests/support/slurm_cluster.py): 2 nodes x 2 tasks, which end with
-the weights and rows of an undisturbed one, whatever happens to them."""
+"""Trainings as batch jobs of a SLURM (tests/support/slurm_cluster.py): 2 nodes x 2 tasks, which end
+with the weights and rows of an undisturbed one, whatever happens to them."""
 
+import re
 import time
 
 import slurm_cluster
@@ -11,6 +12,8 @@ TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2")
 
 
 class Jobs:
+    """Trainings on one cluster, in folders below `work`."""
+
     def __init__(self, cluster, work):
         self.cluster = cluster
         self.work = work
@@ -49,6 +52,12 @@ class Jobs:
     def comes_back(self, job, restarts=1):
         self.cluster.wait_until(lambda found: found["Restarts"] == str(restarts), job)
         self.cluster.start_now(job)
+
+    @staticmethod
+    def check_resumed(text, restart, job=r"\S+", run=""):
+        """The job was started again, and its run resumed from a checkpoint of its own."""
+        pattern = rf"job {job} was started again \(restart {restart}\), .* from \S*{run}"
+        assert re.search(pattern, text), text
 
     def undisturbed(self):
         """The run on 2 x 2 ranks that nothing happens to."""
