@@ -39,7 +39,7 @@ endfunction()
 if(NOT LIGHTNING_TWIN_BUILD)
   add_library(lightning_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
   # Not lightning_third_party: a macro defined here would have to be defined for every target.
-  target_link_libraries(lightning_pch PRIVATE torch)
+  target_link_libraries(lightning_pch PRIVATE lightning_torch)
   lightning_common_options(lightning_pch)
   target_precompile_headers(lightning_pch PRIVATE
     <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <deque> <filesystem> <fstream>

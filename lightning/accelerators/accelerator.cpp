@@ -7,9 +7,10 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 
-#include <lightning/accelerators/cuda.h>
+#include <lightning/accelerators/detail/cuda_plugin.h>
 #include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 namespace {
@@ -74,6 +75,34 @@ std::vector<at::Device> cpu_devices(std::string_view devices) {
   return std::vector<at::Device>(static_cast<size_t>(*count), at::Device(at::kCPU));
 }
 
+/// Why this process sees no GPU, and what can be done.
+struct NoGpu {
+  std::string reason;
+  std::string hint;
+};
+NoGpu why_no_gpu() {
+  const detail::CudaPluginState& cuda = detail::cuda_plugin();
+  if (cuda.plugin == nullptr) return {cuda.reason, cuda.hint};
+  const std::string error = cuda.plugin->device_error();
+  return {error.empty() ? "CUDA finds no device" : detail::concat("CUDA says \"", error, "\""),
+          "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"};
+}
+
+/// `auto` has found no GPU: a warning where one was to be expected.
+void warn_if_gpu_was_expected() {
+  const detail::CudaPluginState& cuda = detail::cuda_plugin();
+  if (!cuda.wanted || (cuda.plugin != nullptr && cuda.plugin->device_error().empty())) return;
+  const NoGpu no_gpu = why_no_gpu();
+  log_warning(detail::concat("Accelerator: accelerator auto takes the CPU: ", no_gpu.reason,
+                             ". HINT: ", no_gpu.hint, "."));
+}
+
+std::string gpu_name(int64_t index) {
+  const detail::CudaPluginState& cuda = detail::cuda_plugin();
+  const std::string name = cuda.plugin != nullptr ? cuda.plugin->device_name(index) : "";
+  return name.empty() ? detail::concat("CUDA device ", index) : name;
+}
+
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
@@ -95,11 +124,16 @@ Accelerator Accelerator::resolve(std::string_view accelerator, std::string_view 
   LIGHTNING_CHECK(wants_gpu || accelerator == "cpu" || accelerator == "auto", ConfigError,
                   "Accelerator: accelerator is \"", accelerator,
                   "\", expected auto, cpu, gpu or cuda. HINT: use auto.");
-  LIGHTNING_CHECK(!wants_gpu || num_gpus() > 0, ConfigError, "Accelerator: accelerator is ",
-                  accelerator,
-                  " and this process sees no GPU, expected at least one. HINT: use cpu, or look at "
-                  "nvidia-smi and at CUDA_VISIBLE_DEVICES.");
-  if (!wants_gpu && (accelerator == "cpu" || num_gpus() == 0)) {
+  const bool has_gpu = accelerator != "cpu" && num_gpus() > 0;
+  if (wants_gpu && !has_gpu) {
+    const NoGpu no_gpu = why_no_gpu();
+    throw ConfigError(detail::concat("Accelerator: accelerator is ", accelerator,
+                                     " and this process sees no GPU: ", no_gpu.reason,
+                                     ", expected at least one GPU. HINT: ", no_gpu.hint,
+                                     ", or use accelerator: cpu."));
+  }
+  if (!has_gpu) {
+    if (accelerator == "auto") warn_if_gpu_was_expected();
     return Accelerator(cpu_devices(devices));
   }
   std::vector<at::Device> gpus;
@@ -115,7 +149,7 @@ int64_t num_gpus() {
 }
 
 std::string device_name(at::Device device) {
-  return device.is_cuda() ? cuda::device_name(device.index()) : cpu_name();
+  return device.is_cuda() ? gpu_name(device.index()) : cpu_name();
 }
 
 void set_current_device(at::Device device) {

@@ -17,7 +17,8 @@ class LIGHTNING_API Accelerator {
  public:
   /// `accelerator`: auto (a GPU when there is one), cpu, gpu or cuda. `devices`: auto (one), a
   /// number, -1 (all), or a list of indices ("0,2", "[0, 2]", "1,"). Throws ConfigError, saying
-  /// what there is, for devices that don't exist.
+  /// what there is, for devices that don't exist, and why no GPU can be used where gpu or cuda
+  /// finds none. Warns when auto takes the CPU on a machine with a driver for GPUs.
   static Accelerator resolve(std::string_view accelerator, std::string_view devices);
 
   /// On the CPU each process counts as a device.
@@ -32,7 +33,7 @@ class LIGHTNING_API Accelerator {
   std::string name_;
 };
 
-/// GPUs that this process sees; 0 without a driver or a CUDA build of LibTorch.
+/// GPUs that this process sees; 0 without a driver or the CUDA plug-in.
 LIGHTNING_API int64_t num_gpus();
 
 /// Maker's name of the device.

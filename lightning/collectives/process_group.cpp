@@ -12,6 +12,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <lightning/accelerators/detail/cuda_plugin.h>
 #include <lightning/collectives/detail/backends.h>
 #include <lightning/collectives/detail/collective_log.h>
 #include <lightning/collectives/detail/recording_backend.h>
@@ -76,6 +77,22 @@ c10::intrusive_ptr<c10d::Store> connect_store(const std::shared_ptr<ControlPlane
   host = address.substr(space + 1);
   return connect_unless_failed<c10::intrusive_ptr<c10d::Store>>(
       *control, [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
+}
+
+/// NCCL, out of the CUDA plug-in.
+c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
+                                                    int rank, int world_size,
+                                                    const at::Device& device) {
+  const detail::CudaPluginState& cuda = detail::cuda_plugin();
+  LIGHTNING_CHECK(cuda.plugin != nullptr, ConfigError,
+                  "process_group: there is no NCCL: ", cuda.reason,
+                  ", expected it for several ranks on GPUs. HINT: ", cuda.hint,
+                  ", or use trainer.accelerator: cpu.");
+  std::string error;
+  auto backend = cuda.plugin->make_nccl_backend(store, rank, world_size, device, error);
+  LIGHTNING_CHECK(backend != nullptr, DistributedError, "process_group: NCCL on ", device,
+                  " failed: ", error);
+  return backend;
 }
 
 }  // namespace
@@ -150,7 +167,7 @@ std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane>
     impl->add(at::kCPU, BackendType::GLOO, std::move(gloo), at::kCPU);
   }
   if (device.is_cuda()) {
-    auto nccl = detail::make_nccl_backend(store, rank, size, device);
+    auto nccl = make_nccl_backend(store, rank, size, device);
     impl->to_abort_ = nccl;
     impl->add(at::kCUDA, BackendType::NCCL, std::move(nccl), device);
   }

@@ -1,5 +1,6 @@
 /// What carries collectives: shared memory between the CPUs of a node, Gloo between nodes, NCCL
-/// between GPUs, nothing in a dry run. The libraries' own headers stay in one file each.
+/// between GPUs (out of the CUDA plug-in), nothing in a dry run. The libraries' own headers stay in
+/// one file each.
 #pragma once
 
 #include <functional>
@@ -22,12 +23,6 @@ c10::intrusive_ptr<c10d::Backend> make_gloo_backend(const c10::intrusive_ptr<c10
 /// and then while a rank waits for others.
 c10::intrusive_ptr<c10d::Backend> make_shared_memory_backend(ControlPlane& control,
                                                              std::function<void()> throw_if_failed);
-
-/// NCCL on the current device's GPU `device`; ranks connect at their first collective. Throws
-/// ConfigError in a build without NCCL.
-c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int world_size,
-                                                    const at::Device& device);
 
 /// Returns at once, with what a world of ranks that hold the same tensors as this one would give.
 c10::intrusive_ptr<c10d::Backend> make_fake_backend(int rank, int world_size);

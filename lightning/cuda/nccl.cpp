@@ -1,21 +1,20 @@
 // Compiled where nccl.h is found, but so far never run: no machine with a GPU was at hand.
-#include <lightning/collectives/detail/backends.h>
-#include <lightning/util/error.h>
+#include <lightning/cuda/nccl.h>
 
-#ifdef LIGHTNING_HAS_NCCL
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 
-namespace lightning::detail {
+namespace lightning::cuda {
 
-#ifdef LIGHTNING_HAS_NCCL
+std::string nccl_version() { return c10d::getNcclVersion(); }
 
 c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                     int rank, int world_size,
-                                                    const at::Device& device) {
+                                                    const c10::Device& device,
+                                                    std::string& error) try {
   // The control plane decides what is late and ends the process; LibTorch's own threads would kill
   // it without our last words. Set by hand, these variables win.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", 0);
@@ -25,17 +24,12 @@ c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10
   auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, world_size, options);
   backend->setBoundDeviceId(device);
   return backend;
+} catch (const c10::Error& e) {
+  error = e.what_without_backtrace();
+  return nullptr;
+} catch (const std::exception& e) {
+  error = e.what();
+  return nullptr;
 }
 
-#else
-
-c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>&, int,
-                                                    int, const at::Device&) {
-  throw ConfigError(
-      "process_group: this build has no NCCL, expected it for several ranks on GPUs. HINT: build "
-      "where nccl.h is installed, or use trainer.accelerator: cpu.");
-}
-
-#endif
-
-}  // namespace lightning::detail
+}  // namespace lightning::cuda
