@@ -9,6 +9,10 @@ install(TARGETS lightning EXPORT lightningTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   # The public headers: each room lists its own.
   FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET lightning_cuda)
+  # Beside the library, which looks for it there.
+  install(TARGETS lightning_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(EXPORT lightningTargets NAMESPACE lightning:: DESTINATION ${lightning_package_folder})
 
 configure_package_config_file(

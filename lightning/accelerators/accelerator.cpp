@@ -75,24 +75,11 @@ std::vector<at::Device> cpu_devices(std::string_view devices) {
   return std::vector<at::Device>(static_cast<size_t>(*count), at::Device(at::kCPU));
 }
 
-/// Why this process sees no GPU, and what can be done.
-struct NoGpu {
-  std::string reason;
-  std::string hint;
-};
-NoGpu why_no_gpu() {
-  const detail::CudaPluginState& cuda = detail::cuda_plugin();
-  if (cuda.plugin == nullptr) return {cuda.reason, cuda.hint};
-  const std::string error = cuda.plugin->device_error();
-  return {error.empty() ? "CUDA finds no device" : detail::concat("CUDA says \"", error, "\""),
-          "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"};
-}
-
 /// `auto` has found no GPU: a warning where one was to be expected.
 void warn_if_gpu_was_expected() {
   const detail::CudaPluginState& cuda = detail::cuda_plugin();
   if (!cuda.wanted || (cuda.plugin != nullptr && cuda.plugin->device_error().empty())) return;
-  const NoGpu no_gpu = why_no_gpu();
+  const detail::NoGpu no_gpu = detail::why_no_gpu();
   log_warning(detail::concat("Accelerator: accelerator auto takes the CPU: ", no_gpu.reason,
                              ". HINT: ", no_gpu.hint, "."));
 }
@@ -126,7 +113,7 @@ Accelerator Accelerator::resolve(std::string_view accelerator, std::string_view 
                   "\", expected auto, cpu, gpu or cuda. HINT: use auto.");
   const bool has_gpu = accelerator != "cpu" && num_gpus() > 0;
   if (wants_gpu && !has_gpu) {
-    const NoGpu no_gpu = why_no_gpu();
+    const detail::NoGpu no_gpu = detail::why_no_gpu();
     throw ConfigError(detail::concat("Accelerator: accelerator is ", accelerator,
                                      " and this process sees no GPU: ", no_gpu.reason,
                                      ", expected at least one GPU. HINT: ", no_gpu.hint,

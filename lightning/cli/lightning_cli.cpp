@@ -7,6 +7,7 @@
 #include <lightning/cli/detail/cli_keys.h>
 #include <lightning/cli/detail/command_line.h>
 #include <lightning/cli/detail/help.h>
+#include <lightning/cli/detail/version.h>
 #include <lightning/cli/prediction_file.h>
 #include <lightning/cli/run_main.h>
 #include <lightning/config/detail/names.h>
@@ -114,7 +115,8 @@ void check_own_keys(const CliCommand& command, const CliKeys& common) {
   for (const config::KeyInfo& own : command.options.keys) {
     const std::string top = own.key.substr(0, own.key.find('.'));
     bool taken = top == "trainer" || top == "model" || top == "data" || top == "config" ||
-                 top == "help" || top == "print_config" || top == "dry_run" || top == "world_size";
+                 top == "help" || top == "print_config" || top == "version" || top == "dry_run" ||
+                 top == "world_size";
     for (const config::KeyInfo& info : common.keys()) taken |= info.key == top;
     LIGHTNING_CHECK(!taken, ConfigError, "command ", command.name, ": option \"", top,
                     "\" has the name of a key that every program has, expected another name");
@@ -141,6 +143,10 @@ void print_to_stdout(const std::string& text) {
 
 int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
   const CommandLine line = parse_command_line(argc, argv);
+  if (line.version) {
+    print_to_stdout(version_text());
+    return 0;
+  }
   const ConfigNode defaults =
       config::parse_yaml(settings.defaults, "defaults of " + line.program_name());
   const std::vector<CliCommand> commands = all_commands(settings);

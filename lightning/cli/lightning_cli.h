@@ -5,7 +5,7 @@
 ///   }
 ///
 ///   PROGRAM fit|validate|test|predict [--config FILE]... [--trainer.max_epochs 2]
-///           [--model.learning_rate=3e-5] [--ckpt_path C] [--print_config] [--help]
+///           [--model.learning_rate=3e-5] [--ckpt_path C] [--print_config] [--version] [--help]
 ///
 /// The module and the data module name their options as `using Options = ...;` (a struct with
 /// LIGHTNING_FIELDS) and are constructible from them. docs/config.md has the whole story.

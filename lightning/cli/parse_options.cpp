@@ -6,6 +6,7 @@
 #include <lightning/cli/detail/cli_keys.h>
 #include <lightning/cli/detail/command_line.h>
 #include <lightning/cli/detail/help.h>
+#include <lightning/cli/detail/version.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
 
@@ -19,6 +20,10 @@ bool read_options(int argc, const char* const* argv, std::string_view descriptio
   const CommandLine line = parse_command_line(argc, argv, /*has_trainer=*/false);
   LIGHTNING_CHECK(line.command.empty(), ConfigError, "command line: unexpected argument \"",
                   line.command, "\", expected an option (--KEY VALUE). HINT: --help lists all.");
+  if (line.version) {
+    std::fputs(version_text().c_str(), stdout);
+    return false;
+  }
   if (line.help) {
     std::fputs(format_options_help(line.program_name(), description, keys).c_str(), stdout);
     return false;

@@ -20,11 +20,11 @@ LIGHTNING_API bool read_options(
     const std::function<config::ConfigNode(const config::ConfigNode&)>& apply);
 }  // namespace detail
 
-/// PROGRAM [--config FILE]... [--KEY VALUE | --KEY=VALUE]... [--print_config] [--help] for an
-/// options struct with LIGHTNING_FIELDS; '-' and '_' are the same in a key. Nothing after --help
-/// and
-/// --print_config, which have printed their text then: the program is done. Throws ConfigError for
-/// unknown keys (with the nearest one) and values of the wrong type.
+/// PROGRAM [--config FILE]... [--KEY VALUE | --KEY=VALUE]... [--print_config]
+/// [--version] [--help] for an options struct with LIGHTNING_FIELDS; '-' and '_' are the same in a
+/// key. Nothing after --help, --version and --print_config, which have printed their text then: the
+/// program is done. Throws ConfigError for unknown keys (with the nearest one) and values of the
+/// wrong type.
 template <config::HasFields Options>
 std::optional<Options> parse_options(int argc, const char* const* argv,
                                      std::string_view description) {

@@ -66,3 +66,4 @@ def hidden_toolkit():
 def test_without_toolkit(hidden_toolkit, tmp_path):
     text = configure(tmp_path / "build", before=hidden_toolkit)
     assert "CUDA toolkit: FALSE" in text, "a CUDA toolkit was found, so this test showed nothing"
+    assert "liblightning.so" in text and "liblightning_cuda.so:" not in text

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/headeronly/version.h>
 
 #include <lightning/util/error.h>
@@ -97,6 +98,18 @@ __attribute__((constructor)) void load_before_main() { cuda_plugin(); }
 const CudaPluginState& cuda_plugin() {
   static const CudaPluginState state = load();
   return state;
+}
+
+NoGpu why_no_gpu() {
+  const CudaPluginState& cuda = cuda_plugin();
+  if (cuda.plugin == nullptr) return {cuda.reason, cuda.hint};
+  if (!at::detail::getCUDAHooks().hasCUDART()) {
+    return {"LibTorch was asked for CUDA before the CUDA plug-in was loaded",
+            "use no LibTorch functions in constructors of libraries"};
+  }
+  const std::string error = cuda.plugin->device_error();
+  return {error.empty() ? "CUDA finds no device" : concat("CUDA says \"", error, "\""),
+          "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"};
 }
 
 }  // namespace lightning::detail

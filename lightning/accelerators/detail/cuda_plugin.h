@@ -56,4 +56,11 @@ struct CudaPluginState {
 /// functions once, for example in torch::manual_seed(), and never sees a plug-in loaded later.
 const CudaPluginState& cuda_plugin();
 
+/// Why a process that sees no GPU sees none, and what can be done.
+struct NoGpu {
+  std::string reason;
+  std::string hint;
+};
+NoGpu why_no_gpu();
+
 }  // namespace lightning::detail

@@ -52,11 +52,13 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool has_train
                     "\", expected an option (--KEY VALUE). HINT: quote values that have spaces.");
     Option option = parse_option(argument);
     const bool dry_run = has_trainer && option.key == "dry_run";
-    if (option.key == "help" || option.key == "print_config" || dry_run) {
+    if (option.key == "help" || option.key == "print_config" || option.key == "version" ||
+        dry_run) {
       LIGHTNING_CHECK(!option.value, ConfigError, "command line: ", option.typed,
                       " takes no value, got \"", *option.value, "\"");
       line.help |= option.key == "help";
       line.print_config |= option.key == "print_config";
+      line.version |= option.key == "version";
       if (dry_run) {
         line.overrides.push_back({"trainer.dry_run", "true", option.typed});
       }

@@ -21,12 +21,14 @@ struct LIGHTNING_API CommandLine {
   std::vector<Override> overrides;
   bool help = false;
   bool print_config = false;
+  bool version = false;
 
   /// The program's name without its folder.
   std::string program_name() const;
 };
 
-/// PROGRAM COMMAND [--config FILE]... [--KEY VALUE | --KEY=VALUE]... [--print_config] [--help].
+/// PROGRAM COMMAND [--config FILE]... [--KEY VALUE | --KEY=VALUE]... [--print_config] [--version]
+/// [--help].
 /// In programs with a Trainer --dry_run and --world_size N are trainer.dry_run: true and
 /// trainer.world_size: N.
 /// '-' and '_' are the same in an option's name. Throws ConfigError for a missing value or an

@@ -93,7 +93,8 @@ std::string registry_help(const config::RegistryBase& registry, std::string_view
   return out;
 }
 
-constexpr const char* kUsage = " [--config FILE]... [--KEY VALUE]... [--print_config] [--help]\n";
+constexpr const char* kUsage =
+    " [--config FILE]... [--KEY VALUE]... [--print_config] [--version] [--help]\n";
 
 /// `more`: rows of the kind of program.
 std::string general_options(const std::vector<std::pair<std::string, std::string>>& more = {}) {
@@ -102,6 +103,9 @@ std::string general_options(const std::vector<std::pair<std::string, std::string
       {"--KEY VALUE, --KEY=VALUE", "one key, over all files"},
       {"--print_config", "print the resolved config and exit"}};
   rows.insert(rows.end(), more.begin(), more.end());
+  rows.emplace_back("--version",
+                    "print the versions of the library and LibTorch, the compiler and what this "
+                    "machine offers, and exit");
   rows.emplace_back("-h, --help", "print this text and exit");
   return "\nOptions:\n" + name_table(rows);
 }
