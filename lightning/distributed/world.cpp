@@ -82,13 +82,21 @@ std::shared_ptr<World> World::join(const Topology& topology, const WorldOptions&
   return current;
 }
 
-std::shared_ptr<World> World::fake(const Topology& topology, const at::Device& device) {
+std::shared_ptr<World> World::from_parts(const Topology& topology, const at::Device& device,
+                                         std::shared_ptr<ControlPlane> control,
+                                         std::shared_ptr<ProcessGroup> group) {
   std::shared_ptr<World> world(new World());
   world->topology_ = topology;
   world->device_ = device;
-  world->control_ = std::make_shared<detail::FakeControlPlane>(topology.world_size);
-  world->group_ = ProcessGroup::fake(0, topology.world_size);
+  world->control_ = std::move(control);
+  world->group_ = std::move(group);
   return world;
+}
+
+std::shared_ptr<World> World::fake(const Topology& topology, const at::Device& device) {
+  return from_parts(topology, device,
+                    std::make_shared<detail::FakeControlPlane>(topology.world_size),
+                    ProcessGroup::fake(0, topology.world_size));
 }
 
 std::string World::leave(int exit_code) noexcept {

@@ -30,6 +30,10 @@ class LIGHTNING_API World {
   /// Rank 0 of ranks that don't exist, for a dry run: collectives and exchanges return at once with
   /// what equal ranks would give. Independent of join(); nobody waits for it at the end.
   static std::shared_ptr<World> fake(const Topology& topology, const at::Device& device);
+  /// A world of parts that exist already: ranks that are threads of one process, tests.
+  static std::shared_ptr<World> from_parts(const Topology& topology, const at::Device& device,
+                                           std::shared_ptr<ControlPlane> control,
+                                           std::shared_ptr<ProcessGroup> group);
   /// The world of this process, or null before one is joined (a Trainer with one rank needs none).
   static std::shared_ptr<World> current();
 

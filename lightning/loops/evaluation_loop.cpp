@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/checkpoint_connector.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/util/error.h>
@@ -193,7 +194,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   const bool inside_fit = run_.stage == Stage::kFit;
   const c10::InferenceMode inference(/*enabled=*/!inside_fit);
   const at::NoGradGuard no_grad;
-  const Precision::ForwardContext precision = run_.precision->forward_context();
+  const auto precision = run_.precision->forward_context();
 
   for (int64_t loader_idx = 0; loader_idx < loaders.size(); ++loader_idx) {
     DataLoader& loader = loaders[loader_idx];
@@ -223,7 +224,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
 
 void EvaluationLoop::evaluate_batch(const Kind& kind, const Batch& loaded, int64_t batch_idx) {
   LightningModule& module = *run_.module;
-  Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(loaded));
+  Batch batch = transfer_batch(module, *run_.precision, run_.options.device, loaded);
   batch.set_dataloader_idx(loaded.dataloader_idx());
 
   const DataLoaders& loaders = run_.stage == Stage::kFit ? run_.val_loaders : run_.eval_loaders;

@@ -8,7 +8,8 @@
 
 namespace lightning {
 
-Optimization::Optimization(RunState& run) : run_(run) {
+Optimization::Optimization(RunState& run)
+    : run_(run), run_backward_([&run](const at::Tensor& loss) { run.module->backward(loss); }) {
   step_closure_ = [this] {
     compute_gradients(*batch_, batch_idx_, /*ends_window=*/true);
     step_optimizer();
@@ -35,7 +36,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   if (begins_window) run_.strategy->begin_window(module);
   at::Tensor loss;
   {
-    const Precision::ForwardContext precision = run_.precision->forward_context();
+    const auto precision = run_.precision->forward_context();
     const nn::SkipStatistics uncounted(batch.is_padding());
     output_ = module.training_step(batch, batch_idx);
     if (!output_.is_skip()) {
@@ -50,7 +51,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   }
   if (output_.is_skip()) {
     // Other ranks may have a loss.
-    run_.strategy->backward(module, loss, at::Tensor(), ends_window);
+    run_.strategy->backward(run_backward_, loss, at::Tensor(), ends_window);
     return;
   }
   run_.nonfinite.observe_loss(output_.loss, run_.progress.global_step + 1);
@@ -61,7 +62,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   call_callbacks(run_, &Callback::on_before_backward, loss);
   module.on_before_backward(loss);
   run_.set_status("backward");
-  run_.strategy->backward(module, loss, output_.weight, ends_window);
+  run_.strategy->backward(run_backward_, loss, output_.weight, ends_window);
   call_callbacks(run_, &Callback::on_after_backward);
   module.on_after_backward();
 }

@@ -24,6 +24,7 @@ class Optimization {
   void step_optimizer();
 
   RunState& run_;
+  Strategy::RunBackward run_backward_;
   StepOutput output_ = StepOutput::skip();
   bool stepped_ = false;
   std::vector<at::Tensor> gradients_;

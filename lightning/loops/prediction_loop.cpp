@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/evaluation_loop.h>
 
 namespace lightning {
@@ -30,7 +31,7 @@ void PredictionLoop::run(const PredictionSink& sink) {
 void PredictionLoop::run_batches(const PredictionSink& sink) {
   LightningModule& module = *run_.module;
   const c10::InferenceMode inference;
-  const Precision::ForwardContext precision = run_.precision->forward_context();
+  const auto precision = run_.precision->forward_context();
   for (int64_t loader_idx = 0; loader_idx < run_.eval_loaders.size(); ++loader_idx) {
     DataLoader& loader = run_.eval_loaders[loader_idx];
     loader.set_shard(run_.shard(UnevenInputs::kExact));
@@ -41,7 +42,7 @@ void PredictionLoop::run_batches(const PredictionSink& sink) {
       std::optional<Batch> loaded = loader.next();
       if (!loaded) break;
       run_.eval_batch_idx = i;
-      Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(*loaded));
+      Batch batch = transfer_batch(module, *run_.precision, run_.options.device, *loaded);
       batch.set_dataloader_idx(loader_idx);
       call_callbacks(run_, &Callback::on_predict_batch_start, batch, i);
       module.on_predict_batch_start(batch, i);

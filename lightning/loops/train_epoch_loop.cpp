@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
 
@@ -65,7 +66,7 @@ void TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const int64_t batch_idx = progress.batch_idx;
   run_.enter_section(DryRun::kStep);
   run_.set_status("training_step");
-  const Batch batch = run_.strategy->batch_to_device(module, run_.precision->convert_batch(loaded));
+  const Batch batch = transfer_batch(module, *run_.precision, run_.options.device, loaded);
 
   run_.train_metrics.enter(step_scope("on_train_batch_start", batch));
   call_callbacks(run_, &Callback::on_train_batch_start, batch, batch_idx);

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <torch/nn/modules/embedding.h>
@@ -11,6 +12,7 @@
 
 #include <lightning/collectives/process_group.h>
 #include <lightning/config/options.h>
+#include <lightning/distributed/world.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/strategies/detail/gradient_reducer.h>
 #include <lightning/strategies/detail/replica_check.h>
@@ -29,29 +31,38 @@ std::string describe(const at::Tensor& tensor) {
   return text + (tensor.requires_grad() ? ", trainable" : "");
 }
 
+/// Calls `visit(name, module)` for the module itself, which needs no shared_ptr, and all below it.
+template <typename Visit>
+void for_each_module(torch::nn::Module& module, const Visit& visit) {
+  visit("", module);
+  for (const auto& layer : module.named_modules("", /*include_self=*/false)) {
+    visit(layer.key(), *layer.value());
+  }
+}
+
 /// The buffers that ranks keep equal by themselves.
-TensorSet synchronized_buffers(LightningModule& module) {
+TensorSet synchronized_buffers(torch::nn::Module& module) {
   TensorSet buffers;
-  for (const auto& layer : module.modules(/*include_self=*/false)) {
-    const auto* norm = dynamic_cast<const nn::BatchNormImpl*>(layer.get());
-    if (norm == nullptr || norm->process_group() == nullptr) continue;
+  for_each_module(module, [&](const std::string&, const torch::nn::Module& layer) {
+    const auto* norm = dynamic_cast<const nn::BatchNormImpl*>(&layer);
+    if (norm == nullptr || norm->process_group() == nullptr) return;
     for (const at::Tensor& buffer : norm->buffers(/*recurse=*/false)) {
       buffers.insert(buffer.unsafeGetTensorImpl());
     }
-  }
+  });
   return buffers;
 }
 
-void reject_sparse_gradients(LightningModule& module) {
-  for (const auto& layer : module.named_modules("", /*include_self=*/false)) {
-    const auto* embedding = dynamic_cast<const torch::nn::EmbeddingImpl*>(layer.value().get());
-    const auto* bag = dynamic_cast<const torch::nn::EmbeddingBagImpl*>(layer.value().get());
+void reject_sparse_gradients(torch::nn::Module& module) {
+  for_each_module(module, [](const std::string& name, const torch::nn::Module& layer) {
+    const auto* embedding = dynamic_cast<const torch::nn::EmbeddingImpl*>(&layer);
+    const auto* bag = dynamic_cast<const torch::nn::EmbeddingBagImpl*>(&layer);
     const bool sparse = (embedding != nullptr && embedding->options.sparse()) ||
                         (bag != nullptr && bag->options.sparse());
-    LIGHTNING_CHECK(!sparse, ConfigError, "DDPStrategy: the embedding ", layer.key(),
+    LIGHTNING_CHECK(!sparse, ConfigError, "DDPStrategy: the embedding ", name,
                     " has sparse gradients, expected dense ones. HINT: leave sparse(true) out of "
                     "its options.");
-  }
+  });
 }
 
 std::vector<at::Tensor> tensors_of(
@@ -63,20 +74,15 @@ std::vector<at::Tensor> tensors_of(
 
 }  // namespace
 
-DDPStrategy::DDPStrategy(at::Device root_device, const Topology& topology, ProcessGroup& group,
-                         ControlPlane& control, const DDPOptions& options)
-    : Strategy(root_device),
-      topology_(topology),
-      group_(group),
-      control_(control),
-      options_(options) {
+DDPStrategy::DDPStrategy(StrategyContext context, const DDPOptions& options)
+    : Strategy(std::move(context)), options_(options) {
   LIGHTNING_CHECK(options.bucket_cap_mb > 0.0, ConfigError, "DDPStrategy: bucket_cap_mb is ",
                   options.bucket_cap_mb, ", expected a size above 0.");
 }
 
 DDPStrategy::~DDPStrategy() = default;
 
-void DDPStrategy::do_setup(LightningModule& module) {
+void DDPStrategy::do_setup(torch::nn::Module& module) {
   reducer_.reset();
   module.to(root_device());
   if (world_size() == 1) return;
@@ -97,7 +103,7 @@ int64_t DDPStrategy::bucket_bytes() const {
 
 void DDPStrategy::do_teardown() { reducer_.reset(); }
 
-void DDPStrategy::list_tensors(LightningModule& module) {
+void DDPStrategy::list_tensors(torch::nn::Module& module) {
   parameters_.clear();
   trainable_.clear();
   buffers_.clear();
@@ -120,7 +126,7 @@ void DDPStrategy::list_tensors(LightningModule& module) {
     description << "buffer " << buffer.key() << '\t' << describe(tensor) << '\n';
     if (skipped.insert(tensor.unsafeGetTensorImpl()).second) buffers_.push_back(tensor);
   }
-  detail::check_equal_on_ranks(control_, description.str());
+  detail::check_equal_on_ranks(world()->control(), description.str());
 }
 
 void DDPStrategy::broadcast_coalesced(const std::vector<at::Tensor>& tensors) {
@@ -130,7 +136,7 @@ void DDPStrategy::broadcast_coalesced(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> detached;
   detached.reserve(tensors.size());
   for (const at::Tensor& tensor : tensors) detached.push_back(tensor.detach());
-  c10d::broadcast_coalesced(group_.c10d(), detached, kBytesAtOnce, /*rank=*/0);
+  c10d::broadcast_coalesced(world()->group().c10d(), detached, kBytesAtOnce, /*rank=*/0);
 }
 
 bool DDPStrategy::trainable_changed() const {
@@ -140,7 +146,7 @@ bool DDPStrategy::trainable_changed() const {
   return false;
 }
 
-void DDPStrategy::do_begin_window(LightningModule& module) {
+void DDPStrategy::do_begin_window(torch::nn::Module& module) {
   if (world_size() == 1) return;
   if (reducer_ == nullptr || trainable_changed()) {
     reducer_.reset();
@@ -156,31 +162,23 @@ void DDPStrategy::make_reducer() {
   std::vector<std::pair<std::string, at::Tensor>> trainable;
   std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(trainable),
                [](const auto& parameter) { return parameter.second.requires_grad(); });
-  reducer_ =
-      std::make_unique<detail::GradientReducer>(trainable, root_device(), group_.c10d(), options_);
+  reducer_ = std::make_unique<detail::GradientReducer>(trainable, root_device(),
+                                                       world()->group().c10d(), options_);
 }
 
-void DDPStrategy::do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
-                              AccumulationWindow& window) {
+void DDPStrategy::do_backward(const RunBackward& run_backward, const at::Tensor& loss,
+                              bool last_in_window, AccumulationWindow& window) {
   if (last_in_window && world_size() > 1) {
     if (reducer_ == nullptr) make_reducer();
-    reducer_->backward(module, loss, window);
+    reducer_->backward(run_backward, loss, window);
     if (!reducer_->knows_graph()) reducer_.reset();
   } else if (loss.defined()) {
-    module.backward(loss);
+    run_backward(loss);
   }
 }
 
 void DDPStrategy::do_synchronize_buffers() {
   if (options_.broadcast_buffers) broadcast_coalesced(buffers_);
 }
-
-void DDPStrategy::do_all_reduce_sum(at::Tensor& value) { group_.all_reduce(value); }
-
-void DDPStrategy::do_broadcast(at::Tensor& value, int64_t root) { group_.broadcast(value, root); }
-
-at::Tensor DDPStrategy::do_all_gather(const at::Tensor& value) { return group_.all_gather(value); }
-
-void DDPStrategy::do_barrier(std::string_view name) { control_.barrier(name); }
 
 }  // namespace lightning

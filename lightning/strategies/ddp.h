@@ -8,15 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include <lightning/cluster/topology.h>
 #include <lightning/config/fields.h>
 #include <lightning/strategies/strategy.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
-
-class ControlPlane;
-class ProcessGroup;
 
 /// How gradients travel: as they are, or as 16-bit numbers. (Gradients of weighted losses carry the
 /// weight with them: float16 overflows at 65504, bfloat16 doesn't.)
@@ -66,38 +62,26 @@ class GradientReducer;
 /// Sync: none on a GPU, but in the first window and on ranks that skip a whole window.
 class LIGHTNING_API DDPStrategy final : public Strategy {
  public:
-  /// The references must outlive the strategy. Throws ConfigError for options out of range.
-  DDPStrategy(at::Device root_device, const Topology& topology, ProcessGroup& group,
-              ControlPlane& control, const DDPOptions& options = {});
+  /// Throws ConfigError for options out of range.
+  explicit DDPStrategy(StrategyContext context, const DDPOptions& options = {});
   ~DDPStrategy() override;
 
   std::string_view name() const override { return "ddp"; }
-  int64_t global_rank() const override { return topology_.global_rank; }
-  int64_t local_rank() const override { return topology_.local_rank; }
-  int64_t node_rank() const override { return topology_.node_rank; }
-  int64_t world_size() const override { return topology_.world_size; }
   int64_t bucket_bytes() const override;
 
  private:
-  void do_setup(LightningModule& module) override;
+  void do_setup(torch::nn::Module& module) override;
   void do_teardown() override;
-  void do_begin_window(LightningModule& module) override;
-  void do_backward(LightningModule& module, const at::Tensor& loss, bool last_in_window,
+  void do_begin_window(torch::nn::Module& module) override;
+  void do_backward(const RunBackward& run_backward, const at::Tensor& loss, bool last_in_window,
                    AccumulationWindow& window) override;
   void do_synchronize_buffers() override;
-  void do_all_reduce_sum(at::Tensor& value) override;
-  void do_broadcast(at::Tensor& value, int64_t root) override;
-  at::Tensor do_all_gather(const at::Tensor& value) override;
-  void do_barrier(std::string_view name) override;
 
-  void list_tensors(LightningModule& module);
+  void list_tensors(torch::nn::Module& module);
   void broadcast_coalesced(const std::vector<at::Tensor>& tensors);
   bool trainable_changed() const;
   void make_reducer();
 
-  Topology topology_;
-  ProcessGroup& group_;
-  ControlPlane& control_;
   DDPOptions options_;
   // Tied tensors once, in named order.
   std::vector<std::pair<std::string, at::Tensor>> parameters_;

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include <torch/nn/module.h>
+
+#include <lightning/strategies/ddp.h>
 #include <lightning/strategies/detail/single_device.h>
 #include <lightning/util/error.h>
 
@@ -9,26 +12,26 @@ namespace lightning {
 namespace {
 
 std::unique_ptr<Strategy> make_strategy(World& world, const DDPOptions& options) {
-  if (world.size() == 1) return std::make_unique<SingleDeviceStrategy>(world.device());
-  return std::make_unique<DDPStrategy>(world.device(), world.topology(), world.group(),
-                                       world.control(), options);
+  const StrategyContext context{world.device(), world.topology(), &world};
+  if (world.size() == 1) return std::make_unique<SingleDeviceStrategy>(context);
+  return std::make_unique<DDPStrategy>(context, options);
 }
+
+void run_backward(const at::Tensor& loss) { loss.backward(); }
 
 }  // namespace
 
 DistributedDataParallel::DistributedDataParallel(std::shared_ptr<torch::nn::Module> module,
                                                  World& world, const DDPOptions& options)
-    : replica_(std::make_shared<LightningModule>()), strategy_(make_strategy(world, options)) {
+    : module_(std::move(module)), strategy_(make_strategy(world, options)) {
   LIGHTNING_CHECK(
-      module != nullptr, ConfigError,
+      module_ != nullptr, ConfigError,
       "DistributedDataParallel: the module is null, expected a shared_ptr to one. HINT: "
       "give net.ptr() where Net is a TORCH_MODULE.");
-  // As PyTorch's wrapper names it.
-  replica_->register_module("module", std::move(module));
-  strategy_->setup(*replica_);
-  parameters_ = replica_->parameters();
+  strategy_->setup(*module_);
+  parameters_ = module_->parameters();
   trainable_ = trainable();
-  strategy_->begin_window(*replica_);
+  strategy_->begin_window(*module_);
 }
 
 DistributedDataParallel::~DistributedDataParallel() = default;
@@ -42,15 +45,15 @@ std::vector<bool> DistributedDataParallel::trainable() const {
 void DistributedDataParallel::backward(const at::Tensor& loss) {
   if (std::vector<bool> now = trainable(); now != trainable_) {
     trainable_ = std::move(now);
-    strategy_->begin_window(*replica_);
+    strategy_->begin_window(*module_);
   }
-  strategy_->backward(*replica_, loss, /*weight=*/at::Tensor(), /*last_in_window=*/true);
+  strategy_->backward(run_backward, loss, /*weight=*/at::Tensor(), /*last_in_window=*/true);
   // Here and not before the next forward, which needn't be announced then.
-  strategy_->begin_window(*replica_);
+  strategy_->begin_window(*module_);
 }
 
 void DistributedDataParallel::accumulate(const at::Tensor& loss) {
-  strategy_->backward(*replica_, loss, /*weight=*/at::Tensor(), /*last_in_window=*/false);
+  strategy_->backward(run_backward, loss, /*weight=*/at::Tensor(), /*last_in_window=*/false);
 }
 
 }  // namespace lightning

@@ -49,7 +49,7 @@ class LIGHTNING_API DistributedDataParallel {
  private:
   std::vector<bool> trainable() const;
 
-  std::shared_ptr<LightningModule> replica_;
+  std::shared_ptr<torch::nn::Module> module_;
   std::vector<at::Tensor> parameters_;
   std::vector<bool> trainable_;  // as the strategy knows them
   std::unique_ptr<Strategy> strategy_;

@@ -30,6 +30,8 @@ struct World {
   lightning::Topology topology;
   std::shared_ptr<lightning::ControlPlane> control;
   std::shared_ptr<lightning::ProcessGroup> group;
+  std::shared_ptr<lightning::World> all;
+  lightning::StrategyContext context() const { return {at::kCPU, topology, all.get()}; }
   int64_t rank() const { return topology.global_rank; }
   int64_t size() const { return topology.world_size; }
 };
@@ -276,10 +278,9 @@ class Run {
   void make_strategy() {
     strategy_.reset();
     if (world_.size() == 1) {
-      strategy_ = std::make_unique<lightning::SingleDeviceStrategy>(at::kCPU);
+      strategy_ = std::make_unique<lightning::SingleDeviceStrategy>(world_.context());
     } else {
-      strategy_ = std::make_unique<lightning::DDPStrategy>(at::kCPU, world_.topology, *world_.group,
-                                                           *world_.control, case_.ddp);
+      strategy_ = std::make_unique<lightning::DDPStrategy>(world_.context(), case_.ddp);
     }
     strategy_->setup(*model_);
   }
@@ -307,7 +308,8 @@ class Run {
       }
     }
     if (micro == 0) optimizer_->zero_grad(/*set_to_none=*/!case_.keeps_zero_gradients);
-    strategy_->backward(*model_, loss, weight, last);
+    strategy_->backward([this](const at::Tensor& root) { model_->backward(root); }, loss, weight,
+                        last);
   }
 
   const World& world_;
@@ -539,8 +541,7 @@ std::map<std::string, std::string> errors(const World& world) {
       if (other && change == std::string("dtype")) model.head_b->to(at::kFloat);
       if (other && change == std::string("frozen")) model.head_a->bias.set_requires_grad(false);
       if (other && change == std::string("options")) ddp.bucket_cap_mb = 10.0;
-      lightning::DDPStrategy(at::kCPU, world.topology, *world.group, *world.control, ddp)
-          .setup(model);
+      lightning::DDPStrategy(world.context(), ddp).setup(model);
     });
   };
   for (const char* change : {"shape", "dtype", "frozen", "missing", "options"}) {
@@ -550,7 +551,7 @@ std::map<std::string, std::string> errors(const World& world) {
     Run run(world, {.name = ""});
     const at::Tensor x = torch::ones({1, kInputs}, torch::kFloat64);
     run.strategy().begin_window(run.model());
-    run.strategy().backward(run.model(),
+    run.strategy().backward([](const at::Tensor& loss) { loss.backward(); },
                             run.model().loss(x, torch::zeros({1, 3}, torch::kFloat64), 0, 0),
                             other ? torch::ones({}) : at::Tensor(), /*last_in_window=*/true);
   });
@@ -582,6 +583,7 @@ World join(int64_t rank, int64_t size, const std::string& rendezvous_file,
   }
   world.control = lightning::ControlPlane::connect(world.topology, {});
   world.group = lightning::ProcessGroup::create(world.control, at::kCPU, backend);
+  world.all = lightning::World::from_parts(world.topology, at::kCPU, world.control, world.group);
   return world;
 }
 

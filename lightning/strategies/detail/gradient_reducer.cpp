@@ -194,10 +194,10 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
   if (options_.gradient_as_bucket_view) make_detachable();
 }
 
-void GradientReducer::backward(LightningModule& module, const at::Tensor& loss,
+void GradientReducer::backward(const Strategy::RunBackward& run_backward, const at::Tensor& loss,
                                AccumulationWindow& window) {
   const at::Tensor root = attach_totals(loss, window);
-  run(module, loss, root);
+  run(run_backward, loss, root);
   check_complete(root);
   read_totals(window);
   if (options_.gradient_as_bucket_view) make_detachable();
@@ -230,11 +230,12 @@ at::Tensor GradientReducer::attach_totals(const at::Tensor& loss,
   return TouchParameters::apply(at::TensorList(touched), own_totals_);
 }
 
-void GradientReducer::run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root) {
+void GradientReducer::run(const Strategy::RunBackward& run_backward, const at::Tensor& loss,
+                          const at::Tensor& root) {
   reducer_->prepare_for_backward({root});
   try {
     if (loss.defined()) {
-      module.backward(root);
+      run_backward(root);
     } else {
       root.backward();
     }

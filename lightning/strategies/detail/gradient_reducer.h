@@ -32,7 +32,8 @@ class GradientReducer {
 
   /// The backward of a window's last micro-batch (undefined: it has no loss): the gradients become
   /// the means of all ranks'. `window`: what this rank has seen of it; becomes that of all ranks.
-  void backward(LightningModule& module, const at::Tensor& loss, AccumulationWindow& window);
+  void backward(const Strategy::RunBackward& run_backward, const at::Tensor& loss,
+                AccumulationWindow& window);
   /// Size of the buckets, but for gradients that are views of them.
   int64_t bucket_bytes() const;
 
@@ -44,7 +45,8 @@ class GradientReducer {
   void add_totals_parameter(at::Device device);
   void make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>& group);
   at::Tensor attach_totals(const at::Tensor& loss, const AccumulationWindow& window);
-  void run(LightningModule& module, const at::Tensor& loss, const at::Tensor& root);
+  void run(const Strategy::RunBackward& run_backward, const at::Tensor& loss,
+           const at::Tensor& root);
   void check_complete(const at::Tensor& root);
   void check_part_in_loss(const at::Tensor& root) const;
   void read_totals(AccumulationWindow& window);

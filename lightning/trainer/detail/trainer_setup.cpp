@@ -144,7 +144,8 @@ void Trainer::Impl::join_ranks(RunState& run) {
   if (alone) {
     set_current_device(options_.device);
     set_threads(options_.topology);
-    run.strategy = std::make_unique<SingleDeviceStrategy>(options_.device);
+    run.strategy = std::make_unique<SingleDeviceStrategy>(
+        StrategyContext{options_.device, options_.topology, nullptr});
     if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
     return;
   }
@@ -154,8 +155,8 @@ void Trainer::Impl::join_ranks(RunState& run) {
     run.world = join_real_ranks();
   }
   ControlPlane& control = run.world->control();
-  run.strategy = std::make_unique<DDPStrategy>(options_.device, run.world->topology(),
-                                               run.world->group(), control, user.ddp);
+  run.strategy = std::make_unique<DDPStrategy>(
+      StrategyContext{options_.device, run.world->topology(), run.world.get()}, user.ddp);
   run.metric_sync.emplace(run.world->group(), control, options_.device);
   if (user.dry_run) run.dry_run.emplace(run.world.get(), &*run.metric_sync);
   run.stop.set_control(&control);

@@ -3,6 +3,8 @@
 
 #include <lightning/collectives/process_group.h>
 #include <lightning/control/control_plane.h>
+#include <lightning/distributed/world.h>
+#include <lightning/loops/batch_transfer.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/run/options.h>
 #include <lightning/strategies/ddp.h>
@@ -54,16 +56,22 @@ class EqualRanks : public lightning::ControlPlane {
 
 struct DryRun {
   explicit DryRun(int64_t world_size)
-      : control(world_size), group(lightning::ProcessGroup::fake(0, world_size)) {
-    topology.world_size = world_size;
+      : control(std::make_shared<EqualRanks>(world_size)),
+        group(lightning::ProcessGroup::fake(0, world_size)) {
+    context.topology.world_size = world_size;
+    world = lightning::World::from_parts(context.topology, at::kCPU, control, group);
+    context.world = world.get();
   }
   lightning::DDPStrategy strategy(const lightning::DDPOptions& options = {}) {
-    return lightning::DDPStrategy(at::kCPU, topology, *group, control, options);
+    return lightning::DDPStrategy(context, options);
   }
-  lightning::Topology topology;
-  EqualRanks control;
+  std::shared_ptr<EqualRanks> control;
   std::shared_ptr<lightning::ProcessGroup> group;
+  std::shared_ptr<lightning::World> world;
+  lightning::StrategyContext context;
 };
+
+void run_backward(const at::Tensor& loss) { loss.backward(); }
 
 at::Tensor loss_of(BoringModule& module, double input) {
   return module.layer->forward(torch::full({1, 2}, input)).sum();
@@ -103,19 +111,19 @@ class WithSparse : public BoringModule {
 
 TEST_CASE("A window of one process sums its weights and forgets those before", "[strategies]") {
   BoringModule module;
-  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  lightning::SingleDeviceStrategy strategy(lightning::StrategyContext{});
   strategy.setup(module);
   for (int i = 0; i < 2; ++i) {
     strategy.begin_window(module);
     CHECK_FALSE(strategy.window().has_data);
-    strategy.backward(module, loss_of(module, 1.0), torch::tensor(3.0), false);
-    strategy.backward(module, {}, {}, false);
-    strategy.backward(module, loss_of(module, 1.0), torch::tensor({2.0}), true);
+    strategy.backward(run_backward, loss_of(module, 1.0), torch::tensor(3.0), false);
+    strategy.backward(run_backward, {}, {}, false);
+    strategy.backward(run_backward, loss_of(module, 1.0), torch::tensor({2.0}), true);
     CHECK(strategy.window().has_data);
     CHECK(strategy.window().weight.item<double>() == 5.0);
   }
   strategy.begin_window(module);
-  strategy.backward(module, {}, {}, true);
+  strategy.backward(run_backward, {}, {}, true);
   CHECK_FALSE(strategy.window().has_data);
   CHECK_FALSE(strategy.window().weight.defined());
 }
@@ -127,19 +135,19 @@ TEST_CASE("A transfer hook that makes a new batch doesn't lose the rank's weight
     }
   };
   NewBatches module;
-  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  const auto precision = lightning::Precision::create(lightning::PrecisionMode::k32True, at::kCPU);
   lightning::Batch batch({{"x", torch::ones({2})}});
   batch.set_rank_weight(0.25);
-  CHECK(strategy.batch_to_device(module, batch).rank_weight() == 0.25);
+  CHECK(transfer_batch(module, *precision, at::kCPU, batch).rank_weight() == 0.25);
 }
 
 TEST_CASE("A window has weights for all of its batches or for none", "[strategies]") {
   BoringModule module;
-  lightning::SingleDeviceStrategy strategy(at::kCPU);
+  lightning::SingleDeviceStrategy strategy(lightning::StrategyContext{});
   strategy.setup(module);
   strategy.begin_window(module);
-  strategy.backward(module, loss_of(module, 1.0), {}, false);
-  CHECK_THROWS_WITH(strategy.backward(module, loss_of(module, 1.0), torch::tensor(3.0), true),
+  strategy.backward(run_backward, loss_of(module, 1.0), {}, false);
+  CHECK_THROWS_WITH(strategy.backward(run_backward, loss_of(module, 1.0), torch::tensor(3.0), true),
                     Contains("gave a weight for some batches"));
 }
 
@@ -151,9 +159,9 @@ TEST_CASE("DDP gives means over ranks and the weight along with them", "[strateg
     strategy.setup(module);
     strategy.begin_window(module);
     const int64_t before = dry.group->counters().messages;
-    strategy.backward(module, loss_of(module, 1.0) * 3.0, torch::tensor(3.0), false);
+    strategy.backward(run_backward, loss_of(module, 1.0) * 3.0, torch::tensor(3.0), false);
     CHECK(dry.group->counters().messages == before);
-    strategy.backward(module, loss_of(module, 2.0) * 2.0, torch::tensor(2.0), true);
+    strategy.backward(run_backward, loss_of(module, 2.0) * 2.0, torch::tensor(2.0), true);
     CHECK(dry.group->counters().messages == before + 1);
     CHECK(strategy.window().weight.item<double>() == 5.0);
     CHECK(module.layer->bias.grad().item<double>() == 5.0);
@@ -166,18 +174,18 @@ TEST_CASE("DDP makes its reducer anew when requires_grad changes, and only then"
   auto strategy = dry.strategy();
   BoringModule module;
   strategy.setup(module);
-  CHECK(dry.control.exchanges == 1);
+  CHECK(dry.control->exchanges == 1);
   const auto run_window = [&] {
     strategy.begin_window(module);
-    strategy.backward(module, loss_of(module, 1.0), {}, true);
+    strategy.backward(run_backward, loss_of(module, 1.0), {}, true);
   };
   run_window();
   run_window();
-  CHECK(dry.control.exchanges == 2);
+  CHECK(dry.control->exchanges == 2);
   module.layer->bias.set_requires_grad(false);
   run_window();
   run_window();
-  CHECK(dry.control.exchanges == 3);
+  CHECK(dry.control->exchanges == 3);
 }
 
 TEST_CASE("DDP's buckets are those of the first step for good", "[strategies]") {
@@ -190,7 +198,7 @@ TEST_CASE("DDP's buckets are those of the first step for good", "[strategies]") 
   for (int i = 0; i < 20; ++i) {
     strategy.begin_window(module);
     const int64_t before = dry.group->counters().messages;
-    strategy.backward(module, module.loss(), {}, true);
+    strategy.backward(run_backward, module.loss(), {}, true);
     const int64_t sent = dry.group->counters().messages - before;
     std::vector<std::vector<int64_t>> sizes;
     for (const auto& record : dry.group->last_collectives()) sizes.push_back(record.shape);
@@ -213,7 +221,7 @@ TEST_CASE("A torn down DDP leaves nothing on the module", "[strategies]") {
   auto strategy = dry.strategy();
   strategy.setup(module);
   strategy.begin_window(module);
-  strategy.backward(module, loss_of(module, 1.0), {}, true);
+  strategy.backward(run_backward, loss_of(module, 1.0), {}, true);
   strategy.teardown();
   const int64_t before = dry.group->counters().messages;
   module.zero_grad();
