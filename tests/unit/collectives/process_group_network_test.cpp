@@ -27,7 +27,8 @@ void take_misleading_host_name() {
 
 }  // namespace
 
-TEST_CASE("ProcessGroup: tensors pass between nodes whose host names lead to loopback") {
+TEST_CASE("ProcessGroup: tensors pass between nodes whose host names lead to loopback",
+          "[process]") {
   const TwoNodes nodes;
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const auto body = [&](int64_t rank) {

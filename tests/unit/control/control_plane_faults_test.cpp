@@ -72,7 +72,7 @@ struct LogCapture {
 
 }  // namespace
 
-TEST_CASE("ControlPlane: the others learn at once which rank was killed") {
+TEST_CASE("ControlPlane: the others learn at once which rank was killed", "[process]") {
   const int64_t victim = GENERATE(0, 1, 2);
   TestRun run(3, quick_heartbeat(2s));
   const auto ranks =
@@ -91,7 +91,7 @@ TEST_CASE("ControlPlane: the others learn at once which rank was killed") {
   }
 }
 
-TEST_CASE("ControlPlane: a process that ends without leave() counts as dead") {
+TEST_CASE("ControlPlane: a process that ends without leave() counts as dead", "[process]") {
   const int64_t victim = GENERATE(0, 1);
   TestRun run(2);
   const auto ranks = start_processes(run, [&](ControlPlane& plane) {
@@ -111,7 +111,7 @@ TEST_CASE("ControlPlane: a process that ends without leave() counts as dead") {
   }
 }
 
-TEST_CASE("ControlPlane: a frozen rank ends the others, and itself when it wakes up") {
+TEST_CASE("ControlPlane: a frozen rank ends the others, and itself when it wakes up", "[process]") {
   const int64_t victim = GENERATE(0, 1, 2);
   TestRun run(3, quick_heartbeat(2s));
   const auto ranks =
@@ -131,7 +131,7 @@ TEST_CASE("ControlPlane: a frozen rank ends the others, and itself when it wakes
   check_text(*ranks[static_cast<size_t>(victim)]);
 }
 
-TEST_CASE("ControlPlane: suspending and continuing all ranks changes nothing") {
+TEST_CASE("ControlPlane: suspending and continuing all ranks changes nothing", "[process]") {
   TestRun run(3, quick_heartbeat(2s));
   run.options.collective_timeout = 4s;
   const auto ranks = start_processes(run, [](ControlPlane& plane) {
@@ -152,7 +152,7 @@ TEST_CASE("ControlPlane: suspending and continuing all ranks changes nothing") {
   }
 }
 
-TEST_CASE("ControlPlane: the watchdog ends a process whose main thread is stuck") {
+TEST_CASE("ControlPlane: the watchdog ends a process whose main thread is stuck", "[process]") {
   const bool stuck_handler = GENERATE(false, true);
   TestRun run(2);
   run.options.grace = 200ms;
@@ -172,7 +172,7 @@ TEST_CASE("ControlPlane: the watchdog ends a process whose main thread is stuck"
   }
 }
 
-TEST_CASE("ControlPlane: last words that never end don't keep the process") {
+TEST_CASE("ControlPlane: last words that never end don't keep the process", "[process]") {
   TestRun run(1);
   run.options.grace = 50ms;
   RankProcess rank(run, 0, [](ControlPlane& plane) {
@@ -184,7 +184,7 @@ TEST_CASE("ControlPlane: last words that never end don't keep the process") {
   CHECK(rank.wait() == detail::concat("exit ", kHungExitCode));
 }
 
-TEST_CASE("ControlPlane: a main thread that got away is left in peace") {
+TEST_CASE("ControlPlane: a main thread that got away is left in peace", "[process]") {
   TestRun run(2);
   run.options.grace = 2s;
   const auto ranks = start_processes(run, [](ControlPlane& plane) {
@@ -255,7 +255,7 @@ TEST_CASE("ControlPlane: nobody is late during a long phase") {
   }
 }
 
-TEST_CASE("ControlPlane: a death explains a failure that another rank reports first") {
+TEST_CASE("ControlPlane: a death explains a failure that another rank reports first", "[process]") {
   TestRun run(3);
   RankProcess hub(run, 0, [](ControlPlane& plane) {
     RankProcess::say("ready");
@@ -279,7 +279,7 @@ TEST_CASE("ControlPlane: a death explains a failure that another rank reports fi
   CHECK_THAT(hub.read_line(), Contains("rank 2 (simulated) died"));
 }
 
-TEST_CASE("ControlPlane: rank 0 of very many raises its limit of open files") {
+TEST_CASE("ControlPlane: rank 0 of very many raises its limit of open files", "[process]") {
   rlimit allowed = {};
   ::getrlimit(RLIMIT_NOFILE, &allowed);
   RankProcess rank(0, [&] {

@@ -44,7 +44,8 @@ std::string hosts_listened_on(ControlPlane& plane) {
 
 }  // namespace
 
-TEST_CASE("ControlPlane: on one node rank 0 listens on loopback only, the others nowhere") {
+TEST_CASE("ControlPlane: on one node rank 0 listens on loopback only, the others nowhere",
+          "[process]") {
   const TemporaryFolder folder;
   std::vector<std::unique_ptr<RankProcess>> ranks;
   for (int64_t rank = 0; rank < 2; ++rank) {
@@ -62,7 +63,8 @@ TEST_CASE("ControlPlane: on one node rank 0 listens on loopback only, the others
   for (const auto& rank : ranks) CHECK(rank->wait() == "exit 0");
 }
 
-TEST_CASE("ControlPlane: between nodes rank 0 listens on the interface that is named") {
+TEST_CASE("ControlPlane: between nodes rank 0 listens on the interface that is named",
+          "[process]") {
   const TwoNodes nodes;
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const bool name_interface = GENERATE(false, true);
@@ -82,7 +84,7 @@ TEST_CASE("ControlPlane: between nodes rank 0 listens on the interface that is n
   for (const auto& rank : ranks) CHECK(rank->wait() == "exit 0");
 }
 
-TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes") {
+TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes", "[process]") {
   const TwoNodes nodes;
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const bool name_interface = GENERATE(false, true);
@@ -106,7 +108,7 @@ TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes
   }
 }
 
-TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one") {
+TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one", "[process]") {
   const TwoNodes nodes;
   if (!nodes.made()) SKIP_TEST("no right to make network namespaces");
   const auto body = [&](int64_t rank) {

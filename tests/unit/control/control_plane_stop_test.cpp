@@ -127,7 +127,7 @@ TEST_CASE("ControlPlane: a rank in the middle of a step can ask for a stop by a 
   for (const Outcome& outcome : outcomes) CHECK(outcome.result + outcome.error == "same");
 }
 
-TEST_CASE("ControlPlane: processes of a run stop at the same boundary, 300 times") {
+TEST_CASE("ControlPlane: processes of a run stop at the same boundary, 300 times", "[process]") {
   const int64_t world_size = GENERATE(3, 5);
   TestRun run(world_size);
   const auto ranks =

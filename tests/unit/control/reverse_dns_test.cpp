@@ -86,7 +86,7 @@ void ask_for_a_name() {
 
 }  // namespace
 
-TEST_CASE("ranks don't ask for the names of addresses when they meet") {
+TEST_CASE("ranks don't ask for the names of addresses when they meet", "[process]") {
   // Between nodes Gloo's rendezvous does: each client of LibTorch's TCPStore asks for the name of
   // its address.
   const TemporaryFolder folder;

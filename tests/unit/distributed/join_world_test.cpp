@@ -37,7 +37,7 @@ const std::map<std::string, std::string> kTorchrun = {{"RANK", "3"},
 
 }  // namespace
 
-TEST_CASE("place_rank takes what the cluster started") {
+TEST_CASE("place_rank takes what the cluster started", "[process]") {
   CHECK(run_with(kTorchrun, [] {
           const Placement placement = lightning::place_rank({.accelerator = "cpu"});
           expect(placement.topology.cluster == "torchrun", placement.topology.cluster);
@@ -48,7 +48,7 @@ TEST_CASE("place_rank takes what the cluster started") {
         }) == 0);
 }
 
-TEST_CASE("place_rank counts the devices that were asked for") {
+TEST_CASE("place_rank counts the devices that were asked for", "[process]") {
   CHECK(run_with({}, [] {
           const Placement placement = lightning::place_rank({.accelerator = "cpu", .devices = "3"});
           expect(placement.topology.world_size == 3, "three ranks");
@@ -57,7 +57,7 @@ TEST_CASE("place_rank counts the devices that were asked for") {
         }) == 0);
 }
 
-TEST_CASE("place_rank refuses a request that the cluster contradicts") {
+TEST_CASE("place_rank refuses a request that the cluster contradicts", "[process]") {
   CHECK(run_with(kTorchrun, [] {
           try {
             lightning::place_rank({.accelerator = "cpu", .devices = "3"});
@@ -68,7 +68,7 @@ TEST_CASE("place_rank refuses a request that the cluster contradicts") {
         }) == 0);
 }
 
-TEST_CASE("join_world without a cluster is a world of one") {
+TEST_CASE("join_world without a cluster is a world of one", "[process]") {
   CHECK(run_with({}, [] {
           const auto world = lightning::join_world({.accelerator = "cpu"});
           expect(world->size() == 1 && world->rank() == 0, "one rank");

@@ -47,7 +47,7 @@ at::Tensor sum_of_ranks(World& world) {
 
 }  // namespace
 
-TEST_CASE("a world joins the ranks once for the whole program") {
+TEST_CASE("a world joins the ranks once for the whole program", "[process]") {
   const std::vector<int> codes = run_world(3, [](World& world) {
     expect(torch::equal(sum_of_ranks(world), torch::full({3}, 6, at::kDouble)), "1 + 2 + 3");
     expect(World::current().get() == &world, "the current world");
@@ -67,7 +67,7 @@ TEST_CASE("a world joins the ranks once for the whole program") {
   CHECK(codes == std::vector<int>{0, 0, 0});
 }
 
-TEST_CASE("a world of one needs no other process") {
+TEST_CASE("a world of one needs no other process", "[process]") {
   const std::vector<int> codes = run_world(1, [](World& world) {
     expect(world.size() == 1 && world.is_rank_zero() && world.device() == at::kCPU, "one rank");
     expect(world.group().backend() == "single", "no connections");
@@ -95,7 +95,7 @@ TEST_CASE("a fake world has many ranks and is not the world of this process") {
   CHECK_FALSE(world->control().failed());
 }
 
-TEST_CASE("ranks of one node share memory, those of several can't") {
+TEST_CASE("ranks of one node share memory, those of several can't", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     expect(world.group().backend() == "shared_memory", "shared memory by default");
     expect(torch::equal(sum_of_ranks(world), torch::full({3}, 3, at::kDouble)), "1 + 2");
@@ -114,7 +114,7 @@ TEST_CASE("ranks of one node share memory, those of several can't") {
       Contains("process_group_backend is shared_memory on 2 nodes") && Contains("HINT"));
 }
 
-TEST_CASE("a broken connection doesn't end a rank by SIGPIPE") {
+TEST_CASE("a broken connection doesn't end a rank by SIGPIPE", "[process]") {
   WorldOptions options;
   options.process_group_backend = ProcessGroupBackend::kGloo;
   const auto body = [](World& world) {
@@ -126,7 +126,7 @@ TEST_CASE("a broken connection doesn't end a rank by SIGPIPE") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("a rank that ends early waits for the others to leave") {
+TEST_CASE("a rank that ends early waits for the others to leave", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     if (world.group().rank() == 1) return 0;
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -135,7 +135,7 @@ TEST_CASE("a rank that ends early waits for the others to leave") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("a rank that ends with an error ends the others' collectives") {
+TEST_CASE("a rank that ends with an error ends the others' collectives", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     sum_of_ranks(world);
     world.control().set_status({.global_step = 7, .phase = "training_step"});
@@ -156,7 +156,7 @@ TEST_CASE("a rank that ends with an error ends the others' collectives") {
   CHECK(codes == std::vector<int>{5, 3});
 }
 
-TEST_CASE("a killed rank is named by the others, also to torchrun") {
+TEST_CASE("a killed rank is named by the others, also to torchrun", "[process]") {
   const TemporaryFolder folder;
   const fs::path error_file = folder.path() / "error.json";
   ::setenv("TORCHELASTIC_ERROR_FILE", error_file.c_str(), 1);
@@ -192,7 +192,7 @@ TEST_CASE("a killed rank is named by the others, also to torchrun") {
   CHECK(std::abs(timestamp - std::time(nullptr)) < 1000);
 }
 
-TEST_CASE("a failure while the world is joined is told to torchrun") {
+TEST_CASE("a failure while the world is joined is told to torchrun", "[process]") {
   const TemporaryFolder folder;
   const fs::path error_file = folder.path() / "error.json";
   ::setenv("TORCHELASTIC_ERROR_FILE", error_file.c_str(), 1);
@@ -205,7 +205,7 @@ TEST_CASE("a failure while the world is joined is told to torchrun") {
   CHECK_THAT(lightning::read_file(error_file), Contains("DistributedError: "));
 }
 
-TEST_CASE("ranks find one another through the store of torchrun's agent") {
+TEST_CASE("ranks find one another through the store of torchrun's agent", "[process]") {
   int port_pipe[2];
   REQUIRE(::pipe(port_pipe) == 0);
   const pid_t agent = fork_process([&] {
@@ -256,7 +256,7 @@ TEST_CASE("an agent's store that is gone is an error in bounded time") {
                       Contains("torchrun's agent at 127.0.0.1:1 can't be written"));
 }
 
-TEST_CASE("an agent that says nothing is an error in bounded time") {
+TEST_CASE("an agent that says nothing is an error in bounded time", "[process]") {
   // Connections are taken by the system; nobody reads from them.
   const lightning::Socket silent = lightning::Socket::listen("127.0.0.1", {0});
   const int64_t rank = GENERATE(0, 1);

@@ -39,7 +39,7 @@ double one_more_than_rank(World& world) { return static_cast<double>(world.rank(
 
 }  // namespace
 
-TEST_CASE("a plain module trains with the mean of all ranks' gradients") {
+TEST_CASE("a plain module trains with the mean of all ranks' gradients", "[process]") {
   const std::vector<int> codes = run_world(3, [](World& world) {
     Scale model(/*start=*/5.0 + one_more_than_rank(world));
     DistributedDataParallel ddp(model.ptr(), world);
@@ -54,7 +54,7 @@ TEST_CASE("a plain module trains with the mean of all ranks' gradients") {
   CHECK(codes == std::vector<int>{0, 0, 0});
 }
 
-TEST_CASE("accumulate() leaves the sending to the next backward()") {
+TEST_CASE("accumulate() leaves the sending to the next backward()", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     Scale model(1.0);
     DistributedDataParallel ddp(model.ptr(), world);
@@ -71,7 +71,7 @@ TEST_CASE("accumulate() leaves the sending to the next backward()") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("a rank without data takes part in backward()") {
+TEST_CASE("a rank without data takes part in backward()", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     Scale model(1.0);
     DistributedDataParallel ddp(model.ptr(), world);
@@ -82,7 +82,7 @@ TEST_CASE("a rank without data takes part in backward()") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("buffers are rank 0's after backward()") {
+TEST_CASE("buffers are rank 0's after backward()", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     Scale model(1.0);
     DistributedDataParallel ddp(model.ptr(), world);
@@ -94,7 +94,7 @@ TEST_CASE("buffers are rank 0's after backward()") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("modules that differ between ranks are refused by name") {
+TEST_CASE("modules that differ between ranks are refused by name", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     torch::nn::Linear model(2, world.rank() == 0 ? 3 : 4);
     try {
@@ -108,7 +108,7 @@ TEST_CASE("modules that differ between ranks are refused by name") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("layers may be frozen and thawed between steps") {
+TEST_CASE("layers may be frozen and thawed between steps", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     Scale first(1.0);
     Scale second(1.0);
@@ -129,7 +129,7 @@ TEST_CASE("layers may be frozen and thawed between steps") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("a parameter without a part in the loss is named") {
+TEST_CASE("a parameter without a part in the loss is named", "[process]") {
   const std::vector<int> codes = run_world(2, [](World& world) {
     Scale model(1.0);
     model->register_parameter("spare", torch::ones({1}));
@@ -145,7 +145,7 @@ TEST_CASE("a parameter without a part in the loss is named") {
   CHECK(codes == std::vector<int>{0, 0});
 }
 
-TEST_CASE("in a world of one backward() is torch's own") {
+TEST_CASE("in a world of one backward() is torch's own", "[process]") {
   const std::vector<int> codes = run_world(1, [](World& world) {
     Scale model(1.0);
     DistributedDataParallel ddp(model.ptr(), world);
@@ -157,7 +157,7 @@ TEST_CASE("in a world of one backward() is torch's own") {
   CHECK(codes == std::vector<int>{0});
 }
 
-TEST_CASE("a null module is refused") {
+TEST_CASE("a null module is refused", "[process]") {
   CHECK(run_world(1, [](World& world) {
           try {
             DistributedDataParallel ddp(nullptr, world);

@@ -43,7 +43,8 @@ TEST_CASE("Only rank 0 prints, unless a line is for every rank") {
   CHECK(terminal.lines() == std::vector<std::string>{"first", "third"});
 }
 
-TEST_CASE("A rank's log file has all of its lines with their times, those before it included") {
+TEST_CASE("A rank's log file has all of its lines with their times, those before it included",
+          "[process]") {
   const lightning_tests::TemporaryFolder folder;
   const auto file = folder / "rank_2.log";
   const Terminal terminal;
@@ -69,7 +70,7 @@ TEST_CASE("A rank's log file has all of its lines with their times, those before
                                           "warning: a warning for the file", "a note"});
 }
 
-TEST_CASE("A log file that can't be written is a warning") {
+TEST_CASE("A log file that can't be written is a warning", "[process]") {
   const Terminal terminal;
   lightning::set_log_file("/dev/null/no/such.log");
   REQUIRE(terminal.lines().size() == 1);
