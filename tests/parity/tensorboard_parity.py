@@ -3,29 +3,21 @@
 import math
 import pathlib
 import struct
-import subprocess
-import sys
-import tempfile
 
-from support import bin_dir, skip
+from support import Program, needs_packages
 
-try:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-    from tensorboard.compat.proto import event_pb2
-except ImportError as error:
-    skip(f"no package {error.name}", unless="LIGHTNING_REQUIRE_DATA")
+needs_packages("tensorboard")
 
-TOOL = bin_dir() / "tensorboard_tool"
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto import event_pb2
+
+TOOL = Program("tensorboard_tool")
 TAGS = {"train/loss", "lr-Adam \u00e9", "epoch", "val_loss", "nan", "inf", "late"}
 
 
 def float32(value: float) -> float:
     return struct.unpack("f", struct.pack("f", value))[0]
-
-
-def run(command: str, folder: pathlib.Path) -> None:
-    subprocess.run([TOOL, command, folder], check=True)
 
 
 def reader(folder: pathlib.Path) -> EventAccumulator:
@@ -82,28 +74,19 @@ def check_files(folder: pathlib.Path, count: int) -> None:
             assert events[1].step == 6
 
 
-def main() -> None:
-    if not TOOL.exists():
-        sys.exit(f"FAILED: {TOOL} isn't built")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        run("start", folder)
-        watching = reader(folder)  # as a TensorBoard that is open all the time
-        check_start(watching)
-        check_files(folder, 1)
+def test_tensorboard_reads_our_files(tmp_path):
+    TOOL("start", tmp_path)
+    watching = reader(tmp_path)  # as a TensorBoard that is open all the time
+    check_start(watching)
+    check_files(tmp_path, 1)
 
-        run("resume", folder)
-        check_files(folder, 2)
-        fresh = reader(folder)
-        check_resumed(fresh)
-        assert scalars(fresh, "late") == [(5, 1.0)]
-        check_resumed(watching.Reload())
+    TOOL("resume", tmp_path)
+    check_files(tmp_path, 2)
+    fresh = reader(tmp_path)
+    check_resumed(fresh)
+    assert scalars(fresh, "late") == [(5, 1.0)]
+    check_resumed(watching.Reload())
 
-        run("resume", folder)  # the second attempt was killed: again from the same checkpoint
-        check_files(folder, 2)
-        check_resumed(reader(folder))
-    print("scalars, text and resumed runs read back by TensorBoard")
-
-
-if __name__ == "__main__":
-    main()
+    TOOL("resume", tmp_path)  # the second attempt was killed: again from the same checkpoint
+    check_files(tmp_path, 2)
+    check_resumed(reader(tmp_path))

@@ -6,7 +6,6 @@ rank_run.py is for programs whose processes are watched while they run.
 import dataclasses
 import functools
 import importlib.util
-import json
 import os
 import pathlib
 import shutil
@@ -51,20 +50,22 @@ def minilm_folder() -> pathlib.Path:
     return pathlib.Path(package.origin).parent / "model"
 
 
-def real_squad_file() -> pathlib.Path | None:
-    """A part of SQuAD that isn't part of the repository; None without it. Comparisons then have the
-    bundled questions alone."""
+def squad_files() -> list:
+    """Files of SQuAD questions, as parameters of a test: the bundled ones, and a real one, which isn't
+    part of the repository. That is large: it is compared with LIGHTNING_EXHAUSTIVE=1, or with
+    LIGHTNING_REQUIRE_DATA=1, which fails where it is missing."""
     folder = pathlib.Path(os.environ.get("LIGHTNING_TEST_DATA", ROOT.parent / "shared/data"))
-    file = folder / "squad/dev-half-v2.0.json"
-    if file.is_file():
-        return file
+    real = folder / "squad/dev-half-v2.0.json"
+    marks = []
     if required("LIGHTNING_REQUIRE_DATA"):
-        pytest.fail(f"LIGHTNING_REQUIRE_DATA=1, but there is no {file}", pytrace=False)
-    return None
-
-
-def bundled_squad_files() -> list[pathlib.Path]:
-    return [BUNDLED_SQUAD / f"{part}.json" for part in ("train", "dev")]
+        if not real.is_file():
+            pytest.fail(f"LIGHTNING_REQUIRE_DATA=1, but there is no {real}", pytrace=False)
+    elif not EXHAUSTIVE:
+        marks = [pytest.mark.exhaustive]
+    elif not real.is_file():
+        marks = [pytest.mark.skip(reason=f"there is no {real}; the bundled questions are compared")]
+    return [*(pytest.param(BUNDLED_SQUAD / f"{part}.json", id=part) for part in ("train", "dev")),
+            pytest.param(real, id="real", marks=marks)]
 
 
 def mpirun() -> str:
@@ -167,14 +168,3 @@ class Program:
     def fail(self, *arguments, **options) -> Result:
         """Runs it without a check of the exit code, for Result.check_error()."""
         return run(self.path, *arguments, expect=None, **options)
-
-
-def questions_of(path: pathlib.Path) -> list:
-    """(question, context, [(text, start)]) of a file of SQuAD, in its order."""
-    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-    return [
-        (qa["question"], paragraph["context"], [(a["text"], a["answer_start"]) for a in qa["answers"]])
-        for article in articles
-        for paragraph in article["paragraphs"]
-        for qa in paragraph["qas"]
-    ]
