@@ -1,0 +1,124 @@
+// The C++ of docs/, compiled: docs_test.py finds each block of the documents in a file like this
+// one, line for line. What stands around the blocks makes them whole.
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <lightning/callbacks/registry.h>
+#include <lightning/cli/lightning_cli.h>
+#include <lightning/cli/parse_options.h>
+#include <lightning/cli/run_main.h>
+#include <lightning/data/data_loader.h>
+#include <lightning/distributed/join_world.h>
+#include <lightning/strategies/distributed_data_parallel.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/optim/sgd.h>
+
+// docs/config.md
+#include <lightning/config/fields.h>
+
+namespace my_project {
+
+enum class Pooling { kMean, kMax };
+LIGHTNING_ENUM(Pooling, LIGHTNING_ENUMERATOR(kMean, "mean"), LIGHTNING_ENUMERATOR(kMax, "max"));
+
+struct ClassifierOptions {
+  double learning_rate = 1e-3;
+  Pooling pooling = Pooling::kMean;
+  std::optional<int64_t> num_layers = std::nullopt;
+};
+LIGHTNING_FIELDS(ClassifierOptions, LIGHTNING_FIELD(learning_rate, "step size of AdamW"),
+                 LIGHTNING_FIELD(pooling, "how tokens become one vector"),
+                 LIGHTNING_FIELD(num_layers, "layers to use; null: all"));
+
+}  // namespace my_project
+
+namespace my_project {
+
+class Classifier : public lightning::LightningModule {
+ public:
+  using Options = ClassifierOptions;
+  explicit Classifier(const Options&) {}
+  std::string classify(const std::string& text) { return text; }
+};
+
+class Documents : public lightning::LightningDataModule {
+ public:
+  using Options = ClassifierOptions;
+  explicit Documents(const Options&) {}
+};
+
+struct AskOptions {
+  std::string text = "";
+};
+LIGHTNING_FIELDS(AskOptions, LIGHTNING_FIELD(text, "what is classified"));
+
+struct ShowExamplesOptions {
+  int64_t count = 3;
+};
+LIGHTNING_FIELDS(ShowExamplesOptions, LIGHTNING_FIELD(count, "how many are printed"));
+
+class ShowExamples : public lightning::Callback {
+ public:
+  explicit ShowExamples(const ShowExamplesOptions&) {}
+};
+
+lightning::CliSettings settings_of_the_program() {
+  // clang-format off
+lightning::CliSettings settings{
+    .description = "Classifies documents.",
+    .defaults = "trainer: {max_epochs: 3, precision: bf16-mixed}",
+    .commands = {lightning::make_command<AskOptions>(
+        "ask", "classifies one text",
+        [](lightning::CliContext& context, const AskOptions& options) {
+          context.module_from_checkpoint();
+          std::puts(context.module_as<Classifier>()->classify(options.text).c_str());
+          return 0;
+        })}};
+  // clang-format on
+  return settings;
+}
+
+void add_classes() {
+  // clang-format off
+lightning::callback_registry().add<ShowExamples, ShowExamplesOptions>(
+    "ShowExamples", "prints a few predictions");
+  // clang-format on
+}
+
+int program_without_a_trainer(int argc, char** argv) {
+  using Options = AskOptions;
+  // clang-format off
+const auto options = lightning::parse_options<Options>(argc, argv, "Says what the program does.");
+if (!options) return 0;  // it has printed the help or the config
+  // clang-format on
+  return static_cast<int>(options->text.size());
+}
+
+// docs/distributed.md
+int loop_of_its_own(torch::nn::Linear model, lightning::DataLoader& loader,
+                    torch::optim::SGD& optimizer) {
+  // clang-format off
+lightning::run_main([&] {                                      // errors, exit codes, the end of all ranks
+  const auto world = lightning::join_world({.devices = "2"});  // rank(), size(), device(), group()
+  lightning::DistributedDataParallel ddp(model.ptr(), *world); // any torch::nn::Module
+  loader.set_shard({.rank = world->rank(), .world_size = world->size()});
+  lightning::Batch batch;
+  const auto loss = batch.rank_weight() * torch::nll_loss(model->forward(batch["x"]), batch["y"]);
+  optimizer.zero_grad();
+  ddp.backward(loss);                                          // gradients: the mean over ranks
+  optimizer.step();
+    // clang-format on
+    return 0;
+  });
+  return 0;
+}
+
+}  // namespace my_project
+
+int main(int argc, char** argv) {
+  return lightning::cli_main<my_project::Classifier, my_project::Documents>(argc, argv);
+}
