@@ -4,7 +4,7 @@
 #include <iostream>
 #include <sstream>
 
-#include <lightning/lightning.h>
+#include <lightning/cli/lightning_cli.h>
 #include <lightning/util/file_system.h>
 
 #include "examples/callbacks/register.h"
