@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/util/error.h>
 
 #include "simulated_ranks.h"
@@ -104,7 +105,7 @@ Times measure(int64_t world_size) {
 
   Times times;
   const int64_t begin = nanoseconds();
-  const auto plane = ControlPlane::connect(topology, {}, std::move(listener));
+  const auto plane = detail::connect_control_plane(topology, {}, std::move(listener));
   times.start_ms = static_cast<double>(nanoseconds() - begin) * 1e-6;
   times.stop_at_ns = time_boundaries(*plane);
   time_rounds(*plane, times);

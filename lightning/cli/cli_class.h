@@ -29,6 +29,13 @@ struct OptionsOf<T> {
   using type = typename T::Options;
 };
 
+/// A command's own options, if it has any.
+struct CliCommandOptions {
+  std::vector<config::KeyInfo> keys = {};
+  /// The options with every field written, from a map of these keys. Throws ConfigError.
+  std::function<config::ConfigNode(const config::ConfigNode& own)> resolve = {};
+};
+
 template <typename Base>
 struct CliClass {
   std::vector<config::KeyInfo> keys = {};

@@ -19,7 +19,6 @@
 
 #include <lightning/cli/cli_class.h>
 #include <lightning/cli/cli_context.h>
-#include <lightning/cli/detail/cli_config.h>
 #include <lightning/util/export.h>
 
 namespace lightning {

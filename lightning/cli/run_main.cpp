@@ -11,13 +11,11 @@
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 #include <lightning/util/interrupted.h>
 
 namespace lightning {
 namespace {
-
-constexpr int kFailure = 1;
-constexpr int kUsage = 2;
 
 int report(std::string_view prefix, std::string_view message, int exit_code) {
   while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
@@ -43,13 +41,14 @@ int run(const std::function<int()>& body) {
   } catch (const DistributedError& error) {
     return report(error);
   } catch (const ConfigError& error) {
-    return report("error: ", error.what(), kUsage);
+    return report("error: ", error.what(), kUsageExitCode);
   } catch (const c10::Error& error) {
-    return report("error: ", error.what_without_backtrace(), kFailure);
+    return report("error: ", error.what_without_backtrace(), kFailureExitCode);
   } catch (const std::exception& error) {
-    return report("error: ", error.what(), kFailure);
+    return report("error: ", error.what(), kFailureExitCode);
   } catch (...) {
-    return report("error: ", "an exception that is no std::exception left the program", kFailure);
+    return report("error: ", "an exception that is no std::exception left the program",
+                  kFailureExitCode);
   }
 }
 

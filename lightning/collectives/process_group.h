@@ -13,7 +13,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/intrusive_ptr.h>
 
-#include <lightning/config/fields.h>
+#include <lightning/collectives/collectives_backend.h>
 #include <lightning/control/control_plane.h>
 #include <lightning/util/export.h>
 
@@ -22,13 +22,6 @@ class ProcessGroup;
 }
 
 namespace lightning {
-
-/// What carries tensors between CPUs (between GPUs it is NCCL). In shared memory sums are made in
-/// the order of the ranks: the bits of an element don't depend on what is sent along with it.
-enum class ProcessGroupBackend { kAuto, kGloo, kSharedMemory };
-LIGHTNING_ENUM(ProcessGroupBackend, LIGHTNING_ENUMERATOR(kAuto, "auto"),
-               LIGHTNING_ENUMERATOR(kGloo, "gloo"),
-               LIGHTNING_ENUMERATOR(kSharedMemory, "shared_memory"))
 
 enum class Reduction { kSum, kMin, kMax };
 

@@ -16,8 +16,6 @@
 #include <string_view>
 #include <vector>
 
-#include <lightning/cluster/topology.h>
-#include <lightning/util/detail/socket.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -60,26 +58,8 @@ struct ExchangeCounters {
   int64_t bytes = 0;  // payloads
 };
 
-/// A way to find rank 0 other than by Topology's host and ports: torchrun's store, or a file.
-struct Rendezvous {
-  /// Called by rank 0 with the addresses at which it may be reached: "host:port,host:port".
-  std::function<void(const std::string& addresses)> publish;
-  /// Called by the others: what was published, waiting for it until the deadline; empty when
-  /// nothing came. Called again when it leads nowhere.
-  std::function<std::string(Deadline)> lookup;
-};
-
-/// Exit status of a process that was ended because its main thread stayed stuck after a failure.
-inline constexpr int kHungExitCode = 70;
-
 class LIGHTNING_API ControlPlane {
  public:
-  /// Opens the hub (rank 0, on `listener` when given) or connects to it and waits for all ranks.
-  /// Every rank must call it. With agent_store a rendezvous is needed; a rendezvous_file needs
-  /// none. Throws DistributedError naming the ranks that are missing.
-  static std::shared_ptr<ControlPlane> connect(const Topology& topology,
-                                               const ControlPlaneOptions& options,
-                                               Socket listener = {}, Rendezvous rendezvous = {});
   virtual ~ControlPlane();
 
   virtual int64_t rank() const = 0;

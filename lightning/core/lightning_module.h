@@ -15,6 +15,7 @@
 
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
+#include <lightning/core/gradient_clip.h>
 #include <lightning/core/metric_log.h>
 #include <lightning/core/optimizer_config.h>
 #include <lightning/core/trainer_context.h>
@@ -41,8 +42,6 @@ struct LIGHTNING_API StepOutput {
   at::Tensor loss;
   at::Tensor weight;  // undefined: none
 };
-
-enum class GradientClipAlgorithm { kNorm, kValue };
 
 /// Hooks run in Lightning's order (docs/hooks.md); every rank runs each of them. Hooks of the data
 /// module with the same name are asked first where both exist.

@@ -5,7 +5,7 @@
 #include <ATen/Parallel.h>
 
 #include <lightning/accelerators/accelerator.h>
-#include <lightning/launch/launcher.h>
+#include <lightning/cluster/detail/threads_per_rank.h>
 #include <lightning/util/log.h>
 
 namespace lightning {

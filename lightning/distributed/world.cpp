@@ -7,8 +7,10 @@
 #include <string>
 #include <utility>
 
+#include <lightning/control/detail/connect.h>
 #include <lightning/control/detail/fake_control_plane.h>
 #include <lightning/distributed/detail/torchrun_agent.h>
+#include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -130,8 +132,8 @@ void World::connect(const WorldOptions& options) {
   if (topology_.agent_store) {
     rendezvous = detail::agent_rendezvous(topology_, options.control.connect_timeout);
   }
-  control_ =
-      ControlPlane::connect(topology_, options.control, std::move(listener), std::move(rendezvous));
+  control_ = detail::connect_control_plane(topology_, options.control, std::move(listener),
+                                           std::move(rendezvous));
   group_ = ProcessGroup::create(control_, options.device, backend);
   control_->set_failure_handler([weak = std::weak_ptr(group_)](const std::string& text) {
     if (const auto group = weak.lock()) group->fail(text);

@@ -13,10 +13,10 @@
 #include <thread>
 #include <utility>
 
-#include <lightning/control/control_plane.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/signal_forwarding.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 #include <lightning/util/log.h>
 
 namespace lightning::detail {

@@ -13,7 +13,9 @@
 
 #include <lightning/launch/child_process.h>
 #include <lightning/launch/child_ranks.h>
+#include <lightning/launch/launch_ranks.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 
 namespace lightning {
 namespace {

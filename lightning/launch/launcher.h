@@ -5,41 +5,13 @@
 /// so and end; when it ends, it waits for them.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include <lightning/cluster/topology.h>
-#include <lightning/util/detail/socket.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
-
-/// Exit code of a rank that ended because another one failed (run_main() returns it for a
-/// DistributedError): never the failure that a run is judged by when there is another.
-inline constexpr int kPeerFailureExitCode = 75;
-
-struct LaunchOptions {
-  /// How long ranks may go on once rank 0 is through, or gone. Then they are ended.
-  std::chrono::milliseconds grace{10'000};
-};
-
-struct LaunchedRanks {
-  Topology topology;  // of this process, rank 0; main_host and main_ports are known
-  Socket listener;    // bound to that port, for the control plane; only the first call gives it
-};
-
-/// Starts `topology.world_size - 1` processes; `topology` is what detect_topology() gave with
-/// needs_launch. They find themselves by the variables LIGHTNING_RANK, LIGHTNING_WORLD_SIZE,
-/// LIGHTNING_MAIN_PORT and LIGHTNING_RUN_ID (detect_topology() reads them), and start main() anew.
-/// Their output appears with a prefix "[rank 1] ", whole lines, in order of arrival; they read
-/// nothing from the terminal. INT, TERM, HUP, USR1, USR2, TSTP and CONT are forwarded to them
-/// before this process acts on them as it would have without. Later calls start nothing. Throws
-/// ConfigError when called twice with different sizes, DistributedError when a process can't be
-/// started.
-LIGHTNING_API LaunchedRanks launch_ranks(const Topology& topology,
-                                         const LaunchOptions& options = {});
 
 /// At the end of main() (run_main() calls it): waits for the processes that launch_ranks() started,
 /// ends those that outlive the grace period, and returns the code to exit with. That is the first
@@ -75,12 +47,5 @@ LIGHTNING_API void write_final_message(std::string_view text) noexcept;
 /// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that ends because of it: nobody
 /// else would.
 LIGHTNING_API void kill_stopped_launcher() noexcept;
-
-// ---- anywhere
-
-/// Threads for one rank: OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else the CPUs that this process
-/// may use divided by the ranks that share them; at least 1.
-LIGHTNING_API int64_t threads_per_rank(const EnvironmentVariables& variables,
-                                       const Topology& topology);
 
 }  // namespace lightning

@@ -4,6 +4,7 @@
 
 #include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 
 namespace lightning::detail {
 

@@ -9,6 +9,7 @@
 
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizers.h>
+#include <lightning/precision/detail/loss_scaler.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -53,8 +54,12 @@ std::unique_ptr<Precision> Precision::create(PrecisionMode mode, at::Device devi
 
 Precision::Precision(PrecisionMode mode, at::Device device, const PrecisionOptions& options)
     : mode_(mode), device_(device) {
-  if (mode == PrecisionMode::k16Mixed) scaler_.emplace(device, options.loss_scaler);
+  if (mode == PrecisionMode::k16Mixed) {
+    scaler_ = std::make_unique<LossScaler>(device, options.loss_scaler);
+  }
 }
+
+Precision::~Precision() = default;
 
 std::optional<at::ScalarType> Precision::autocast_dtype() const {
   if (mode_ == PrecisionMode::kBf16Mixed) return at::kBFloat16;

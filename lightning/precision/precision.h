@@ -15,9 +15,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <lightning/config/fields.h>
 #include <lightning/data/batch.h>
-#include <lightning/precision/detail/loss_scaler.h>
+#include <lightning/precision/precision_mode.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
@@ -30,23 +29,7 @@ class Optimizer;
 
 namespace lightning {
 
-enum class PrecisionMode {
-  k32True,     // float32 throughout
-  k64True,     // float64 weights and inputs
-  kBf16Mixed,  // float32 weights, bfloat16 where it is safe
-  k16Mixed,    // float32 weights, float16 where it is safe, with loss scaling
-};
-LIGHTNING_ENUM(PrecisionMode, LIGHTNING_ENUMERATOR(k32True, "32-true"),
-               LIGHTNING_ENUMERATOR(k32True, "32"), LIGHTNING_ENUMERATOR(k64True, "64-true"),
-               LIGHTNING_ENUMERATOR(k64True, "64"), LIGHTNING_ENUMERATOR(kBf16Mixed, "bf16-mixed"),
-               LIGHTNING_ENUMERATOR(kBf16Mixed, "bf16"), LIGHTNING_ENUMERATOR(k16Mixed, "16-mixed"),
-               LIGHTNING_ENUMERATOR(k16Mixed, "16"))
-
-struct PrecisionOptions {
-  LossScalerOptions loss_scaler = {};
-  /// Keep 16-mixed on the CPU, where float16 is some 45 times slower than bfloat16 (for tests).
-  bool force_float16 = false;
-};
+class LossScaler;
 
 class LIGHTNING_API Precision {
  public:
@@ -55,10 +38,11 @@ class LIGHTNING_API Precision {
                                            const PrecisionOptions& options = {});
   /// The mode that create() will use.
   static PrecisionMode effective_mode(PrecisionMode mode, at::Device device);
+  ~Precision();
 
   PrecisionMode mode() const { return mode_; }
   /// nullptr but with 16-mixed.
-  const LossScaler* loss_scaler() const { return scaler_ ? &*scaler_ : nullptr; }
+  const LossScaler* loss_scaler() const { return scaler_.get(); }
 
   /// 64-true: floating-point parameters and buffers become float64, in place.
   void convert_module(torch::nn::Module& module) const;
@@ -101,9 +85,6 @@ class LIGHTNING_API Precision {
   /// Sync: none with fused optimizers; others wait for the device with 16-mixed.
   void step(torch::optim::Optimizer& optimizer, bool ends_window = true);
 
-  /// Whether inf and nan in gradients are dealt with by skipping steps (16-mixed).
-  bool handles_overflow() const { return scaler_.has_value(); }
-
   /// Empty but with 16-mixed. No sync.
   StateDict state_dict() const;
   /// An empty state (of a run without loss scaling) changes nothing.
@@ -123,7 +104,7 @@ class LIGHTNING_API Precision {
 
   PrecisionMode mode_;
   at::Device device_;
-  std::optional<LossScaler> scaler_;
+  std::unique_ptr<LossScaler> scaler_;
   std::vector<PendingStep> windows_;
   std::vector<at::Tensor> gradients_;  // used again from step to step
 };

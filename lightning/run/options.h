@@ -1,5 +1,4 @@
 /// TrainerOptions: what a user may set; names, defaults and meaning are Lightning's.
-/// ResolvedOptions: the same after device, data and environment are known.
 #pragma once
 
 #include <chrono>
@@ -11,13 +10,12 @@
 #include <string_view>
 #include <vector>
 
-#include <lightning/cluster/topology.h>
-#include <lightning/collectives/process_group.h>
+#include <lightning/collectives/collectives_backend.h>
 #include <lightning/config/fields.h>
-#include <lightning/core/lightning_module.h>
+#include <lightning/core/gradient_clip.h>
 #include <lightning/data/shard.h>
-#include <lightning/precision/precision.h>
-#include <lightning/strategies/ddp.h>
+#include <lightning/precision/precision_mode.h>
+#include <lightning/strategies/ddp_options.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -185,8 +183,6 @@ struct TrainerOptions {
   std::optional<int64_t> world_size = std::nullopt;
 };
 
-LIGHTNING_ENUM(GradientClipAlgorithm, LIGHTNING_ENUMERATOR(kNorm, "norm"),
-               LIGHTNING_ENUMERATOR(kValue, "value"))
 LIGHTNING_ENUM(OnNonfinite, LIGHTNING_ENUMERATOR(kError, "error"),
                LIGHTNING_ENUMERATOR(kWarn, "warn"), LIGHTNING_ENUMERATOR(kIgnore, "ignore"))
 
@@ -247,21 +243,5 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(dry_run,
                     "train a few steps as rank 0 of ranks that don't exist; write nothing"),
     LIGHTNING_FIELD(world_size, "ranks of the dry run; null: num_nodes times devices"))
-
-/// The options of a run with everything known; printed at start and saved with the run.
-struct ResolvedOptions {
-  TrainerOptions user;  // with fast_dev_run and aliases applied
-  at::Device device = at::Device(at::kCPU);
-  std::string device_name;
-  PrecisionMode precision = PrecisionMode::k32True;  // after the fall-back on the CPU
-  /// Where this process stands when the Trainer is made; launched ranks don't run yet.
-  Topology topology;
-  int64_t world_size = 1;
-  int64_t max_epochs = -1;  // -1: no limit
-  int64_t max_steps = -1;   // -1: no limit
-};
-
-/// Checks every option (ConfigError naming it) and resolves what doesn't depend on the data.
-LIGHTNING_API ResolvedOptions resolve(const TrainerOptions& options);
 
 }  // namespace lightning

@@ -16,7 +16,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <lightning/distributed/world.h>
-#include <lightning/strategies/ddp.h>
+#include <lightning/strategies/ddp_options.h>
 #include <lightning/strategies/strategy.h>
 #include <lightning/util/export.h>
 

@@ -16,6 +16,7 @@
 #include <lightning/profilers/profiler.h>
 #include <lightning/run/options.h>
 #include <lightning/run/prediction_sink.h>
+#include <lightning/run/resolved_options.h>
 #include <lightning/util/export.h>
 
 namespace lightning {

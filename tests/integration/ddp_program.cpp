@@ -10,6 +10,7 @@
 #include <lightning/checkpoint/safetensors.h>
 #include <lightning/collectives/process_group.h>
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/lightning.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/adadelta.h>
@@ -581,7 +582,7 @@ World join(int64_t rank, int64_t size, const std::string& rendezvous_file,
     world.group = lightning::ProcessGroup::single();
     return world;
   }
-  world.control = lightning::ControlPlane::connect(world.topology, {});
+  world.control = lightning::detail::connect_control_plane(world.topology, {});
   world.group = lightning::ProcessGroup::create(world.control, at::kCPU, backend);
   world.all = lightning::World::from_parts(world.topology, at::kCPU, world.control, world.group);
   return world;

@@ -17,6 +17,8 @@
 #include <lightning/cli/run_main.h>
 #include <lightning/cluster/topology.h>
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
+#include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/run/detail/signals.h>
 #include <lightning/util/error.h>
@@ -73,7 +75,7 @@ class Rank {
     options.connect_timeout = 2 * arguments_.timeout;
     options.heartbeat_timeout = arguments_.timeout;
     options.grace = arguments_.grace;
-    control_ = lightning::ControlPlane::connect(topology_, options, std::move(listener));
+    control_ = lightning::detail::connect_control_plane(topology_, options, std::move(listener));
     try {
       train(signals);
     } catch (const std::exception& error) {

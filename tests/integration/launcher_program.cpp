@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <lightning/cli/run_main.h>
+#include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/run/detail/signals.h>
 #include <lightning/util/error.h>

@@ -42,13 +42,6 @@ LIGHTNING_FIELDS(GeneralOptions,
                                  "LIGHTNING_SEED; false: none"),
                  LIGHTNING_FIELD(ckpt_path, "checkpoint to start from: a folder, last or best"));
 
-/// A command's own options, if it has any.
-struct CliCommandOptions {
-  std::vector<config::KeyInfo> keys = {};
-  /// The options with every field written, from a map of these keys. Throws ConfigError.
-  std::function<config::ConfigNode(const config::ConfigNode& own)> resolve = {};
-};
-
 /// Every key that a command takes; `defaults` are the program's, shown as such.
 CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
                       const config::ConfigNode& defaults);

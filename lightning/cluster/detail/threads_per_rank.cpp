@@ -1,3 +1,5 @@
+#include <lightning/cluster/detail/threads_per_rank.h>
+
 #include <sched.h>
 
 #include <algorithm>
@@ -6,8 +8,6 @@
 #include <string>
 #include <string_view>
 #include <thread>
-
-#include <lightning/launch/launcher.h>
 
 namespace lightning {
 namespace {

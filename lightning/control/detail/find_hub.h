@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <lightning/cluster/topology.h>
-#include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/control/detail/message.h>
 #include <lightning/util/detail/socket.h>
 

@@ -12,6 +12,7 @@
 #include <lightning/control/detail/failure_text.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 
 namespace lightning::detail {
 namespace {

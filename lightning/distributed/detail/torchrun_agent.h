@@ -4,7 +4,7 @@
 #include <string>
 
 #include <lightning/cluster/topology.h>
-#include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 
 namespace lightning::detail {
 

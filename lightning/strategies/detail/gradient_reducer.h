@@ -12,7 +12,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/intrusive_ptr.h>
 
-#include <lightning/strategies/ddp.h>
+#include <lightning/strategies/ddp_options.h>
+#include <lightning/strategies/strategy.h>
 
 namespace c10d {
 class ProcessGroup;

@@ -7,6 +7,7 @@
 
 #include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 #include <lightning/util/interrupted.h>
 
 #include "cli_support.h"

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/control/detail/find_hub.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
@@ -207,7 +208,7 @@ TEST_CASE("ControlPlane: rank 0 is found through a rendezvous") {
   run.listener = Socket();
   std::promise<std::string> published;
   std::shared_future<std::string> address = published.get_future().share();
-  Rendezvous rendezvous;
+  detail::Rendezvous rendezvous;
   rendezvous.publish = [&](const std::string& text) { published.set_value(text); };
   rendezvous.lookup = [&](Deadline) { return address.get(); };
   std::vector<std::future<void>> ranks;
@@ -216,7 +217,7 @@ TEST_CASE("ControlPlane: rank 0 is found through a rendezvous") {
       Topology topology = run.topology(rank);
       topology.agent_store = true;
       topology.main_ports = {1};  // the agent's, which nobody may touch
-      const auto plane = ControlPlane::connect(topology, {}, {}, rendezvous);
+      const auto plane = detail::connect_control_plane(topology, {}, {}, rendezvous);
       plane->barrier("met");
       plane->leave();
     }));
@@ -226,7 +227,7 @@ TEST_CASE("ControlPlane: rank 0 is found through a rendezvous") {
 
   Topology topology = run.topology(0);
   topology.agent_store = true;
-  CHECK_THROWS_WITH(ControlPlane::connect(topology, {}), Contains("rendezvous"));
+  CHECK_THROWS_WITH(detail::connect_control_plane(topology, {}), Contains("rendezvous"));
 }
 
 TEST_CASE("ControlPlane: rank 0 is found through a file, not an older run's") {
@@ -241,7 +242,7 @@ TEST_CASE("ControlPlane: rank 0 is found through a file, not an older run's") {
       Topology topology = run.topology(rank);
       topology.main_ports.clear();
       topology.rendezvous_file = path;
-      const auto plane = ControlPlane::connect(topology, {});
+      const auto plane = detail::connect_control_plane(topology, {});
       auto all = plane->all_gather("x", std::to_string(rank));
       plane->leave();
       return all;
@@ -260,17 +261,17 @@ TEST_CASE("ControlPlane: with several nodes the address is the end of the connec
   std::vector<std::future<std::vector<std::string>>> ranks;
   for (int64_t rank = 0; rank < 2; ++rank) {
     Socket listener = rank == 0 ? std::move(run.listener) : Socket();
-    ranks.push_back(
-        std::async(std::launch::async, [&, rank, listener = std::move(listener)]() mutable {
-          Topology topology = run.topology(rank);
-          topology.num_nodes = 2;
-          topology.node_rank = rank;
-          topology.main_host = "localhost";
-          const auto plane = ControlPlane::connect(topology, run.options, std::move(listener));
-          auto all = plane->all_gather("addresses", plane->local_address());
-          plane->leave();
-          return all;
-        }));
+    ranks.push_back(std::async(std::launch::async, [&, rank,
+                                                    listener = std::move(listener)]() mutable {
+      Topology topology = run.topology(rank);
+      topology.num_nodes = 2;
+      topology.node_rank = rank;
+      topology.main_host = "localhost";
+      const auto plane = detail::connect_control_plane(topology, run.options, std::move(listener));
+      auto all = plane->all_gather("addresses", plane->local_address());
+      plane->leave();
+      return all;
+    }));
   }
   for (auto& rank : ranks) {
     CHECK(rank.get() == std::vector<std::string>{"127.0.0.1", "127.0.0.1"});

@@ -11,6 +11,7 @@
 
 #include <lightning/control/control_plane.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 #include <lightning/util/log.h>
 
 #include "unit/control/control_plane_ranks.h"

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/util/error.h>
 
 #include "support/listening_addresses.h"
@@ -55,7 +56,7 @@ TEST_CASE("ControlPlane: on one node rank 0 listens on loopback only, the others
       topology.global_rank = topology.local_rank = rank;
       topology.run_id = "one node";
       topology.rendezvous_file = (folder.path() / "rendezvous").string();
-      return hosts_listened_on(*ControlPlane::connect(topology, {}));
+      return hosts_listened_on(*detail::connect_control_plane(topology, {}));
     }));
   }
   CHECK(ranks[0]->read_line() == "0100007F ");
@@ -75,7 +76,7 @@ TEST_CASE("ControlPlane: between nodes rank 0 listens on the interface that is n
       nodes.enter(node);
       ControlPlaneOptions options;
       if (name_interface) options.interface = nodes.interface(node);
-      return hosts_listened_on(*ControlPlane::connect(TwoNodes::topology(rank), options));
+      return hosts_listened_on(*detail::connect_control_plane(TwoNodes::topology(rank), options));
     }));
   }
   CHECK(ranks[0]->read_line() == (name_interface ? "0107E70A " : "00000000 "));  // 10.231.7.1
@@ -93,7 +94,7 @@ TEST_CASE("ControlPlane: ranks tell addresses that lead to them from other nodes
     nodes.enter(node);
     ControlPlaneOptions options;
     if (name_interface) options.interface = nodes.interface(node);
-    const auto plane = ControlPlane::connect(TwoNodes::topology(rank), options);
+    const auto plane = detail::connect_control_plane(TwoNodes::topology(rank), options);
     const std::string addresses = all_addresses(*plane);
     plane->leave();
     return addresses;
@@ -115,7 +116,7 @@ TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one",
     nodes.enter(TwoNodes::node_of(rank));
     ControlPlaneOptions options;
     options.heartbeat_timeout = 2s;
-    const auto plane = ControlPlane::connect(TwoNodes::topology(rank), options);
+    const auto plane = detail::connect_control_plane(TwoNodes::topology(rank), options);
     plane->barrier("start");
     RankProcess::say("ready");
     while (!plane->failed()) std::this_thread::sleep_for(5ms);

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include <lightning/control/detail/connect.h>
 #include <lightning/util/error.h>
 
 namespace lightning_tests {
@@ -46,7 +47,8 @@ Topology TestRun::topology(int64_t rank) const {
 }
 
 std::shared_ptr<ControlPlane> TestRun::connect(int64_t rank) {
-  return ControlPlane::connect(topology(rank), options, rank == 0 ? std::move(listener) : Socket());
+  return detail::connect_control_plane(topology(rank), options,
+                                       rank == 0 ? std::move(listener) : Socket());
 }
 
 std::vector<Outcome> run_threads(TestRun& run, const RankBody& body) {

@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/control/control_plane.h>
+#include <lightning/control/detail/connect.h>
 #include <lightning/util/error.h>
 
 #include "unit/control/control_plane_ranks.h"
@@ -140,7 +141,7 @@ TEST_CASE("ControlPlane: processes of a run stop at the same boundary, 300 times
 
 TEST_CASE("ControlPlane: a rank whose steps take nanoseconds doesn't pass the agreed boundary") {
   // Alone, so that no faster rank's boundary hides a wrong one.
-  const auto plane = ControlPlane::connect(Topology{}, {});
+  const auto plane = detail::connect_control_plane(Topology{}, {});
   for (int round = 0; round < 1000; ++round) {
     plane->request_stop({0, 0, "enough"});
     int64_t boundary = 0;
@@ -204,7 +205,7 @@ TEST_CASE("ControlPlane: a rank that fails while others agree frees them") {
 }
 
 TEST_CASE("ControlPlane: a boundary past the agreed one is a failure") {
-  const auto plane = ControlPlane::connect(Topology{}, {});
+  const auto plane = detail::connect_control_plane(Topology{}, {});
   CHECK_FALSE(plane->stop_at(0));
   plane->request_stop({0, 0, "enough"});
   // After the second exchange the agreement that began before the first is known.

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include <lightning/control/detail/connect.h>
 #include <lightning/util/error.h>
 
 #include "unit/control/control_plane_ranks.h"
@@ -94,7 +95,7 @@ TEST_CASE("ControlPlane: payloads of 5 MB and empty ones arrive whole") {
 }
 
 TEST_CASE("ControlPlane: one rank needs no listener") {
-  const auto plane = ControlPlane::connect(Topology{}, {});
+  const auto plane = detail::connect_control_plane(Topology{}, {});
   CHECK(plane->all_gather("x", "a") == std::vector<std::string>{"a"});
   CHECK(plane->hosts().size() == 1);
   plane->request_stop({0, 0, "enough"});

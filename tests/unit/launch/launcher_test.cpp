@@ -9,9 +9,12 @@
 
 #include <catch2/catch.hpp>
 
+#include <lightning/cluster/detail/threads_per_rank.h>
+#include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/line_prefixer.h>
 #include <lightning/launch/rank_exit.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 
 namespace {
 

@@ -1,0 +1,154 @@
+#include <lightning/run/resolved_options.h>
+
+#include <lightning/accelerators/accelerator.h>
+#include <lightning/distributed/join_world.h>
+#include <lightning/precision/precision.h>
+#include <lightning/util/error.h>
+
+namespace lightning {
+namespace {
+
+void require_at_least(int64_t value, int64_t least, std::string_view option,
+                      std::string_view hint) {
+  LIGHTNING_CHECK(value >= least, ConfigError, "Trainer: ", option, " is ", value,
+                  ", expected at least ", least, ". HINT: ", hint);
+}
+
+void validate(const TrainerOptions& o) {
+  require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
+  if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
+  LIGHTNING_CHECK(o.connect_timeout.count() > 0 && o.heartbeat_timeout.count() > 0 &&
+                      o.collective_timeout.count() > 0,
+                  ConfigError, "Trainer: connect_timeout is ", o.connect_timeout.count(),
+                  " s, heartbeat_timeout is ", o.heartbeat_timeout.count(),
+                  " s and collective_timeout is ", o.collective_timeout.count(),
+                  " s, expected positive times. HINT: leave them out for 5 min, 30 s and 30 min.");
+  if (o.slurm.max_requeues) {
+    require_at_least(*o.slurm.max_requeues, 0, "slurm.max_requeues", "leave it out for no limit.");
+  }
+  require_at_least(o.slurm.stop_before_end.count(), 0, "slurm.stop_before_end",
+                   "use 0s to train until the job's end.");
+  if (o.min_epochs)
+    require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
+  require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");
+  if (o.min_steps) require_at_least(*o.min_steps, 0, "min_steps", "leave it out for no minimum.");
+  if (o.check_val_every_n_epoch) {
+    require_at_least(*o.check_val_every_n_epoch, 1, "check_val_every_n_epoch",
+                     "use limit_val_batches: 0 for no validation.");
+  }
+  require_at_least(o.num_sanity_val_steps, -1, "num_sanity_val_steps", "use -1 for all batches.");
+  require_at_least(o.accumulate_grad_batches, 1, "accumulate_grad_batches",
+                   "use 1 to step after every batch.");
+  require_at_least(o.log_every_n_steps, 0, "log_every_n_steps", "use 0 for no step rows.");
+  require_at_least(o.fast_dev_run.batches(), 0, "fast_dev_run", "use true for one batch.");
+  LIGHTNING_CHECK(!o.gradient_clip_val || *o.gradient_clip_val > 0.0, ConfigError,
+                  "Trainer: gradient_clip_val is ", *o.gradient_clip_val,
+                  ", expected a positive number. HINT: use null for no clipping.");
+  LIGHTNING_CHECK(!o.max_time || o.max_time->count() > 0, ConfigError, "Trainer: max_time is ",
+                  o.max_time->count(),
+                  " s, expected a positive time. HINT: use null for no limit.");
+  o.limit_train_batches.validate("limit_train_batches");
+  o.limit_val_batches.validate("limit_val_batches");
+  o.limit_test_batches.validate("limit_test_batches");
+  o.limit_predict_batches.validate("limit_predict_batches");
+  o.val_check_interval.validate("val_check_interval");
+  const BatchLimit& interval = o.val_check_interval;
+  LIGHTNING_CHECK(interval.is_count() ? interval.count() > 0 : interval.fraction() > 0.0,
+                  ConfigError, "Trainer: val_check_interval is ", interval.to_text(),
+                  ", expected more than 0. HINT: use limit_val_batches: 0 for no validation.");
+  LIGHTNING_CHECK(o.check_val_every_n_epoch || o.val_check_interval.is_count(), ConfigError,
+                  "Trainer: check_val_every_n_epoch is null and val_check_interval is ",
+                  o.val_check_interval.to_text(),
+                  ", expected a number of batches. HINT: set val_check_interval to an integer.");
+}
+
+void validate_dry_run(const TrainerOptions& o) {
+  LIGHTNING_CHECK(o.dry_run || !o.world_size, ConfigError, "Trainer: world_size is ",
+                  o.world_size.value_or(0),
+                  " without a dry run, expected none: it is the number of ranks that a dry run "
+                  "makes believe. HINT: add --dry_run, or use trainer.devices and "
+                  "trainer.num_nodes for real ranks.");
+  if (!o.world_size) return;
+  require_at_least(*o.world_size, 1, "world_size", "leave it out for num_nodes times devices.");
+  LIGHTNING_CHECK(*o.world_size % o.num_nodes == 0, ConfigError, "Trainer: world_size is ",
+                  *o.world_size, " and num_nodes is ", o.num_nodes,
+                  ", expected the same number of ranks on each node. HINT: use --world_size ",
+                  (*o.world_size / o.num_nodes + 1) * o.num_nodes,
+                  ", or a num_nodes that divides it.");
+}
+
+/// Lightning's meaning of fast_dev_run: n batches of everything once, and nothing is written.
+void apply_fast_dev_run(TrainerOptions& o) {
+  const int64_t n = o.fast_dev_run.batches();
+  if (n == 0) return;
+  o.limit_train_batches = o.limit_val_batches = n;
+  o.limit_test_batches = o.limit_predict_batches = n;
+  o.max_epochs = 1;
+  o.max_steps = n;
+  o.num_sanity_val_steps = 0;
+  o.val_check_interval = 1.0;
+  o.check_val_every_n_epoch = 1;
+  o.enable_checkpointing = false;
+}
+
+/// Where rank 0 of the ranks of a dry run would stand.
+Placement place_dry_run(const TrainerOptions& user) {
+  // A dry run of given size needs no more than one of the devices.
+  const Devices wanted = user.world_size ? Devices("auto") : user.devices;
+  const Accelerator accelerator = Accelerator::resolve(user.accelerator, wanted.to_text());
+  const auto devices_in_all = user.num_nodes * static_cast<int64_t>(accelerator.devices().size());
+  Placement placement;
+  placement.device = accelerator.devices().front();
+  Topology& topology = placement.topology;
+  topology.reason = "a dry run";
+  topology.world_size = user.world_size.value_or(devices_in_all);
+  topology.num_nodes = user.num_nodes;
+  topology.local_world_size = topology.world_size / user.num_nodes;
+  return placement;
+}
+
+/// Which rank this process is and which device it has.
+void place(ResolvedOptions& resolved) {
+  const TrainerOptions& user = resolved.user;
+  const Placement placement = user.dry_run ? place_dry_run(user)
+                                           : place_rank({.accelerator = user.accelerator,
+                                                         .devices = user.devices.to_text(),
+                                                         .num_nodes = user.num_nodes,
+                                                         .cluster = user.cluster});
+  resolved.topology = placement.topology;
+  resolved.world_size = placement.topology.world_size;
+  resolved.device = placement.device;
+  resolved.device_name = device_name(resolved.device);
+
+  LIGHTNING_CHECK(
+      user.strategy == "auto" || user.strategy == "ddp" || user.strategy == "single_device",
+      ConfigError, "Trainer: strategy is \"", user.strategy,
+      "\", expected auto, ddp or single_device. HINT: use ddp; strategies that shard "
+      "(fsdp, deepspeed_stage_2, ...) aren't there yet.");
+  LIGHTNING_CHECK(user.strategy != "single_device" || resolved.world_size == 1, ConfigError,
+                  "Trainer: strategy is single_device and there are ", resolved.world_size,
+                  " ranks, expected one. HINT: use ddp, or devices: 1.");
+}
+
+}  // namespace
+
+ResolvedOptions resolve(const TrainerOptions& options) {
+  validate(options);
+  validate_dry_run(options);
+  ResolvedOptions resolved;
+  resolved.user = options;
+  apply_fast_dev_run(resolved.user);
+  if (options.dry_run) resolved.user.enable_checkpointing = false;
+  const TrainerOptions& user = resolved.user;
+
+  place(resolved);
+  resolved.precision = Precision::effective_mode(user.precision, resolved.device);
+  resolved.max_steps = user.max_steps;
+  // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no
+  // epochs.
+  const bool unlimited = user.max_steps == -1 && !user.max_time;
+  resolved.max_epochs = user.max_epochs.value_or(unlimited ? 1000 : -1);
+  return resolved;
+}
+
+}  // namespace lightning
