@@ -128,7 +128,7 @@ void World::connect(const WorldOptions& options) {
     topology_ = std::move(launched.topology);
     listener = std::move(launched.listener);
   }
-  Rendezvous rendezvous;
+  detail::Rendezvous rendezvous;
   if (topology_.agent_store) {
     rendezvous = detail::agent_rendezvous(topology_, options.control.connect_timeout);
   }

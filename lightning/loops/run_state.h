@@ -25,7 +25,7 @@
 #include <lightning/run/detail/metric_sync.h>
 #include <lightning/run/detail/run_lease.h>
 #include <lightning/run/detail/stop_control.h>
-#include <lightning/run/options.h>
+#include <lightning/run/resolved_options.h>
 #include <lightning/strategies/strategy.h>
 
 namespace lightning {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <lightning/config/node.h>
-#include <lightning/run/options.h>
+#include <lightning/run/resolved_options.h>
 #include <lightning/util/export.h>
 
 namespace lightning {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <lightning/checkpoint/checkpoint.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -29,6 +30,13 @@ int64_t next_fit() {
 std::string step_of_srun() {
   const char* step = std::getenv("SLURM_STEP_ID");
   return step == nullptr ? "" : step;
+}
+
+bool is_rank_zero(const World* world) { return world == nullptr || world->is_rank_zero(); }
+
+/// Rank 0's text, on every rank. Every rank must call it.
+std::string from_rank_zero(World* world, std::string_view name, const std::string& text) {
+  return world == nullptr ? text : world->control().broadcast(name, text);
 }
 
 bool is_end_signal(int signal) { return signal == SIGINT || signal == SIGTERM; }
@@ -56,14 +64,15 @@ int SlurmConnector::requeue_signal() const {
   }
 }
 
-std::optional<fs::path> SlurmConnector::find_checkpoint(const RunState& run) const {
+std::optional<fs::path> SlurmConnector::find_checkpoint(World* world,
+                                                        const fs::path& default_root_dir) const {
   if (!job_ || job_->restart_count() == 0) return std::nullopt;
   std::optional<fs::path> found;
-  if (run.is_global_zero()) {
-    found = find_own_checkpoint(run.options.user.default_root_dir, holder_);
+  if (is_rank_zero(world)) {
+    found = find_own_checkpoint(default_root_dir, holder_);
   }
   const std::string path =
-      run.from_rank_zero("checkpoint of this job", found ? found->string() : std::string());
+      from_rank_zero(world, "checkpoint of this job", found ? found->string() : std::string());
   log_info(detail::concat("Trainer: job ", job_->name(), " was started again (restart ",
                           job_->restart_count(), "), ",
                           path.empty() ? "and had written no checkpoint yet."
@@ -72,41 +81,43 @@ std::optional<fs::path> SlurmConnector::find_checkpoint(const RunState& run) con
   return fs::path(path);
 }
 
-void SlurmConnector::begin(RunState& run) const {
-  if (!job_ || !run.is_global_zero()) return;
-  if (!run.run_dir.empty()) run.lease.emplace(run.run_dir, holder_);
-  if (options_.stop_before_end.count() == 0) return;
+std::optional<RunLease> SlurmConnector::begin(World* world, const fs::path& run_dir,
+                                              StopControl& stop) const {
+  std::optional<RunLease> lease;
+  if (!job_ || !is_rank_zero(world)) return lease;
+  if (!run_dir.empty()) lease.emplace(run_dir, holder_);
+  if (options_.stop_before_end.count() == 0) return lease;
   const std::optional<std::chrono::seconds> left = job_->time_left();
-  if (!left) return;
+  if (!left) return lease;
   // A short job isn't to spend its time on stopping.
   const auto margin = std::min(options_.stop_before_end, *left / 10);
-  run.stop.set_deadline(std::chrono::steady_clock::now() + *left - margin, requeue_signal());
+  stop.set_deadline(std::chrono::steady_clock::now() + *left - margin, requeue_signal());
+  return lease;
 }
 
-std::string SlurmConnector::reason_against_requeue(const RunState& run,
+std::string SlurmConnector::reason_against_requeue(int64_t steps_since_start,
                                                    bool ended_by_signal) const {
   if (!options_.auto_requeue) return "trainer.slurm.auto_requeue is false";
   // scancel, or a preemption, after which SLURM starts the job again by itself.
   if (ended_by_signal) return "the job was told to end in the meantime";
-  return job_->reason_against_requeue(run.progress.global_step - run.first_step,
-                                      options_.max_requeues);
+  return job_->reason_against_requeue(steps_since_start, options_.max_requeues);
 }
 
-void SlurmConnector::requeue(const RunState& run, const SignalHandler& signals,
+void SlurmConnector::requeue(World* world, int64_t steps_since_start, const SignalHandler& signals,
                              const Interrupted& stopped) const {
   std::vector<std::string> pending = {std::to_string(signals.pending())};
   // The barrier after which no rank has a file open, too.
-  if (run.world != nullptr) pending = run.world->control().all_gather("requeue", pending.front());
+  if (world != nullptr) pending = world->control().all_gather("requeue", pending.front());
   const bool ended = std::any_of(pending.begin(), pending.end(), [](const std::string& signal) {
     return is_end_signal(std::atoi(signal.c_str()));
   });
-  const std::string against = reason_against_requeue(run, ended);
+  const std::string against = reason_against_requeue(steps_since_start, ended);
   bool requeued = false;
   std::string outcome;
   const int exit_code = stopped.exit_code();
   if (!against.empty()) {
     outcome = detail::concat("Job ", job_->name(), " is not requeued: ", against, ".");
-  } else if (run.is_global_zero()) {
+  } else if (is_rank_zero(world)) {
     // Said before: after it, SLURM ends the job within milliseconds.
     log_info(detail::concat(stopped.what(), "\nTrainer: job ", job_->name(),
                             " is to be started again: scontrol requeue ", job_->name()));
@@ -114,16 +125,17 @@ void SlurmConnector::requeue(const RunState& run, const SignalHandler& signals,
     requeued = result.requeued;
     outcome = requeued ? "It will be." : result.problem;
   }
-  if (against.empty()) requeued = run.from_rank_zero("requeued", requeued ? "yes" : "no") == "yes";
+  if (against.empty())
+    requeued = from_rank_zero(world, "requeued", requeued ? "yes" : "no") == "yes";
   if (against.empty()) throw Interrupted(stopped.signal(), outcome, requeued ? 0 : exit_code);
   throw Interrupted(stopped.signal(), detail::concat(stopped.what(), "\n", outcome), exit_code);
 }
 
-void SlurmConnector::wait_for_preemption(const RunState& run, SignalHandler& signals) const {
+void SlurmConnector::wait_for_preemption(World* world, SignalHandler& signals) const {
   if (!job_) return;
   signals.forget();
-  const bool preempted = run.is_global_zero() && job_->is_being_preempted();
-  if (run.from_rank_zero("preempted", preempted ? "yes" : "no") != "yes") return;
+  const bool preempted = is_rank_zero(world) && job_->is_being_preempted();
+  if (from_rank_zero(world, "preempted", preempted ? "yes" : "no") != "yes") return;
   log_info(
       detail::concat("Trainer: job ", job_->name(),
                      " is being preempted. The checkpoint is written; waiting for SLURM, which "
@@ -135,10 +147,9 @@ void SlurmConnector::wait_for_preemption(const RunState& run, SignalHandler& sig
   }
 }
 
-fs::path requeue_checkpoint_path(const RunState& run) {
-  return checkpoints_folder(run.run_dir) /
-         detail::concat(kRequeuePrefix, "epoch=", run.progress.epoch,
-                        "-step=", run.progress.global_step, ".ckpt");
+fs::path requeue_checkpoint_path(const fs::path& run_dir, int64_t epoch, int64_t global_step) {
+  return checkpoints_folder(run_dir) /
+         detail::concat(kRequeuePrefix, "epoch=", epoch, "-step=", global_step, ".ckpt");
 }
 
 void rotate_requeue_checkpoints(const fs::path& run_dir) {

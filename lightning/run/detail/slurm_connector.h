@@ -8,13 +8,16 @@
 #include <string>
 
 #include <lightning/cluster/detail/slurm_job.h>
-#include <lightning/loops/run_state.h>
+#include <lightning/distributed/world.h>
 #include <lightning/run/detail/run_lease.h>
 #include <lightning/run/detail/signals.h>
+#include <lightning/run/detail/stop_control.h>
+#include <lightning/run/options.h>
 #include <lightning/util/interrupted.h>
 
 namespace lightning {
 
+/// A null world means one rank.
 class SlurmConnector {
  public:
   /// One for each fit of the program, in order: fits are told apart by their number.
@@ -26,23 +29,27 @@ class SlurmConnector {
 
   /// In a restarted job, the newest checkpoint of its earlier incarnations. Every rank must call
   /// it; rank 0 looks.
-  std::optional<std::filesystem::path> find_checkpoint(const RunState& run) const;
-  /// Takes the run folder for this incarnation and starts the clock. Rank 0 acts; asking for the
-  /// time left may take up to 10 s.
-  void begin(RunState& run) const;
+  std::optional<std::filesystem::path> find_checkpoint(
+      World* world, const std::filesystem::path& default_root_dir) const;
+  /// Takes the run folder (empty: there is none) for this incarnation and starts the clock, at
+  /// whose end `stop` stops the run. Rank 0 acts and gets the lease; asking for the time left may
+  /// take up to 10 s.
+  std::optional<RunLease> begin(World* world, const std::filesystem::path& run_dir,
+                                StopControl& stop) const;
 
   /// After a fit that was stopped by requeue_signal(), its files closed on every rank: has the job
-  /// started again, unless something stands against it. Every rank must call it. Throws Interrupted
-  /// that says what came of it; exit code 0 when SLURM will start the job again.
-  [[noreturn]] void requeue(const RunState& run, const SignalHandler& signals,
+  /// started again, unless something stands against it (`steps_since_start` is 0, for one). Every
+  /// rank must call it. Throws Interrupted that says what came of it; exit code 0 when SLURM will
+  /// start the job again.
+  [[noreturn]] void requeue(World* world, int64_t steps_since_start, const SignalHandler& signals,
                             const Interrupted& stopped) const;
   /// After a fit that was stopped by SIGTERM: a job that is being preempted is started again only
   /// when it is still there at the end of its time of grace, so this waits for that end. Every rank
   /// must call it. Returns at once in all other cases.
-  void wait_for_preemption(const RunState& run, SignalHandler& signals) const;
+  void wait_for_preemption(World* world, SignalHandler& signals) const;
 
  private:
-  std::string reason_against_requeue(const RunState& run, bool ended_by_signal) const;
+  std::string reason_against_requeue(int64_t steps_since_start, bool ended_by_signal) const;
 
   SlurmOptions options_;
   std::optional<SlurmJob> job_;
@@ -50,7 +57,8 @@ class SlurmConnector {
 };
 
 /// Name of a checkpoint written because the job ends: RUN/checkpoints/requeue-epoch=E-step=S.ckpt.
-std::filesystem::path requeue_checkpoint_path(const RunState& run);
+std::filesystem::path requeue_checkpoint_path(const std::filesystem::path& run_dir, int64_t epoch,
+                                              int64_t global_step);
 /// Removes all requeue checkpoints of a run but the newest two: the last one and, until it has
 /// proved itself, the one before.
 void rotate_requeue_checkpoints(const std::filesystem::path& run_dir);

@@ -98,9 +98,10 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
     guarded([&] { run_fit(slurm, arguments); });
   } catch (const Interrupted& stopped) {
     if (slurm.in_job() && stopped.signal() == slurm.requeue_signal()) {
-      slurm.requeue(*run_, signals, stopped);
+      slurm.requeue(run_->world.get(), run_->progress.global_step - run_->first_step, signals,
+                    stopped);
     }
-    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(*run_, signals);
+    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(run_->world.get(), signals);
     throw;
   }
 }
@@ -108,7 +109,8 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
 void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arguments) {
   RunState& run = *run_;
   run.in_fit_loops = true;
-  std::optional<fs::path> checkpoint = slurm.find_checkpoint(run);
+  std::optional<fs::path> checkpoint =
+      slurm.find_checkpoint(run.world.get(), options_.user.default_root_dir);
   if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
@@ -118,7 +120,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
     config_file_ = run_dir() / "config.yaml";
     open_log_file();
   }
-  slurm.begin(run);
+  run.lease = slurm.begin(run.world.get(), run.run_dir, run.stop);
   add_module_callbacks();
   setup_data_and_module();
   // First: weights of 64 bits would lose half of them in a module of 32.
@@ -193,10 +195,11 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
 fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
   RunState& run = *run_;
   const fs::path folder = checkpoints_folder(run_dir_);
-  const fs::path path = slurm.in_job()
-                            ? requeue_checkpoint_path(run)
-                            : folder / detail::concat("epoch=", run.progress.epoch,
-                                                      "-step=", run.progress.global_step, ".ckpt");
+  const fs::path path =
+      slurm.in_job()
+          ? requeue_checkpoint_path(run_dir_, run.progress.epoch, run.progress.global_step)
+          : folder / detail::concat("epoch=", run.progress.epoch,
+                                    "-step=", run.progress.global_step, ".ckpt");
   // Rank 0 knows what is on its disk; all write or none does.
   std::error_code error;
   const bool there = fs::exists(path, error);

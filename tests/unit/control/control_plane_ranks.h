@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include <lightning/cluster/topology.h>
 #include <lightning/control/control_plane.h>
+#include <lightning/util/detail/socket.h>
 
 namespace lightning_tests {
 

@@ -3,6 +3,7 @@
 #include <lightning/config/options.h>
 #include <lightning/config/yaml.h>
 #include <lightning/run/options.h>
+#include <lightning/run/resolved_options.h>
 #include <lightning/util/error.h>
 
 using lightning::BatchLimit;
