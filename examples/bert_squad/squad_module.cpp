@@ -6,7 +6,6 @@
 #include <variant>
 
 #include <ATen/core/grad_mode.h>
-#include <lightning/control/detail/state_exchange.h>
 #include <lightning/loggers/logger.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
@@ -224,10 +223,10 @@ void SquadModule::on_validation_epoch_start() { decoder_.clear(); }
 void SquadModule::gather_answers() {
   all_ranks_have_data_ = decoder_.has_data();
   if (trainer().world_size() == 1) return;
-  const std::vector<std::string> states =
-      trainer().all_gather_bytes("squad answers", lightning::to_bytes(decoder_.state_dict()));
+  const std::vector<lightning::StateDict> states =
+      trainer().all_gather("squad answers", decoder_.state_dict());
   for (size_t rank = 0; rank < states.size(); ++rank) {
-    const auto state = lightning::state_from_bytes(states[rank]);
+    const lightning::StateDict& state = states[rank];
     if (state.get<std::vector<int64_t>>("questions").empty()) all_ranks_have_data_ = false;
     if (static_cast<int64_t>(rank) != trainer().global_rank()) decoder_.merge(state);
   }
@@ -272,8 +271,7 @@ void SquadModule::log_scores() {
   if (decoder_.has_data()) scores = this->scores();
   if (!all_ranks_have_data_ && trainer().world_size() > 1) {
     // A rank without windows knows no questions; rank 0 has some when any rank has.
-    const std::string bytes = lightning::to_bytes(scores);
-    scores = lightning::state_from_bytes(trainer().all_gather_bytes("squad scores", bytes).at(0));
+    scores = trainer().all_gather("squad scores", scores).at(0);
   }
   // Every rank has the scores of all ranks.
   for (const auto& [name, value] : scores.entries()) {

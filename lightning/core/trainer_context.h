@@ -15,6 +15,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
 
 namespace lightning {
 
@@ -74,6 +75,9 @@ class LIGHTNING_API TrainerContext {
   /// others; throws DistributedError when one fails.
   virtual std::vector<std::string> all_gather_bytes(std::string_view name,
                                                     std::string_view payload) = 0;
+  /// The same with states (see World::all_gather()). Sync: tensors are copied to the host, unless
+  /// there is one rank.
+  virtual std::vector<StateDict> all_gather(std::string_view name, const StateDict& state) = 0;
   virtual at::Device device() const = 0;
 
   // ---- parts

@@ -9,6 +9,7 @@
 
 #include <lightning/control/detail/connect.h>
 #include <lightning/control/detail/fake_control_plane.h>
+#include <lightning/control/detail/state_exchange.h>
 #include <lightning/distributed/detail/torchrun_agent.h>
 #include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/launcher.h>
@@ -118,6 +119,10 @@ std::string World::leave(int exit_code) noexcept {
   } catch (const std::exception& error) {
     return error.what();
   }
+}
+
+std::vector<StateDict> World::all_gather(std::string_view name, const StateDict& state) {
+  return all_gather_object(*control_, name, state);
 }
 
 void World::connect(const WorldOptions& options) {

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -10,6 +13,7 @@
 #include <lightning/collectives/process_group.h>
 #include <lightning/control/control_plane.h>
 #include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
 
 namespace lightning {
 
@@ -52,6 +56,13 @@ class LIGHTNING_API World {
   ControlPlane& control() { return *control_; }
   ProcessGroup& group() { return *group_; }
   const std::shared_ptr<ProcessGroup>& shared_group() { return group_; }
+
+  /// The states of all ranks, by rank, over the control plane: tensors may be of any dtype and
+  /// differ from rank to rank, and come back on the CPU. Every rank must call it with the same
+  /// name, from its training thread, and waits for the others. Sync: tensors are copied to the
+  /// host. Throws DistributedError when a rank is at an exchange of another name, fails, or is late
+  /// by collective_timeout.
+  std::vector<StateDict> all_gather(std::string_view name, const StateDict& state);
 
  private:
   World() = default;

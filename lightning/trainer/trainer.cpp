@@ -104,6 +104,11 @@ std::vector<std::string> Trainer::all_gather_bytes(std::string_view name,
   if (world == nullptr) return {std::string(payload)};
   return world->control().all_gather(name, payload);
 }
+std::vector<StateDict> Trainer::all_gather(std::string_view name, const StateDict& state) {
+  const std::shared_ptr<World>& world = impl_->run().world;
+  if (world == nullptr) return {state};
+  return world->all_gather(name, state);
+}
 at::Device Trainer::device() const { return impl_->options().device; }
 LightningModule& Trainer::lightning_module() { return *impl_->run().module; }
 std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->run().optimizers; }

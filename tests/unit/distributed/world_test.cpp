@@ -51,6 +51,17 @@ TEST_CASE("a world joins the ranks once for the whole program", "[process]") {
   const std::vector<int> codes = run_world(3, [](World& world) {
     expect(torch::equal(sum_of_ranks(world), torch::full({3}, 6, at::kDouble)), "1 + 2 + 3");
     expect(World::current().get() == &world, "the current world");
+    lightning::StateDict own;
+    own.set("rank", world.rank());
+    own.set("values", torch::full({world.rank()}, world.rank(), at::kHalf));
+    const std::vector<lightning::StateDict> states = world.all_gather("states", own);
+    expect(states.size() == 3, "a state of each rank");
+    for (int64_t rank = 0; rank < 3; ++rank) {
+      const lightning::StateDict& state = states[static_cast<size_t>(rank)];
+      expect(state.get<int64_t>("rank") == rank, "by rank");
+      expect(torch::equal(state.get<at::Tensor>("values"), torch::full({rank}, rank, at::kHalf)),
+             "tensors of its own shape");
+    }
     expect(World::join(world.topology(), {}).get() == &world, "the same again");
     Topology other = world.topology();
     other.world_size = 4;
