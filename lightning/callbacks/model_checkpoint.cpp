@@ -6,6 +6,7 @@
 
 #include <lightning/callbacks/detail/filename_template.h>
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -75,9 +76,9 @@ void ModelCheckpoint::save(TrainerContext& trainer) {
   trainer.save_checkpoint(path, options_.save_weights_only,
                           [folder = folder_, path, best, obsolete] {
                             FileSystem& files = FileSystem::current();
-                            files.replace_link(path.filename(), folder / "last.ckpt");
+                            files.replace_link(path.filename(), folder / detail::kLastLink);
                             if (!best.empty()) {
-                              files.replace_link(best.filename(), folder / "best.ckpt");
+                              files.replace_link(best.filename(), folder / detail::kBestLink);
                             }
                             for (const fs::path& old : obsolete) remove_checkpoint(old);
                           });
@@ -111,11 +112,11 @@ fs::path ModelCheckpoint::make_path(TrainerContext& trainer) const {
   values["epoch"] = static_cast<double>(trainer.current_epoch());
   values["step"] = static_cast<double>(trainer.global_step());
   const std::string name = format_filename(options_.filename, values);
-  fs::path path = folder_ / (name + ".ckpt");
+  fs::path path = folder_ / detail::concat(name, detail::kCheckpointSuffix);
   std::error_code error;
   // Committed directories are never replaced.
   for (int version = 1; fs::exists(path, error); ++version) {
-    path = folder_ / (name + "-v" + std::to_string(version) + ".ckpt");
+    path = folder_ / detail::concat(name, "-v", version, detail::kCheckpointSuffix);
   }
   return path;
 }

@@ -9,6 +9,7 @@
 
 #include <lightning/checkpoint/detail/checkpoint_folder.h>
 #include <lightning/checkpoint/detail/manifest.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/checkpoint/detail/safetensors_format.h>
 #include <lightning/checkpoint/detail/state_json.h>
 #include <lightning/checkpoint/detail/tensor_identity.h>
@@ -145,7 +146,7 @@ size_t write_and_commit(const Checkpoint& checkpoint, const fs::path& target) {
   FileSystem& disk = FileSystem::current();
   const fs::path parent = detail::parent_folder(target);
   disk.create_directories(parent);
-  const std::string prefix = detail::concat(".", target.filename().string(), ".tmp-");
+  const std::string prefix = detail::temporary_prefix(target.filename().string());
   detail::remove_entries(parent, prefix);
   const fs::path temporary = parent / (prefix + std::to_string(::getpid()));
   bool renamed = false;
@@ -254,10 +255,10 @@ Checkpoint Checkpoint::snapshot() const {
 size_t Checkpoint::write(const fs::path& directory) const {
   const fs::path target = detail::without_trailing_slash(directory);
   const std::string name = target.filename().string();
-  LIGHTNING_CHECK(name.ends_with(".ckpt") && name.size() > 5 && !name.starts_with("."),
-                  CheckpointError, "checkpoint \"", directory.string(),
-                  "\": the name of a checkpoint must end in \".ckpt\" and not begin with a dot. ",
-                  "HINT: name it \"", name.empty() ? "model" : name, ".ckpt\".");
+  LIGHTNING_CHECK(detail::is_checkpoint_name(name), CheckpointError, "checkpoint \"",
+                  directory.string(), "\": the name of a checkpoint must end in \"",
+                  detail::kCheckpointSuffix, "\" and not begin with a dot. ", "HINT: name it \"",
+                  name.empty() ? "model" : name, detail::kCheckpointSuffix, "\".");
   std::error_code ignored;
   LIGHTNING_CHECK(!fs::exists(fs::symlink_status(target, ignored)), CheckpointError,
                   "checkpoint \"", target.string(), "\": exists already, and is never replaced. ",

@@ -9,6 +9,7 @@
 
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/manifest.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -75,8 +76,7 @@ std::vector<fs::path> list_checkpoints(const fs::path& folder) {
   for (const fs::path& path : entries_of(folder)) {
     const std::string name = path.filename().string();
     std::error_code error;
-    if (!name.ends_with(".ckpt") || name.starts_with(".") ||
-        !fs::is_directory(fs::symlink_status(path, error))) {
+    if (!detail::is_checkpoint_name(name) || !fs::is_directory(fs::symlink_status(path, error))) {
       continue;
     }
     try {
@@ -101,9 +101,9 @@ void remove_checkpoint(const fs::path& path) {
   FileSystem& disk = FileSystem::current();
   const fs::path parent = detail::parent_folder(directory);
   const fs::path trash =
-      parent / detail::concat(".trash-", directory.filename().string(), "-", ::getpid());
+      parent / detail::concat(detail::kTrashPrefix, directory.filename().string(), "-", ::getpid());
   // Also what a killed process left.
-  detail::remove_entries(parent, ".trash-");
+  detail::remove_entries(parent, detail::kTrashPrefix);
   disk.rename(directory, trash);
   // Otherwise files of it might be gone after a power failure, and its name still there.
   disk.sync_directory(parent);

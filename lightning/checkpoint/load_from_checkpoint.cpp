@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
 
@@ -9,7 +10,8 @@ namespace lightning {
 
 config::ConfigNode detail::read_model_options(const std::filesystem::path& directory) {
   const std::string text = Checkpoint::read_config(directory);
-  const config::ConfigNode whole = config::parse_yaml(text, (directory / "config.yaml").string());
+  const config::ConfigNode whole =
+      config::parse_yaml(text, (directory / detail::kConfigFile).string());
   const config::ConfigNode* model = whole.find("model");
   LIGHTNING_CHECK(model != nullptr, CheckpointError, "checkpoint \"", directory.string(),
                   "\": its config has no section \"model\", from which a model could be rebuilt. ",

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <lightning/checkpoint/detail/mapped_file.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/util/detail/crc32c.h>
 #include <lightning/util/file_system.h>
 
@@ -61,11 +62,6 @@ Manifest parse(const ordered_json& json) {
   return manifest;
 }
 
-bool is_temporary_name(const std::string& name) {
-  return name.starts_with(".trash-") ||
-         (name.starts_with(".") && name.find(".ckpt.tmp-") != name.npos);
-}
-
 }  // namespace
 
 std::string Manifest::to_json() const {
@@ -86,7 +82,7 @@ std::string Manifest::to_json() const {
 Manifest Manifest::from_json(std::string_view text, const fs::path& directory) {
   const auto fail = [&](const std::string& reason) {
     throw DamagedCheckpoint(detail::concat("checkpoint \"", directory.string(),
-                                           "\": manifest.json is damaged (", reason, ")"));
+                                           "\": ", kManifestFile, " is damaged (", reason, ")"));
   };
   try {
     const auto json = ordered_json::parse(text);
@@ -134,7 +130,7 @@ Manifest read_manifest(const fs::path& directory) {
   }
   const fs::path manifest = directory / kManifestFile;
   if (!fs::exists(manifest, error)) {
-    throw DamagedCheckpoint(subject() + "is incomplete, it has no manifest.json");
+    throw DamagedCheckpoint(subject() + "is incomplete, it has no " + std::string(kManifestFile));
   }
   std::string text;
   try {

@@ -14,12 +14,6 @@
 namespace lightning::detail {
 
 inline constexpr int64_t kCheckpointFormatVersion = 1;
-inline constexpr std::string_view kManifestFile = "manifest.json";
-inline constexpr std::string_view kModelFile = "model.safetensors";
-inline constexpr std::string_view kStateTensorsFile = "state.safetensors";
-inline constexpr std::string_view kStateFile = "state.json";
-inline constexpr std::string_view kConfigFile = "config.yaml";
-inline constexpr std::string_view kAssetsFolder = "assets";
 
 /// An uncommitted or damaged checkpoint. Never leaves the library: the text gets a HINT first.
 class DamagedCheckpoint : public CheckpointError {

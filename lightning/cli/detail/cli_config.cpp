@@ -4,6 +4,7 @@
 
 #include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/loggers/registry.h>
 #include <lightning/run/detail/run_folder.h>
@@ -61,7 +62,7 @@ ConfigNode resolve_trainer(ConfigNode section) {
 /// The model and data options saved in a checkpoint, as a layer of the config.
 ConfigNode checkpoint_layer(const CliProgram& program, const std::filesystem::path& checkpoint) {
   ConfigNode saved = config::parse_yaml(Checkpoint::read_config(checkpoint),
-                                        (checkpoint / "config.yaml").string());
+                                        (checkpoint / detail::kConfigFile).string());
   // Sections that aren't there become null, which checked() leaves out.
   ConfigNode layer = ConfigNode::map();
   layer.set("model", saved.take("model"));
@@ -138,7 +139,7 @@ CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
 }
 
 std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::string& ckpt_path) {
-  if (ckpt_path != "last" && ckpt_path != "best") return ckpt_path;
+  if (!detail::is_last_or_best(ckpt_path)) return ckpt_path;
   std::filesystem::path root = TrainerOptions{}.default_root_dir;
   const ConfigNode* given = config.find_path("trainer.default_root_dir");
   if (given != nullptr && !given->is_null()) root = given->text();

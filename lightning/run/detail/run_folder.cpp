@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
@@ -27,10 +28,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLogsFolder = "lightning_logs";
 constexpr const char* kCheckpointsFolder = "checkpoints";
-constexpr const char* kConfigFile = "config.yaml";
 constexpr const char* kEnvironmentFile = "environment.json";
-constexpr const char* kBestLink = "best.ckpt";
-constexpr const char* kLastLink = "last.ckpt";
 
 /// N of "version_N", or -1.
 int64_t version_of(const fs::path& folder) {
@@ -91,7 +89,7 @@ std::string environment_text(const ResolvedOptions& options) {
 /// Whether two configs are the same but for the checkpoint that a run begins from.
 bool same_config(const std::string& a, const std::string& b) {
   const auto without_checkpoint = [](const std::string& text) {
-    config::ConfigNode node = config::parse_yaml(text, kConfigFile);
+    config::ConfigNode node = config::parse_yaml(text, detail::kConfigFile);
     if (node.find("ckpt_path") != nullptr) node.take("ckpt_path");
     return config::to_yaml(node);
   };
@@ -121,7 +119,7 @@ fs::path write_beside(const fs::path& file, const std::string& text, int64_t ste
 /// The dirpaths of the ModelCheckpoints of a run that was begun from the command line.
 std::vector<fs::path> dirpaths_of_run(const fs::path& run_dir) {
   std::error_code error;
-  const fs::path file = run_dir / kConfigFile;
+  const fs::path file = run_dir / detail::kConfigFile;
   if (run_dir.empty() || !fs::exists(file, error)) return {};
   try {
     return checkpoint_dirpaths(config::load_yaml_file(file));
@@ -150,7 +148,7 @@ fs::path written_last(const std::vector<fs::path>& checkpoints) {
   for (const fs::path& checkpoint : checkpoints) {
     if (checkpoint.empty()) continue;
     std::error_code error;
-    const auto written = fs::last_write_time(checkpoint / "manifest.json", error);
+    const auto written = fs::last_write_time(checkpoint / detail::kManifestFile, error);
     if (!newest.empty() && (error || written <= time)) continue;
     newest = checkpoint;
     time = error ? fs::file_time_type::min() : written;
@@ -221,15 +219,15 @@ std::optional<fs::path> find_checkpoint_of_run(const fs::path& run_dir,
   std::vector<fs::path> folders = dirpaths;
   for (fs::path& dirpath : dirpaths_of_run(run_dir)) folders.push_back(std::move(dirpath));
   std::vector<fs::path> newest = {newest_in(checkpoints_folder(run_dir))};
-  std::vector<fs::path> best = {linked(checkpoints_folder(run_dir) / kBestLink)};
+  std::vector<fs::path> best = {linked(checkpoints_folder(run_dir) / detail::kBestLink)};
   for (const fs::path& folder : folders) {
     // Other runs may write there too: the newest one isn't always that with the most steps.
-    const fs::path last = linked(folder / kLastLink);
+    const fs::path last = linked(folder / detail::kLastLink);
     newest.push_back(last.empty() ? newest_in(folder) : last);
-    best.push_back(linked(folder / kBestLink));
+    best.push_back(linked(folder / detail::kBestLink));
   }
   fs::path found;
-  if (which == "best") found = written_last(best);
+  if (which == detail::kBest) found = written_last(best);
   if (found.empty()) found = written_last(newest);
   return found.empty() ? std::nullopt : std::optional(found);
 }
@@ -253,7 +251,7 @@ fs::path find_checkpoint(const fs::path& default_root_dir, const std::string& wh
 
 void write_run_files(const fs::path& run_dir, const std::string& config,
                      const ResolvedOptions& options) {
-  write_file_atomically(run_dir / kConfigFile, config);
+  write_file_atomically(run_dir / detail::kConfigFile, config);
   write_file_atomically(run_dir / kEnvironmentFile, environment_text(options));
 }
 
@@ -261,7 +259,7 @@ fs::path write_resumed_run_files(const fs::path& run_dir, const std::string& con
                                  const ResolvedOptions& options, int64_t step) {
   const auto same_text = [](const std::string& a, const std::string& b) { return a == b; };
   write_beside(run_dir / kEnvironmentFile, environment_text(options), step, same_text);
-  return write_beside(run_dir / kConfigFile, config, step, same_config);
+  return write_beside(run_dir / detail::kConfigFile, config, step, same_config);
 }
 
 }  // namespace lightning

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -149,7 +150,7 @@ void SlurmConnector::wait_for_preemption(World* world, SignalHandler& signals) c
 
 fs::path requeue_checkpoint_path(const fs::path& run_dir, int64_t epoch, int64_t global_step) {
   return checkpoints_folder(run_dir) /
-         detail::concat(kRequeuePrefix, "epoch=", epoch, "-step=", global_step, ".ckpt");
+         (kRequeuePrefix + detail::checkpoint_name(epoch, global_step));
 }
 
 void rotate_requeue_checkpoints(const fs::path& run_dir) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/prediction_loop.h>
@@ -117,7 +118,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   if (old_run) run_dir_ = *old_run;
   has_run_files_ = old_run.has_value();
   if (writes_files()) {
-    config_file_ = run_dir() / "config.yaml";
+    config_file_ = run_dir() / detail::kConfigFile;
     open_log_file();
   }
   run.lease = slurm.begin(run.world.get(), run.run_dir, run.stop);
@@ -198,15 +199,14 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
   const fs::path path =
       slurm.in_job()
           ? requeue_checkpoint_path(run_dir_, run.progress.epoch, run.progress.global_step)
-          : folder / detail::concat("epoch=", run.progress.epoch,
-                                    "-step=", run.progress.global_step, ".ckpt");
+          : folder / detail::checkpoint_name(run.progress.epoch, run.progress.global_step);
   // Rank 0 knows what is on its disk; all write or none does.
   std::error_code error;
   const bool there = fs::exists(path, error);
   if (run.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
     FileSystem::current().create_directories(folder);
     save_checkpoint(path, /*weights_only=*/false, [run_dir = run_dir_, folder, path] {
-      FileSystem::current().replace_link(path.filename(), folder / "last.ckpt");
+      FileSystem::current().replace_link(path.filename(), folder / detail::kLastLink);
       rotate_requeue_checkpoints(run_dir);
     });
   }

@@ -14,6 +14,7 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/distributed/join_world.h>
 #include <lightning/loggers/csv_logger.h>
@@ -182,7 +183,7 @@ std::string Trainer::Impl::make_config() const {
 
 std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckpt_path) {
   if (ckpt_path.empty()) return std::nullopt;
-  if (ckpt_path != "last" && ckpt_path != "best") return fs::path(ckpt_path);
+  if (!detail::is_last_or_best(ckpt_path)) return fs::path(ckpt_path);
   fs::path found;
   if (run_->is_global_zero()) {
     // Those of the fit before, by this Trainer, come first.

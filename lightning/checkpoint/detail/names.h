@@ -1,0 +1,58 @@
+/// Names of checkpoints, of the files in them and of what lies beside them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <lightning/util/error.h>
+
+namespace lightning::detail {
+
+// ---- in a checkpoint
+inline constexpr std::string_view kManifestFile = "manifest.json";
+inline constexpr std::string_view kModelFile = "model.safetensors";
+inline constexpr std::string_view kStateTensorsFile = "state.safetensors";
+inline constexpr std::string_view kStateFile = "state.json";
+/// The resolved config, in a checkpoint and in the folder of a run.
+inline constexpr std::string_view kConfigFile = "config.yaml";
+inline constexpr std::string_view kAssetsFolder = "assets";
+
+// ---- beside others
+inline constexpr std::string_view kCheckpointSuffix = ".ckpt";
+/// Links to the newest and the best one.
+inline constexpr std::string_view kLastLink = "last.ckpt";
+inline constexpr std::string_view kBestLink = "best.ckpt";
+/// A checkpoint that is being removed.
+inline constexpr std::string_view kTrashPrefix = ".trash-";
+
+/// What ckpt_path may be instead of a folder.
+inline constexpr std::string_view kLast = "last";
+inline constexpr std::string_view kBest = "best";
+inline bool is_last_or_best(std::string_view ckpt_path) {
+  return ckpt_path == kLast || ckpt_path == kBest;
+}
+
+/// Whether a checkpoint may have this name.
+inline bool is_checkpoint_name(std::string_view name) {
+  return name.ends_with(kCheckpointSuffix) && name.size() > kCheckpointSuffix.size() &&
+         !name.starts_with('.');
+}
+
+/// ".NAME.tmp-": how the names begin under which a checkpoint is written before it is committed.
+inline std::string temporary_prefix(std::string_view name) { return concat(".", name, ".tmp-"); }
+
+/// A checkpoint that was never committed, or is being removed.
+inline bool is_temporary_name(std::string_view name) {
+  const std::string temporary = concat(kCheckpointSuffix, ".tmp-");
+  return name.starts_with(kTrashPrefix) ||
+         (name.starts_with('.') && name.find(temporary) != name.npos);
+}
+
+/// "epoch=E-step=S.ckpt".
+inline std::string checkpoint_name(int64_t epoch, int64_t global_step) {
+  return concat("epoch=", epoch, "-step=", global_step, kCheckpointSuffix);
+}
+
+}  // namespace lightning::detail
