@@ -14,7 +14,6 @@
 
 namespace lightning {
 
-
 namespace detail {
 class GradientReducer;
 }

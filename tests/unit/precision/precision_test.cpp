@@ -237,7 +237,7 @@ TEST_CASE("precision state is the scaler's and empty without one", "[precision]"
   const auto plain = make(PrecisionMode::kBf16Mixed);
   CHECK(plain->state_dict().empty());
   const auto scaled = make(PrecisionMode::k16Mixed);
-  CHECK(scaled->handles_overflow());
+  CHECK(scaled->loss_scaler() != nullptr);
   const lightning::StateDict state = scaled->state_dict();
   CHECK(state.contains("scale"));
   plain->load_state_dict(state);
