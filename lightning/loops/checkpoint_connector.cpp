@@ -7,6 +7,7 @@
 #include <torch/version.h>
 
 #include <lightning/control/detail/state_exchange.h>
+#include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizer_state.h>
@@ -23,9 +24,9 @@ StateDict numeric_environment(const RunState& run) {
   state.set("torch_version", TORCH_VERSION);
   state.set("num_threads", at::get_num_threads());
   state.set("cpu_capability", at::get_cpu_capability());
-  state.set("device", run.options.device_name);
-  state.set("deterministic", run.options.user.deterministic.on());
-  state.set("world_size", run.options.world_size);
+  state.set("device", run.context.options.device_name);
+  state.set("deterministic", run.context.options.user.deterministic.on());
+  state.set("world_size", run.context.options.world_size);
   return state;
 }
 
@@ -38,11 +39,11 @@ bool can_be_nonfinite(const at::Tensor& tensor) {
 /// Buffers and what the optimizers keep for their next step, where it can be non-finite.
 Checkpoint::NamedTensors state_beside_parameters(const RunState& run) {
   Checkpoint::NamedTensors state;
-  for (const auto& item : run.module->named_buffers()) {
+  for (const auto& item : run.context.module->named_buffers()) {
     if (can_be_nonfinite(item.value())) state.emplace_back("buffer " + item.key(), item.value());
   }
-  const optim::ParameterNames names(*run.module);
-  for (const OptimizerConfig& config : run.optimizers) {
+  const optim::ParameterNames names(*run.context.module);
+  for (const OptimizerConfig& config : run.context.optimizers) {
     for (const auto& [name, value] : optim::optimizer_state(*config.optimizer, names).entries()) {
       const auto* tensor = std::get_if<at::Tensor>(&value);
       if (tensor != nullptr && can_be_nonfinite(*tensor)) {
@@ -61,57 +62,28 @@ std::string text_of(const StateDict::Value& value) {
 
 }  // namespace
 
-StateDict to_state_dict(const Progress& progress) {
-  StateDict state;
-  state.set("epoch", progress.epoch);
-  state.set("batch_idx", progress.batch_idx);
-  state.set("total_batches", progress.total_batches);
-  state.set("global_step", progress.global_step);
-  state.set("samples_seen", progress.samples_seen);
-  state.set("elapsed_seconds", progress.elapsed_seconds);
-  state.set("validation_batches", progress.validation_batches);
-  state.set("position", static_cast<int64_t>(progress.position));
-  return state;
-}
+CheckpointConnector::CheckpointConnector(RunState& run)
+    : run_(run), writer_(run.context.options.user.async_checkpointing) {}
 
-Progress progress_from(const StateDict& state) {
-  Progress progress;
-  progress.epoch = state.get<int64_t>("epoch");
-  progress.batch_idx = state.get<int64_t>("batch_idx");
-  progress.total_batches = state.get<int64_t>("total_batches");
-  progress.global_step = state.get<int64_t>("global_step");
-  progress.samples_seen = state.get<int64_t>("samples_seen");
-  progress.elapsed_seconds = state.get<double>("elapsed_seconds");
-  // Not in the first checkpoints that were written.
-  if (state.contains("validation_batches")) {
-    progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
-  }
-  progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
-  return progress;
-}
-
-StateDict logger_positions(RunState& run) {
-  run.logger_connector.flush();
-  StateDict positions;
-  for (size_t i = 0; i < run.loggers.size(); ++i) {
-    positions.set(std::to_string(i), run.loggers[i]->state_dict());
-  }
-  return positions;
+void CheckpointConnector::request(SaveRequest request) {
+  requests_.push_back(std::move(request));
+  // Outside of fit nothing is under way: the state is whole.
+  if (!in_fit_loops_) write_requested();
 }
 
 void CheckpointConnector::write_requested() {
-  if (run_.writer != nullptr) run_.writer->check();
-  if (run_.save_requests.empty()) return;
-  const std::vector<SaveRequest> requests = std::exchange(run_.save_requests, {});
-  run_.set_status("checkpoint", /*long_phase=*/true);
+  writer_.check();
+  if (requests_.empty()) return;
+  const std::vector<SaveRequest> requests = std::exchange(requests_, {});
+  const auto phase = run_.phases.enter(kCheckpoint, run_.progress);
   check_nonfinite(run_);
   if (!state_is_finite()) return;
-  run_.throw_if_failed();
+  run_.context.throw_if_failed();
   if (run_.lease) run_.lease->check();
   for (const SaveRequest& request : requests) {
     Checkpoint checkpoint = dump(request.weights_only);
-    if (run_.is_global_zero()) {
-      run_.writer->write(std::move(checkpoint), request.path, request.committed);
+    if (run_.context.is_global_zero()) {
+      writer_.write(std::move(checkpoint), request.path, request.committed);
     }
   }
 }
@@ -130,7 +102,7 @@ std::string CheckpointConnector::find_nonfinite() const {
     names.push_back(name);
     tensors.push_back(tensor);
   };
-  for (const auto& item : run_.module->named_parameters()) {
+  for (const auto& item : run_.context.module->named_parameters()) {
     if (can_be_nonfinite(item.value())) add("parameter " + item.key(), item.value());
   }
   for (const auto& [name, tensor] : state_beside_parameters(run_)) {
@@ -146,23 +118,23 @@ std::string CheckpointConnector::find_nonfinite() const {
 bool CheckpointConnector::state_is_finite() {
   // Buffers may differ from rank to rank; those of rank 0 would be written.
   std::string found;
-  if (run_.is_global_zero()) found = find_nonfinite();
-  found = run_.from_rank_zero("non-finite state", found);
+  if (run_.context.is_global_zero()) found = find_nonfinite();
+  found = run_.context.from_rank_zero("non-finite state", found);
   if (found.empty()) return true;
   const std::string text = detail::concat(
       "Trainer: ", found, " is not finite after step ", run_.progress.global_step,
       ", no checkpoint was written. HINT: resume from an earlier checkpoint with a lower learning "
       "rate or gradient_clip_val.");
-  if (run_.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
+  if (run_.context.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
   log_warning(text);
   return false;
 }
 
 Checkpoint CheckpointConnector::dump(bool weights_only) {
   Checkpoint checkpoint;
-  checkpoint.model = model_state(*run_.module);
-  checkpoint.config = run_.config;
-  checkpoint.assets = run_.module->checkpoint_assets();
+  checkpoint.model = model_state(*run_.context.module);
+  checkpoint.config = run_.context.config;
+  checkpoint.assets = run_.context.module->checkpoint_assets();
   StateDict& state = checkpoint.state;
   Progress progress = run_.progress;
   progress.elapsed_seconds = run_.elapsed_seconds();
@@ -170,46 +142,49 @@ Checkpoint CheckpointConnector::dump(bool weights_only) {
   state.set("environment", numeric_environment(run_));
   if (!weights_only) dump_fit_state(state);
   StateDict module_state;
-  run_.module->on_save_checkpoint(module_state);
+  call_module(run_, module_hooks::on_save_checkpoint, module_state);
   state.set("module", module_state);
   return checkpoint;
 }
 
 void CheckpointConnector::dump_fit_state(StateDict& state) {
-  run_.logger_connector.flush();
-  const optim::ParameterNames names(*run_.module);
-  for (size_t i = 0; i < run_.optimizers.size(); ++i) {
-    const OptimizerConfig& config = run_.optimizers[i];
+  run_.metrics.connector.flush();
+  const optim::ParameterNames names(*run_.context.module);
+  for (size_t i = 0; i < run_.context.optimizers.size(); ++i) {
+    const OptimizerConfig& config = run_.context.optimizers[i];
     const std::string index = std::to_string(i);
     state.set("optimizer/" + index, optim::optimizer_state(*config.optimizer, names));
     if (config.lr_scheduler.scheduler != nullptr) {
       state.set("lr_scheduler/" + index, config.lr_scheduler.scheduler->state_dict());
     }
   }
-  for (const auto& callback : run_.callbacks) {
+  for (const auto& callback : run_.context.callbacks) {
     const std::string key = callback->state_key();
     if (!key.empty()) state.set("callbacks/" + key, callback->state_dict());
   }
-  if (run_.data_module != nullptr) {
+  if (run_.context.data_module != nullptr) {
     StateDict data_state;
-    run_.data_module->state_dict(data_state);
+    run_.context.data_module->state_dict(data_state);
     state.set("data_module", data_state);
   }
-  state.set("precision", run_.precision->state_dict());
-  if (!run_.train_loaders.empty()) {
-    state.set("data_loader/train", run_.train_loader().state_dict());
+  state.set("precision", run_.context.precision->state_dict());
+  if (!run_.loaders.train.empty()) {
+    state.set("data_loader/train", run_.loaders.train_loader().state_dict());
   }
   dump_rank_states(state);
-  state.set("loggers", run_.logger_positions ? *run_.logger_positions : logger_positions(run_));
+  MetricFlow& metrics = run_.metrics;
+  state.set("loggers",
+            metrics.saved_positions ? *metrics.saved_positions : metrics.connector.positions());
 }
 
 void CheckpointConnector::dump_rank_states(StateDict& state) {
   StateDict own;
   own.set("rng", GeneratorState::capture().state_dict());
-  own.set("metrics", run_.train_metrics.state_dict());
+  own.set("metrics", run_.metrics.train.state_dict());
   std::vector<StateDict> ranks = {own};
-  if (run_.world != nullptr) {
-    ranks = all_gather_object(run_.world->control(), "state of each rank for a checkpoint", own);
+  if (run_.context.world != nullptr) {
+    ranks = all_gather_object(run_.context.world->control(), "state of each rank for a checkpoint",
+                              own);
   }
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     state.set("ranks/" + std::to_string(rank), ranks[rank]);
@@ -221,11 +196,12 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
   path_ = path;
   loaded_ = true;
   const StateDict& state = checkpoint_.state;
-  run_.module->on_load_checkpoint(state.nested("module"));
-  load_model_state(*run_.module, checkpoint_.model);
-  if (run_.stage != Stage::kFit) return;
-  if (run_.data_module != nullptr) run_.data_module->load_state_dict(state.nested("data_module"));
-  for (const auto& callback : run_.callbacks) {
+  call_module(run_, module_hooks::on_load_checkpoint, state.nested("module"));
+  load_model_state(*run_.context.module, checkpoint_.model);
+  if (run_.context.stage != Stage::kFit) return;
+  if (run_.context.data_module != nullptr)
+    run_.context.data_module->load_state_dict(state.nested("data_module"));
+  for (const auto& callback : run_.context.callbacks) {
     const std::string key = callback->state_key();
     if (key.empty()) continue;
     const StateDict callback_state = state.nested("callbacks/" + key);
@@ -239,20 +215,20 @@ void CheckpointConnector::restore_fit() {
       state.contains_nested("optimizer"), CheckpointError, "checkpoint ", path_.string(),
       ": it holds weights only, fit() needs the whole state to go on. HINT: start a new "
       "run from these weights with load_from_checkpoint(), or resume from another one.");
-  const optim::ParameterNames names(*run_.module);
-  for (size_t i = 0; i < run_.optimizers.size(); ++i) {
-    OptimizerConfig& config = run_.optimizers[i];
+  const optim::ParameterNames names(*run_.context.module);
+  for (size_t i = 0; i < run_.context.optimizers.size(); ++i) {
+    const OptimizerConfig& config = run_.context.optimizers[i];
     const std::string index = std::to_string(i);
     optim::load_optimizer_state(*config.optimizer, state.nested("optimizer/" + index), names);
     if (config.lr_scheduler.scheduler != nullptr) {
       config.lr_scheduler.scheduler->load_state_dict(state.nested("lr_scheduler/" + index));
     }
   }
-  run_.precision->load_state_dict(state.nested("precision"));
+  run_.context.precision->load_state_dict(state.nested("precision"));
   run_.progress = progress_from(state.nested("loop"));
   restore_metrics();
-  run_.first_step = run_.progress.global_step;
-  run_.restored = true;
+  run_.clock.first_step = run_.progress.global_step;
+  restored_ = true;
   warn_about_environment();
 }
 
@@ -260,18 +236,18 @@ void CheckpointConnector::restore_metrics() {
   const StateDict ranks = checkpoint_.state.nested("ranks");
   const size_t saved = ranks.top_level_names().size();
   const auto of_rank = [&](size_t rank) { return ranks.nested(std::to_string(rank) + "/metrics"); };
-  const auto own = static_cast<size_t>(run_.strategy->global_rank());
-  if (saved == static_cast<size_t>(run_.world_size())) {
-    run_.train_metrics.load_state_dict(of_rank(own));
+  const auto own = static_cast<size_t>(run_.context.strategy->global_rank());
+  if (saved == static_cast<size_t>(run_.context.world_size())) {
+    run_.metrics.train.load_state_dict(of_rank(own));
     return;
   }
   // Another number of ranks: the first one goes on with what all of them had gathered of the epoch.
-  run_.train_metrics.load_state_dict(of_rank(0));
-  if (own > 0) run_.train_metrics.reset_epoch();
+  run_.metrics.train.load_state_dict(of_rank(0));
+  if (own > 0) run_.metrics.train.reset_epoch();
   for (size_t rank = 1; rank < saved && own == 0; ++rank) {
     MetricLog other;
     other.load_state_dict(of_rank(rank));
-    run_.train_metrics.add_epoch(other);
+    run_.metrics.train.add_epoch(other);
   }
 }
 
@@ -279,15 +255,15 @@ void CheckpointConnector::restore_data_and_generators() {
   if (!loaded_) return;
   // At an epoch's end the next epoch begins afresh; begin_epoch() puts the loader to its start.
   if (run_.progress.batch_idx > 0) {
-    run_.train_loader().load_state_dict(checkpoint_.state.nested("data_loader/train"));
+    run_.loaders.train_loader().load_state_dict(checkpoint_.state.nested("data_loader/train"));
   }
   const StateDict ranks = checkpoint_.state.nested("ranks");
-  const std::string own = std::to_string(run_.strategy->global_rank());
+  const std::string own = std::to_string(run_.context.strategy->global_rank());
   if (ranks.contains_nested(own)) {
     GeneratorState::from_state_dict(ranks.nested(own + "/rng")).restore();
   } else {
     // A rank that wasn't there: a stream of its own, which depends on seed, step and rank alone.
-    seed_rank_generators(run_.progress.global_step, run_.strategy->global_rank());
+    seed_rank_generators(run_.progress.global_step, run_.context.strategy->global_rank());
   }
 }
 

@@ -2,17 +2,32 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/detail/checkpoint_writer.h>
 #include <lightning/loops/run_state.h>
 
 namespace lightning {
 
+struct SaveRequest {
+  std::filesystem::path path;
+  bool weights_only = false;
+  std::function<void()> committed;
+};
+
 class CheckpointConnector {
  public:
-  explicit CheckpointConnector(RunState& run) : run_(run) {}
+  explicit CheckpointConnector(RunState& run);
+
+  /// Asks for a checkpoint: written at the next write_requested(), outside of fit at once.
+  void request(SaveRequest request);
+  void begin_fit() { in_fit_loops_ = true; }
+  void end_fit() { in_fit_loops_ = false; }
 
   /// Writes the checkpoints that were asked for (rank 0 does, with what the others tell it); to be
   /// called at safe points and outside of loops.
@@ -20,6 +35,8 @@ class CheckpointConnector {
   /// DataError when on_nonfinite is error, else a warning. Throws CheckpointError too.
   /// Sync: waits for the device when there is anything to write.
   void write_requested();
+  /// Waits until everything is on the disk. Throws CheckpointError of an earlier write.
+  void wait() { writer_.wait(); }
   /// Buffers and optimizer state that aren't finite now (an attention mask of -inf) are so by
   /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
   void allow_nonfinite_as_they_are();
@@ -31,7 +48,9 @@ class CheckpointConnector {
   /// After that the training loader and the generators, when the loops begin.
   void restore_fit();
   void restore_data_and_generators();
-  bool loaded() const { return loaded_; }
+  /// Whether this session resumed, until its first batch.
+  bool restored() const { return restored_; }
+  bool take_restored() { return std::exchange(restored_, false); }
   /// The checkpoint's state; empty when none was loaded.
   const StateDict& state() const { return checkpoint_.state; }
   const std::filesystem::path& path() const { return path_; }
@@ -52,14 +71,11 @@ class CheckpointConnector {
   Checkpoint checkpoint_;
   std::filesystem::path path_;
   bool loaded_ = false;
+  bool restored_ = false;
   std::set<std::string> nonfinite_by_design_;
+  std::vector<SaveRequest> requests_;
+  CheckpointWriter writer_;
+  bool in_fit_loops_ = false;
 };
-
-/// The run's progress in a form for checkpoints.
-StateDict to_state_dict(const Progress& progress);
-Progress progress_from(const StateDict& state);
-
-/// The positions of all loggers after their last rows.
-StateDict logger_positions(RunState& run);
 
 }  // namespace lightning

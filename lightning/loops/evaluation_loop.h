@@ -17,6 +17,12 @@ bool leaves_none(const BatchLimit& limit);
 std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
                                        std::string_view option);
 
+/// In the loader under way of an evaluation or a prediction.
+struct EvaluationPlace {
+  int64_t batch_idx = 0;
+  std::optional<int64_t> num_batches;  // unknown without
+};
+
 class EvaluationLoop {
  public:
   explicit EvaluationLoop(RunState& run) : run_(run) {}
@@ -31,8 +37,14 @@ class EvaluationLoop {
   /// A pass over the validation loaders. With `may_stop` a signal ends it between two batches; it
   /// returns false then, and the generators are as before.
   bool run_validation(bool may_stop);
-  /// The pass of validate() or test() over run.eval_loaders; the metrics of each loader.
+  /// The pass of validate() or test() over run.loaders.evaluation; the metrics of each loader.
   std::vector<MetricMap> run_evaluation();
+
+  bool sanity_checking() const { return sanity_checking_; }
+  bool validating() const { return validating_; }
+  /// Whether a validation of this fit was completed.
+  bool validated() const { return validated_; }
+  EvaluationPlace& place() { return place_; }
 
  private:
   struct Kind;  // the hooks of validation or of test
@@ -42,14 +54,20 @@ class EvaluationLoop {
   bool run_batches(const Kind& kind, DataLoaders& loaders, const BatchLimit& limit,
                    std::optional<int64_t> at_most, bool may_stop);
   void evaluate_batch(const Kind& kind, const Batch& loaded, int64_t batch_idx);
-  void enter_epoch_scope(std::string_view hook);
+  void start_pass(const Kind& kind);
+  void end_pass(const Kind& kind, bool completed);
+  [[nodiscard]] Profiled enter(const Phase& phase, const MetricLog::Scope& scope);
   /// The on_step values of a batch, at the place that this batch of its loader has.
   void send_step_row(int64_t dataloader_idx);
   void publish_metrics();
 
   RunState& run_;
   std::vector<int64_t> batches_;  // outside fit, what Progress::validation_batches is in it
-  bool has_step_ = true;          // false once the base class's validation_step() answered
+  EvaluationPlace place_;
+  bool sanity_checking_ = false;
+  bool validating_ = false;
+  bool validated_ = false;
+  bool has_step_ = true;  // false once the base class's validation_step() answered
 };
 
 /// Asks for the loaders of validate(), test() or predict() when none were given, and checks that

@@ -1,8 +1,7 @@
 /// FitLoop: the epochs of a fit, from the sanity check to on_train_end.
 #pragma once
 
-#include <functional>
-
+#include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/run_state.h>
 #include <lightning/loops/train_epoch_loop.h>
@@ -11,9 +10,7 @@ namespace lightning {
 
 class FitLoop {
  public:
-  /// `ready` is called before the first batch, when the training loader is there; `save_point`
-  /// writes the checkpoints that were asked for.
-  FitLoop(RunState& run, std::function<void()> ready, std::function<void()> save_point);
+  FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints);
 
   /// Returns when a limit was reached, a stop was asked for, or a signal came.
   void run();
@@ -22,11 +19,11 @@ class FitLoop {
   bool has_epochs_left() const;
   void begin_epoch();
   void end_epoch(bool completed);
+  void call_epoch_end_hooks();
 
   RunState& run_;
-  std::function<void()> ready_;
-  std::function<void()> save_point_;
-  EvaluationLoop validation_;
+  EvaluationLoop& validation_;
+  CheckpointConnector& checkpoints_;
   TrainEpochLoop epoch_loop_;
 };
 

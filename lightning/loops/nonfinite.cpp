@@ -6,7 +6,7 @@
 namespace lightning {
 
 void check_nonfinite(RunState& run) {
-  if (run.options.user.on_nonfinite == OnNonfinite::kIgnore) return;
+  if (run.context.options.user.on_nonfinite == OnNonfinite::kIgnore) return;
   const auto finding = run.nonfinite.read();
   if (!finding) return;
   const std::string text =
@@ -14,7 +14,7 @@ void check_nonfinite(RunState& run) {
                      " was not finite at step ", finding->step, " of epoch ", run.progress.epoch,
                      ". HINT: lower the learning rate, set trainer.gradient_clip_val, or use "
                      "trainer.on_nonfinite: warn to go on.");
-  if (run.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
+  if (run.context.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
   log_warning(text);
 }
 

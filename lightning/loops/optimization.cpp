@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <lightning/loops/hooks.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
@@ -9,7 +10,8 @@
 namespace lightning {
 
 Optimization::Optimization(RunState& run)
-    : run_(run), run_backward_([&run](const at::Tensor& loss) { run.module->backward(loss); }) {
+    : run_(run),
+      run_backward_([&run](const at::Tensor& loss) { run.context.module->backward(loss); }) {
   step_closure_ = [this] {
     compute_gradients(*batch_, batch_idx_, /*ends_window=*/true);
     step_optimizer();
@@ -21,8 +23,8 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool e
   if (ends_window) {
     batch_ = &batch;
     batch_idx_ = batch_idx;
-    run_.module->optimizer_step(run_.progress.epoch, batch_idx, *run_.optimizers.front().optimizer,
-                                step_closure_);
+    call_module(run_, module_hooks::optimizer_step, run_.progress.epoch, batch_idx,
+                *run_.context.optimizers.front().optimizer, step_closure_);
   } else {
     compute_gradients(batch, batch_idx, /*ends_window=*/false);
   }
@@ -30,13 +32,15 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool e
 }
 
 void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window) {
-  LightningModule& module = *run_.module;
-  torch::optim::Optimizer& optimizer = *run_.optimizers.front().optimizer;
-  const bool begins_window = batch_idx % run_.options.user.accumulate_grad_batches == 0;
-  if (begins_window) run_.strategy->begin_window(module);
+  LightningModule& module = *run_.context.module;
+  torch::optim::Optimizer& optimizer = *run_.context.optimizers.front().optimizer;
+  const bool begins_window = batch_idx % run_.context.options.user.accumulate_grad_batches == 0;
+  if (begins_window) run_.context.strategy->begin_window(module);
   at::Tensor loss;
   {
-    const auto precision = run_.precision->forward_context();
+    const auto phase =
+        run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train, step_scope(batch));
+    const auto precision = run_.context.precision->forward_context();
     const nn::SkipStatistics uncounted(batch.is_padding());
     output_ = module.training_step(batch, batch_idx);
     if (!output_.is_skip()) {
@@ -45,26 +49,25 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
     }
   }
   if (begins_window) {
-    call_callbacks(run_, &Callback::on_before_zero_grad, optimizer);
-    module.on_before_zero_grad(optimizer);
-    module.optimizer_zero_grad(optimizer);
+    call_hooks(run_, hooks::on_before_zero_grad, optimizer);
+    call_module(run_, module_hooks::optimizer_zero_grad, optimizer);
   }
   if (output_.is_skip()) {
     // Other ranks may have a loss.
-    run_.strategy->backward(run_backward_, loss, at::Tensor(), ends_window);
+    run_.context.strategy->backward(run_backward_, loss, at::Tensor(), ends_window);
     return;
   }
   run_.nonfinite.observe_loss(output_.loss, run_.progress.global_step + 1);
   // The graph isn't needed by those who only look at the loss.
   output_.loss = output_.loss.detach();
 
-  loss = run_.precision->scale_loss(loss);
-  call_callbacks(run_, &Callback::on_before_backward, loss);
-  module.on_before_backward(loss);
-  run_.set_status("backward");
-  run_.strategy->backward(run_backward_, loss, output_.weight, ends_window);
-  call_callbacks(run_, &Callback::on_after_backward);
-  module.on_after_backward();
+  loss = run_.context.precision->scale_loss(loss);
+  call_hooks(run_, hooks::on_before_backward, loss);
+  {
+    const auto phase = run_.phases.enter(kBackward, run_.progress);
+    run_.context.strategy->backward(run_backward_, loss, output_.weight, ends_window);
+  }
+  call_hooks(run_, hooks::on_after_backward);
 }
 
 at::Tensor Optimization::window_loss(const StepOutput& output, double rank_weight) const {
@@ -78,30 +81,28 @@ at::Tensor Optimization::window_loss(const StepOutput& output, double rank_weigh
   if (output.weight.defined()) return output.loss * output.weight.to(output.loss.options());
   // Ranks whose batches differ in size at an epoch's ragged end count by their size.
   const at::Tensor loss = rank_weight == 1.0 ? output.loss : output.loss * rank_weight;
-  const int64_t accumulate = run_.options.user.accumulate_grad_batches;
+  const int64_t accumulate = run_.context.options.user.accumulate_grad_batches;
   return accumulate == 1 ? loss : loss / accumulate;
 }
 
 void Optimization::step_optimizer() {
-  const AccumulationWindow& window = run_.strategy->window();
+  const AccumulationWindow& window = run_.context.strategy->window();
   if (!window.has_data) return;
-  run_.throw_if_failed();
-  LightningModule& module = *run_.module;
-  torch::optim::Optimizer& optimizer = *run_.optimizers.front().optimizer;
-  const TrainerOptions& options = run_.options.user;
+  run_.context.throw_if_failed();
+  torch::optim::Optimizer& optimizer = *run_.context.optimizers.front().optimizer;
+  const TrainerOptions& options = run_.context.options.user;
   // Without clipping the division is left to the optimizer's kernel.
-  run_.precision->prepare_gradients(optimizer, window.weight,
-                                    /*needed=*/options.gradient_clip_val.has_value());
-  call_callbacks(run_, &Callback::on_before_optimizer_step, optimizer);
-  module.on_before_optimizer_step(optimizer);
+  run_.context.precision->prepare_gradients(optimizer, window.weight,
+                                            /*needed=*/options.gradient_clip_val.has_value());
+  call_hooks(run_, hooks::on_before_optimizer_step, optimizer);
   if (options.on_nonfinite != OnNonfinite::kIgnore) {
     optim::collect_gradients(optimizer, gradients_);
     run_.nonfinite.observe_gradients(gradients_, run_.progress.global_step + 1);
     gradients_.clear();
   }
-  module.configure_gradient_clipping(optimizer, options.gradient_clip_val,
-                                     options.gradient_clip_algorithm);
-  run_.precision->step(optimizer);
+  call_module(run_, module_hooks::configure_gradient_clipping, optimizer, options.gradient_clip_val,
+              options.gradient_clip_algorithm);
+  run_.context.precision->step(optimizer);
   stepped_ = true;
 }
 

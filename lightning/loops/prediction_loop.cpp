@@ -4,54 +4,58 @@
 #include <c10/core/InferenceMode.h>
 
 #include <lightning/loops/batch_transfer.h>
-#include <lightning/loops/evaluation_loop.h>
+#include <lightning/loops/hooks.h>
 
 namespace lightning {
 
 void PredictionLoop::run(const PredictionSink& sink) {
-  LightningModule& module = *run_.module;
+  LightningModule& module = *run_.context.module;
   const bool was_training = module.is_training();
-  run_.eval_metrics.enter({.hook = "a predict hook"});
-  module.attach(&run_.context, &run_.eval_metrics);
-  run_.set_status("predict_step");
-  run_.strategy->synchronize_buffers();
-  module.on_predict_model_eval();
-  call_callbacks(run_, &Callback::on_predict_start);
-  module.on_predict_start();
-  call_callbacks(run_, &Callback::on_predict_epoch_start);
-  module.on_predict_epoch_start();
+  module.attach(&run_.context.trainer, &run_.metrics.evaluation);
+  {
+    const auto phase = run_.phases.enter(kPredictStart, run_.progress, run_.metrics.evaluation,
+                                         {.hook = "a predict hook"});
+    run_.context.strategy->synchronize_buffers();
+    call_module(run_, module_hooks::on_predict_model_eval);
+    call_hooks(run_, hooks::on_predict_start);
+    call_hooks(run_, hooks::on_predict_epoch_start);
+  }
   run_batches(sink);
-  call_callbacks(run_, &Callback::on_predict_epoch_end);
-  module.on_predict_epoch_end();
-  call_callbacks(run_, &Callback::on_predict_end);
-  module.on_predict_end();
+  call_hooks(run_, hooks::on_predict_epoch_end);
+  call_hooks(run_, hooks::on_predict_end);
   module.train(was_training);
 }
 
 void PredictionLoop::run_batches(const PredictionSink& sink) {
-  LightningModule& module = *run_.module;
+  EvaluationPlace& place = evaluation_.place();
   const c10::InferenceMode inference;
-  const auto precision = run_.precision->forward_context();
-  for (int64_t loader_idx = 0; loader_idx < run_.eval_loaders.size(); ++loader_idx) {
-    DataLoader& loader = run_.eval_loaders[loader_idx];
-    loader.set_shard(run_.shard(UnevenInputs::kExact));
-    run_.num_eval_batches =
-        limited_batches(run_.options.user.limit_predict_batches, loader, "limit_predict_batches");
+  const auto precision = run_.context.precision->forward_context();
+  for (int64_t loader_idx = 0; loader_idx < run_.loaders.evaluation.size(); ++loader_idx) {
+    DataLoader& loader = run_.loaders.evaluation[loader_idx];
+    loader.set_shard(run_.context.shard(UnevenInputs::kExact));
+    place.num_batches = limited_batches(run_.context.options.user.limit_predict_batches, loader,
+                                        "limit_predict_batches");
     loader.begin_epoch(0);
-    for (int64_t i = 0; !run_.num_eval_batches || i < *run_.num_eval_batches; ++i) {
-      std::optional<Batch> loaded = loader.next();
+    for (int64_t i = 0; !place.num_batches || i < *place.num_batches; ++i) {
+      const std::optional<Batch> loaded = next_batch(run_, loader, "predict_next");
       if (!loaded) break;
-      run_.eval_batch_idx = i;
-      Batch batch = transfer_batch(module, *run_.precision, run_.options.device, *loaded);
+      place.batch_idx = i;
+      Batch batch = transfer_batch(run_, *loaded);
       batch.set_dataloader_idx(loader_idx);
-      call_callbacks(run_, &Callback::on_predict_batch_start, batch, i);
-      module.on_predict_batch_start(batch, i);
-      const Batch outputs = module.predict_step(batch, i);
-      call_callbacks(run_, &Callback::on_predict_batch_end, outputs, batch, i);
-      module.on_predict_batch_end(outputs, batch, i);
-      if (sink) sink(outputs, batch, i);
+      predict_batch(batch, i, sink);
     }
   }
+}
+
+void PredictionLoop::predict_batch(const Batch& batch, int64_t batch_idx,
+                                   const PredictionSink& sink) {
+  call_hooks(run_, hooks::on_predict_batch_start, batch, batch_idx);
+  const Batch outputs = [&] {
+    const auto phase = run_.phases.enter(kPredictStep, run_.progress);
+    return run_.context.module->predict_step(batch, batch_idx);
+  }();
+  call_hooks(run_, hooks::on_predict_batch_end, outputs, batch, batch_idx);
+  if (sink) sink(outputs, batch, batch_idx);
 }
 
 }  // namespace lightning

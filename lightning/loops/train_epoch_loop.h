@@ -4,9 +4,9 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 
+#include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/optimization.h>
 #include <lightning/loops/run_state.h>
@@ -15,8 +15,7 @@ namespace lightning {
 
 class TrainEpochLoop {
  public:
-  /// `save_point` writes the checkpoints that were asked for.
-  TrainEpochLoop(RunState& run, EvaluationLoop& validation, std::function<void()> save_point);
+  TrainEpochLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints);
 
   /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
@@ -24,7 +23,8 @@ class TrainEpochLoop {
   bool must_stop();
 
  private:
-  void advance(const Batch& batch, bool last_batch);
+  /// Runs one batch; returns whether the optimizer stepped.
+  bool advance(const Batch& batch, bool last_batch);
   /// The validation of a batch when one is due; false when a signal leaves it to the next session.
   bool finish_batch(bool last_batch);
   bool is_last_batch();
@@ -37,8 +37,8 @@ class TrainEpochLoop {
 
   RunState& run_;
   EvaluationLoop& validation_;
+  CheckpointConnector& checkpoints_;
   Optimization optimization_;
-  std::function<void()> save_point_;
   std::optional<int64_t> num_batches_;  // of the epoch under way
   int64_t batches_in_session_ = 0;
   bool in_window_ = false;  // gradients of an unfinished window are there

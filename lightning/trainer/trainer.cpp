@@ -57,33 +57,35 @@ void Trainer::set_config(std::string yaml, std::string program) {
 }
 const ResolvedOptions& Trainer::options() const { return impl_->options(); }
 
-Stage Trainer::stage() const { return impl_->run().stage; }
-bool Trainer::sanity_checking() const { return impl_->run().sanity_checking; }
-bool Trainer::validating() const { return impl_->run().validating; }
-int64_t Trainer::global_step() const { return impl_->run().progress.global_step; }
-int64_t Trainer::current_epoch() const { return impl_->run().progress.epoch; }
+Stage Trainer::stage() const { return impl_->session().context.stage; }
+bool Trainer::sanity_checking() const { return impl_->session().evaluation.sanity_checking(); }
+bool Trainer::validating() const { return impl_->session().evaluation.validating(); }
+int64_t Trainer::global_step() const { return impl_->session().state.progress.global_step; }
+int64_t Trainer::current_epoch() const { return impl_->session().state.progress.epoch; }
 int64_t Trainer::batch_idx() const {
-  const RunState& run = impl_->run();
-  const bool evaluating = run.validating || run.stage != Stage::kFit;
-  return evaluating ? run.eval_batch_idx : run.progress.batch_idx;
+  Session& run = impl_->session();
+  const bool evaluating = run.evaluation.validating() || run.context.stage != Stage::kFit;
+  return evaluating ? run.evaluation.place().batch_idx : run.state.progress.batch_idx;
 }
-int64_t Trainer::samples_seen() const { return impl_->run().progress.samples_seen; }
+int64_t Trainer::samples_seen() const { return impl_->session().state.progress.samples_seen; }
 std::optional<int64_t> Trainer::num_training_batches() const {
-  const RunState& run = impl_->run();
-  return run.train_loaders.empty() ? std::nullopt : run.num_training_batches();
+  const RunState& run = impl_->session().state;
+  return run.loaders.train.empty() ? std::nullopt : run.num_training_batches();
 }
 std::optional<int64_t> Trainer::num_evaluation_batches() const {
-  return impl_->run().num_eval_batches;
+  return impl_->session().evaluation.place().num_batches;
 }
 bool Trainer::validates_once_per_epoch() const {
   const TrainerOptions& user = impl_->options().user;
-  const bool never = (impl_->run().val_loaders_ready && impl_->run().val_loaders.empty()) ||
+  const Loaders& loaders = impl_->session().state.loaders;
+  const bool never = (loaders.validation_ready && loaders.validation.empty()) ||
                      leaves_none(user.limit_val_batches);
   return never || (user.val_check_interval == BatchLimit(1.0) && user.check_val_every_n_epoch == 1);
 }
 bool Trainer::awaits_validation() const {
-  const RunState& run = impl_->run();
-  return run.stage == Stage::kFit && !run.val_loaders.empty() && !run.validated;
+  const Session& run = impl_->session();
+  return run.context.stage == Stage::kFit && !run.state.loaders.validation.empty() &&
+         !run.evaluation.validated();
 }
 std::optional<int64_t> Trainer::max_epochs() const {
   const int64_t epochs = impl_->options().max_epochs;
@@ -100,28 +102,28 @@ int64_t Trainer::node_rank() const { return impl_->options().topology.node_rank;
 int64_t Trainer::world_size() const { return impl_->options().topology.world_size; }
 std::vector<std::string> Trainer::all_gather_bytes(std::string_view name,
                                                    std::string_view payload) {
-  const std::shared_ptr<World>& world = impl_->run().world;
+  const std::shared_ptr<World>& world = impl_->session().context.world;
   if (world == nullptr) return {std::string(payload)};
   return world->control().all_gather(name, payload);
 }
 std::vector<StateDict> Trainer::all_gather(std::string_view name, const StateDict& state) {
-  const std::shared_ptr<World>& world = impl_->run().world;
+  const std::shared_ptr<World>& world = impl_->session().context.world;
   if (world == nullptr) return {state};
   return world->all_gather(name, state);
 }
 at::Device Trainer::device() const { return impl_->options().device; }
-LightningModule& Trainer::lightning_module() { return *impl_->run().module; }
-std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->run().optimizers; }
-const Callbacks& Trainer::callbacks() const { return impl_->run().callbacks; }
-const Loggers& Trainer::loggers() const { return impl_->run().loggers; }
+LightningModule& Trainer::lightning_module() { return *impl_->session().context.module; }
+std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->session().context.optimizers; }
+const Callbacks& Trainer::callbacks() const { return impl_->session().context.callbacks; }
+const Loggers& Trainer::loggers() const { return impl_->session().context.loggers; }
 const MetricMap& Trainer::callback_metrics() {
-  RunState& run = impl_->run();
-  if (run.stage == Stage::kFit) run.host_metrics.merge(run.train_metrics.callback_row());
-  return run.host_metrics.read();
+  RunState& run = impl_->session().state;
+  if (run.context.stage == Stage::kFit) run.metrics.host.merge(run.metrics.train.callback_row());
+  return run.metrics.host.read();
 }
 const MetricMap& Trainer::progress_bar_metrics() {
-  RunState& run = impl_->run();
-  return run.logger_connector.progress_bar(run.train_metrics);
+  RunState& run = impl_->session().state;
+  return run.metrics.connector.progress_bar(run.metrics.train);
 }
 const std::filesystem::path& Trainer::run_dir() const { return impl_->run_dir(); }
 const std::filesystem::path& Trainer::default_root_dir() const {
@@ -131,8 +133,10 @@ void Trainer::save_checkpoint(const std::filesystem::path& path, bool weights_on
                               std::function<void()> committed) {
   impl_->save_checkpoint(path, weights_only, std::move(committed));
 }
-void Trainer::request_stop(std::string reason) { impl_->run().stop.request(std::move(reason)); }
-bool Trainer::should_stop() const { return impl_->run().stop.requested(); }
+void Trainer::request_stop(std::string reason) {
+  impl_->session().state.stop.request(std::move(reason));
+}
+bool Trainer::should_stop() const { return impl_->session().state.stop.requested(); }
 void Trainer::print(std::string_view line) { log_info(line); }
 
 }  // namespace lightning

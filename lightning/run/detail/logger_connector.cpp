@@ -60,6 +60,15 @@ void LoggerConnector::flush() {
   pending_.clear();
 }
 
+StateDict LoggerConnector::positions() {
+  flush();
+  StateDict positions;
+  for (size_t i = 0; i < loggers_.size(); ++i) {
+    positions.set(std::to_string(i), loggers_[i]->state_dict());
+  }
+  return positions;
+}
+
 const MetricMap& LoggerConnector::progress_bar(const MetricLog& metrics) {
   const bool waiting = bar_pending_.copy != nullptr;
   if (!waiting || bar_pending_.copy->ready()) {

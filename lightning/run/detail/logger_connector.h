@@ -14,6 +14,7 @@
 #include <lightning/core/trainer_context.h>
 #include <lightning/loggers/logger.h>
 #include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
 
 namespace lightning {
 
@@ -29,6 +30,8 @@ class LIGHTNING_API LoggerConnector {
   void poll();
   /// Delivers everything. Sync: waits for the copies.
   void flush();
+  /// The loggers' positions after their last rows, by index. Sync: see flush().
+  StateDict positions();
 
   /// The bar's newest values that are on the host; starts a copy of newer ones. No sync.
   const MetricMap& progress_bar(const MetricLog& metrics);

@@ -132,7 +132,7 @@ void MetricSync::agree_on_names(Parts& parts, std::string_view interval) {
     return theirs.empty() || names_of(theirs) == names;
   });
   // A rank without a batch in an evaluation has nothing to log; in training every rank has batches.
-  const bool training = interval == kTrainingStep || interval == kTrainingEpoch;
+  const bool training = interval == kStepInterval || interval == kEpochInterval;
   const bool complete =
       !training || std::none_of(by_rank.begin(), by_rank.end(),
                                 [](const Parts& theirs) { return theirs.empty(); });

@@ -22,8 +22,8 @@ struct NameAgreements {
 };
 
 /// Intervals in which every rank has batches, so that none may have logged nothing.
-inline constexpr std::string_view kTrainingStep = "training";
-inline constexpr std::string_view kTrainingEpoch = "the training epoch";
+inline constexpr std::string_view kStepInterval = "training";
+inline constexpr std::string_view kEpochInterval = "the training epoch";
 
 class LIGHTNING_API MetricSync {
  public:

@@ -34,15 +34,15 @@ std::string size_text(int64_t bytes) {
 /// Optimizer steps in an epoch; nothing for a stream of unknown length.
 std::optional<int64_t> steps_per_epoch(const RunState& run) {
   const std::optional<int64_t> batches = run.num_training_batches();
-  const int64_t accumulate = run.options.user.accumulate_grad_batches;
+  const int64_t accumulate = run.context.options.user.accumulate_grad_batches;
   return batches ? std::optional((*batches + accumulate - 1) / accumulate) : std::nullopt;
 }
 
 int64_t validations_per_epoch(const RunState& run, int64_t batches) {
-  const TrainerOptions& user = run.options.user;
+  const TrainerOptions& user = run.context.options.user;
   const BatchLimit& interval = user.val_check_interval;
   const bool none =
-      run.val_loaders.empty() || user.limit_val_batches.resolve(1, "limit_val_batches") == 0;
+      run.loaders.validation.empty() || user.limit_val_batches.resolve(1, "limit_val_batches") == 0;
   if (none) return 0;
   if (interval.is_count()) return interval.count() == 0 ? 0 : batches / interval.count();
   if (interval.fraction() == 1.0) return 1;
@@ -53,7 +53,7 @@ int64_t validations_per_epoch(const RunState& run, int64_t batches) {
 // ---- ranks and data
 
 std::string ranks_table(const RunState& run, const Progress& before) {
-  const Topology& topology = run.options.topology;
+  const Topology& topology = run.context.options.topology;
   const Progress& now = run.progress;
   TextTable table({"dry run", concat("rank 0 of ", topology.world_size)});
   table.add_row({"nodes x devices", concat(topology.num_nodes, " x ", topology.local_world_size)});
@@ -84,22 +84,24 @@ void add_loader_rows(TextTable& table, const std::string& name, DataLoader& load
 }
 
 std::string data_table(const RunState& run) {
-  const TrainerOptions& user = run.options.user;
-  const int64_t ranks = run.world_size();
+  const TrainerOptions& user = run.context.options.user;
+  const int64_t ranks = run.context.world_size();
   TextTable table({"data of an epoch", "all ranks", "rank 0", concat("rank ", ranks - 1)});
   for (size_t column = 1; column <= 3; ++column) table.align_right(column);
   // A batch sampler's batches have sizes of their own.
-  const int64_t batch = run.train_loader().batch_size();
+  const int64_t batch = run.loaders.train_loader().batch_size();
   const int64_t step = batch * user.accumulate_grad_batches;
   table.add_row(
       {"batch size", std::to_string(batch * ranks), std::to_string(batch), std::to_string(batch)});
   table.add_row({"samples per step", std::to_string(step * ranks), std::to_string(step),
                  std::to_string(step)});
-  add_loader_rows(table, "training", run.train_loader(), run.shard(user.uneven_inputs),
-                  user.limit_train_batches, "limit_train_batches");
-  for (int64_t i = 0; i < run.val_loaders.size(); ++i) {
-    const std::string name = run.val_loaders.size() == 1 ? "validation" : concat("validation ", i);
-    add_loader_rows(table, name, run.val_loaders[i], run.shard(UnevenInputs::kExact),
+  add_loader_rows(table, "training", run.loaders.train_loader(),
+                  run.context.shard(user.uneven_inputs), user.limit_train_batches,
+                  "limit_train_batches");
+  for (int64_t i = 0; i < run.loaders.validation.size(); ++i) {
+    const std::string name =
+        run.loaders.validation.size() == 1 ? "validation" : concat("validation ", i);
+    add_loader_rows(table, name, run.loaders.validation[i], run.context.shard(UnevenInputs::kExact),
                     user.limit_val_batches, "limit_val_batches");
   }
   return table.to_text();
@@ -121,8 +123,8 @@ int64_t bytes_of(const std::vector<at::Tensor>& tensors, bool trainable_only = f
 }
 
 int64_t bytes_of_optimizer(const RunState& run) {
-  const optim::ParameterNames names(*run.module);
-  const StateDict state = optim::optimizer_state(*run.optimizers.front().optimizer, names);
+  const optim::ParameterNames names(*run.context.module);
+  const StateDict state = optim::optimizer_state(*run.context.optimizers.front().optimizer, names);
   std::vector<at::Tensor> tensors;
   for (const auto& [name, value] : state.entries()) {
     if (const auto* tensor = std::get_if<at::Tensor>(&value)) tensors.push_back(*tensor);
@@ -145,12 +147,12 @@ std::string memory_table(const RunState& run) {
     table.add_row({name, std::to_string(bytes), size_text(bytes)});
     sum += bytes;
   };
-  const std::vector<at::Tensor> parameters = run.module->parameters();
+  const std::vector<at::Tensor> parameters = run.context.module->parameters();
   add_row("weights", bytes_of(parameters));
-  add_row("buffers", bytes_of(run.module->buffers()));
+  add_row("buffers", bytes_of(run.context.module->buffers()));
   add_row("gradients", bytes_of(parameters, /*trainable_only=*/true));
   add_row("optimizer state", bytes_of_optimizer(run));
-  add_row("gradient buckets", run.strategy->bucket_bytes());
+  add_row("gradient buckets", run.context.strategy->bucket_bytes());
   add_row("sum", sum);
   add_row("peak resident size of this process", peak_resident_bytes());
   return table.to_text();
@@ -178,11 +180,11 @@ struct Parts {
 };
 
 Parts parts_of(const RunState& run) {
-  const DryRun& dry_run = *run.dry_run;
+  const DryRun& dry_run = *run.phases.dry_run;
   Parts parts{dry_run.last(DryRun::kStep), dry_run.last(DryRun::kStepMetrics),
               dry_run.last(DryRun::kValidation), dry_run.last(DryRun::kEpochEnd)};
-  const bool known = dry_run.count(DryRun::kStepMetrics) > 0 || !run.metric_sync;
-  if (!known) parts.step_metrics["all_gather"] = {1, run.metric_sync->interval_bytes()};
+  const bool known = dry_run.count(DryRun::kStepMetrics) > 0 || !run.metrics.sync;
+  if (!known) parts.step_metrics["all_gather"] = {1, run.metrics.sync->interval_bytes()};
   return parts;
 }
 
@@ -199,10 +201,10 @@ Traffic once_of(const DryRun& dry_run, const Parts& parts) {
 
 void add_epoch_rows(TextTable& table, const RunState& run, const Parts& parts) {
   const std::optional<int64_t> steps = steps_per_epoch(run);
-  if (!steps || run.dry_run->count(DryRun::kStep) < 2) return;
-  const int64_t every = run.options.user.log_every_n_steps;
+  if (!steps || run.phases.dry_run->count(DryRun::kStep) < 2) return;
+  const int64_t every = run.context.options.user.log_every_n_steps;
   const int64_t validations = validations_per_epoch(run, *run.num_training_batches());
-  const bool unknown = validations > 0 && run.dry_run->count(DryRun::kValidation) == 0;
+  const bool unknown = validations > 0 && run.phases.dry_run->count(DryRun::kValidation) == 0;
   Traffic epoch;
   add(epoch, parts.step, *steps);
   if (every > 0) add(epoch, parts.step_metrics, *steps / every);
@@ -213,7 +215,7 @@ void add_epoch_rows(TextTable& table, const RunState& run, const Parts& parts) {
 }
 
 std::string traffic_table(const RunState& run) {
-  const DryRun& dry_run = *run.dry_run;
+  const DryRun& dry_run = *run.phases.dry_run;
   const Parts parts = parts_of(run);
   TextTable table({"sent by a rank", "times in this run", "kind", "messages", "bytes"});
   for (const size_t column : {1, 3, 4}) table.align_right(column);

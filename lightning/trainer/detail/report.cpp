@@ -36,14 +36,14 @@ constexpr std::array<std::string_view, 7> kAlwaysShown = {
 
 /// The user's options with what they came to in this run.
 TrainerOptions in_effect(const RunState& run) {
-  TrainerOptions options = run.options.user;
-  options.accelerator = run.options.device.is_cpu() ? "cpu" : "cuda";
-  options.devices = run.options.topology.local_world_size;
-  options.num_nodes = run.options.topology.num_nodes;
-  options.strategy = run.strategy->name();
-  options.precision = run.options.precision;
-  options.max_epochs = run.options.max_epochs;
-  options.max_steps = run.options.max_steps;
+  TrainerOptions options = run.context.options.user;
+  options.accelerator = run.context.options.device.is_cpu() ? "cpu" : "cuda";
+  options.devices = run.context.options.topology.local_world_size;
+  options.num_nodes = run.context.options.topology.num_nodes;
+  options.strategy = run.context.strategy->name();
+  options.precision = run.context.options.precision;
+  options.max_epochs = run.context.options.max_epochs;
+  options.max_steps = run.context.options.max_steps;
   return options;
 }
 
@@ -56,7 +56,7 @@ std::string number_text(double value) {
 }  // namespace
 
 void print_run_header(const RunState& run, const std::optional<std::filesystem::path>& checkpoint) {
-  const ResolvedOptions& options = run.options;
+  const ResolvedOptions& options = run.context.options;
   TextTable table({"option", "value"});
   table.add_row({"device", options.device_name});
   table.add_row({"world size", std::to_string(options.world_size)});
@@ -67,9 +67,9 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
         std::find(kAlwaysShown.begin(), kAlwaysShown.end(), key) != kAlwaysShown.end();
     if (always || text != on_one_line(*defaults.find(key))) table.add_row({key, text});
   }
-  const auto batches = run.train_loaders.empty() ? std::nullopt : run.num_training_batches();
+  const auto batches = run.loaders.train.empty() ? std::nullopt : run.num_training_batches();
   if (batches) table.add_row({"batches per epoch", std::to_string(*batches)});
-  if (!run.run_dir.empty()) table.add_row({"run folder", run.run_dir.string()});
+  if (!run.context.run_dir.empty()) table.add_row({"run folder", run.context.run_dir.string()});
   if (checkpoint) {
     table.add_row({"resumed from", checkpoint->string()});
     table.add_row(
@@ -102,30 +102,30 @@ void print_run_end(const RunState& run) {
   const double seconds = run.elapsed_seconds() - run.progress.elapsed_seconds;
   std::string reason = run.stop.reason();
   if (reason.empty()) {
-    const bool by_steps =
-        run.options.max_steps != -1 && run.progress.global_step >= run.options.max_steps;
-    const bool by_epochs =
-        run.options.max_epochs != -1 && run.progress.epoch >= run.options.max_epochs;
-    reason = by_steps    ? detail::concat("max_steps=", run.options.max_steps, " reached")
-             : by_epochs ? detail::concat("max_epochs=", run.options.max_epochs, " reached")
+    const bool by_steps = run.context.options.max_steps != -1 &&
+                          run.progress.global_step >= run.context.options.max_steps;
+    const bool by_epochs = run.context.options.max_epochs != -1 &&
+                           run.progress.epoch >= run.context.options.max_epochs;
+    reason = by_steps    ? detail::concat("max_steps=", run.context.options.max_steps, " reached")
+             : by_epochs ? detail::concat("max_epochs=", run.context.options.max_epochs, " reached")
                          : std::string("max_time reached");
   }
-  const int64_t steps = run.progress.global_step - run.first_step;
+  const int64_t steps = run.progress.global_step - run.clock.first_step;
   std::string text = detail::concat("Trainer: fit ended, ", reason, ": ", steps, " steps in ",
                                     number_text(seconds), " s");
-  if (run.training_seconds > 0.0 && run.timed_steps > 0) {
-    text += detail::concat(" (",
-                           number_text(static_cast<double>(run.timed_steps) / run.training_seconds),
-                           " steps/s)");
+  if (run.clock.training_seconds > 0.0 && run.clock.timed_steps > 0) {
+    text += detail::concat(
+        " (", number_text(static_cast<double>(run.clock.timed_steps) / run.clock.training_seconds),
+        " steps/s)");
   }
   log_info(text + ".");
-  for (const auto& callback : run.callbacks) {
+  for (const auto& callback : run.context.callbacks) {
     const auto* checkpoint = dynamic_cast<const ModelCheckpoint*>(callback.get());
     if (checkpoint == nullptr || checkpoint->best_model_path().empty()) continue;
     const char* which = checkpoint->best_model_score() ? "Best checkpoint: " : "Last checkpoint: ";
     log_info(which + checkpoint->best_model_path().string());
   }
-  if (!run.run_dir.empty()) log_info("Run folder: " + run.run_dir.string());
+  if (!run.context.run_dir.empty()) log_info("Run folder: " + run.context.run_dir.string());
 }
 
 void print_metrics(Stage stage, const std::vector<MetricMap>& metrics) {
@@ -153,13 +153,13 @@ void print_metrics(Stage stage, const std::vector<MetricMap>& metrics) {
 }
 
 void log_hyperparameters(RunState& run) {
-  if (run.loggers.empty()) return;
+  if (run.context.loggers.empty()) return;
   std::vector<std::pair<std::string, std::string>> parameters;
-  for_each_leaf(config::parse_yaml(run.config, "resolved config"), "",
+  for_each_leaf(config::parse_yaml(run.context.config, "resolved config"), "",
                 [&](const std::string& name, const ConfigNode& value) {
                   parameters.emplace_back(name, on_one_line(value));
                 });
-  for (const auto& logger : run.loggers) logger->log_hyperparameters(parameters);
+  for (const auto& logger : run.context.loggers) logger->log_hyperparameters(parameters);
 }
 
 std::string resume_command(const std::string& program, const std::filesystem::path& config_file,

@@ -8,6 +8,7 @@
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/loops/fit_loop.h>
+#include <lightning/loops/hooks.h>
 #include <lightning/loops/prediction_loop.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/run/detail/run_folder.h>
@@ -27,7 +28,7 @@ namespace fs = std::filesystem;
 /// its loggers and the reason to its log first.
 class FlushOnAbort {
  public:
-  explicit FlushOnAbort(RunState& run) : world_(run.world) {
+  explicit FlushOnAbort(const RunContext& run) : world_(run.world) {
     if (world_ == nullptr) return;
     world_->control().set_abort_handler([&run] {
       log_to_file(run.world->control().failure());
@@ -53,26 +54,27 @@ bool Trainer::Impl::writes_files() const {
   return options_.user.fast_dev_run.batches() == 0 && !options_.user.dry_run;
 }
 
-RunState& Trainer::Impl::run() {
-  LIGHTNING_CHECK(run_ != nullptr, ConfigError,
+Session& Trainer::Impl::session() {
+  LIGHTNING_CHECK(session_ != nullptr, ConfigError,
                   "Trainer: nothing was run yet, this needs a run. HINT: call fit(), validate(), "
                   "test() or predict() first.");
-  return *run_;
+  return *session_;
 }
 
 const fs::path& Trainer::Impl::run_dir() {
   // In a dry run it is not made.
   if (options_.user.dry_run) run_dir_ = options_.user.default_root_dir / "dry_run";
   if (run_dir_.empty()) {
-    const bool makes_it = run_ == nullptr || run_->is_global_zero();
+    const bool makes_it = session_ == nullptr || session_->context.is_global_zero();
     if (makes_it) run_dir_ = make_run_dir(options_.user.default_root_dir);
-    if (run_ != nullptr) run_dir_ = run_->from_rank_zero("run folder", run_dir_.string());
+    if (session_ != nullptr)
+      run_dir_ = session_->context.from_rank_zero("run folder", run_dir_.string());
   }
-  if (run_ == nullptr) return run_dir_;
-  run_->run_dir = run_dir_;
+  if (session_ == nullptr) return run_dir_;
+  session_->context.run_dir = run_dir_;
   if (options_.user.dry_run) return run_dir_;
-  if (!std::exchange(has_run_files_, true) && run_->is_global_zero()) {
-    write_run_files(run_dir_, run_->config, options_);
+  if (!std::exchange(has_run_files_, true) && session_->context.is_global_zero()) {
+    write_run_files(run_dir_, session_->context.config, options_);
   }
   return run_dir_;
 }
@@ -92,26 +94,27 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
   // Before anything that takes time: what arrives in the meantime is acted on, too.
   SignalHandler signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
-  run_->train_loaders = std::move(train);
-  run_->val_loaders = std::move(val);
-  run_->stop.watch(&signals);
+  session_->state.loaders.train = std::move(train);
+  session_->state.loaders.validation = std::move(val);
+  session_->state.stop.watch(&signals);
   try {
     guarded([&] { run_fit(slurm, arguments); });
   } catch (const Interrupted& stopped) {
+    const RunState& run = session_->state;
     if (slurm.in_job() && stopped.signal() == slurm.requeue_signal()) {
-      slurm.requeue(run_->world.get(), run_->progress.global_step - run_->first_step, signals,
-                    stopped);
+      const int64_t steps_done = run.progress.global_step - run.clock.first_step;
+      slurm.requeue(run.context.world.get(), steps_done, signals, stopped);
     }
-    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(run_->world.get(), signals);
+    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(run.context.world.get(), signals);
     throw;
   }
 }
 
 void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arguments) {
-  RunState& run = *run_;
-  run.in_fit_loops = true;
-  std::optional<fs::path> checkpoint =
-      slurm.find_checkpoint(run.world.get(), options_.user.default_root_dir);
+  Session& run = *session_;
+  World* const world = run.context.world.get();
+  run.checkpoints.begin_fit();
+  std::optional<fs::path> checkpoint = slurm.find_checkpoint(world, options_.user.default_root_dir);
   if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
@@ -121,69 +124,69 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
     config_file_ = run_dir() / detail::kConfigFile;
     open_log_file();
   }
-  run.lease = slurm.begin(run.world.get(), run.run_dir, run.stop);
-  add_module_callbacks();
-  setup_data_and_module();
-  // First: weights of 64 bits would lose half of them in a module of 32.
-  run.precision->convert_module(*run.module);
-  if (checkpoint) checkpoints_->load(*checkpoint);
-  setup_strategy();
-  // Every rank draws its own numbers from here on; rank 0 those of a run with one rank.
-  if (run.strategy->global_rank() > 0) seed_rank_generators(0, run.strategy->global_rank());
-  setup_optimizers();
-  if (checkpoint) checkpoints_->restore_fit();
-  checkpoints_->allow_nonfinite_as_they_are();
-  if (old_run && writes_files() && run.is_global_zero()) {
-    config_file_ =
-        write_resumed_run_files(run_dir_, run.config, options_, run.progress.global_step);
+  run.state.lease = slurm.begin(world, run.context.run_dir, run.state.stop);
+  prepare_fit(checkpoint);
+  if (old_run && writes_files() && run.context.is_global_zero()) {
+    config_file_ = write_resumed_run_files(run_dir_, run.context.config, options_,
+                                           run.state.progress.global_step);
   }
-  const Progress before = run.progress;
+  const Progress before = run.state.progress;
   if (options_.user.dry_run && options_.max_steps == -1) {
     // Only the loop's limit: schedules see the run that was configured.
-    run.options.max_steps = before.global_step + kDryRunSteps;
+    run.context.options.max_steps = before.global_step + kDryRunSteps;
   }
   open_loggers(/*resuming=*/old_run.has_value());
-  call_callbacks(run, &Callback::on_fit_start);
-  run.module->on_fit_start();
-  print_run_header(run, checkpoint);
-  if (!old_run) log_hyperparameters(run);
+  call_hooks(run.state, hooks::on_fit_start);
+  print_run_header(run.state, checkpoint);
+  if (!old_run) log_hyperparameters(run.state);
 
-  FitLoop loop(
-      run,
-      [this] {
-        checkpoints_->restore_data_and_generators();
-        checkpoints_->release();
-      },
-      [this] { checkpoints_->write_requested(); });
-  loop.run();
-  run.enter_section(DryRun::kFitEnd);
-  run.stop.finish();
-  run.logger_connector.flush();
-  if (const int signal = run.pending_signal(); signal != 0) {
-    finish_interrupted(slurm, signal);
-  }
-  checkpoints_->write_requested();
-  run.writer->wait();
-  call_callbacks(run, &Callback::on_fit_end);
-  run.module->on_fit_end();
-  print_run_end(run);
-  if (run.dry_run) print_dry_run(run, before);
+  FitLoop(run.state, run.evaluation, run.checkpoints).run();
+  end_fit(slurm);
+  print_run_end(run.state);
+  if (run.state.phases.dry_run) print_dry_run(run.state, before);
   finish("success");
 }
 
+void Trainer::Impl::prepare_fit(const std::optional<fs::path>& checkpoint) {
+  Session& run = *session_;
+  add_module_callbacks();
+  setup_data_and_module();
+  // First: weights of 64 bits would lose half of them in a module of 32.
+  run.context.precision->convert_module(*run.context.module);
+  if (checkpoint) run.checkpoints.load(*checkpoint);
+  setup_strategy();
+  // Every rank draws its own numbers from here on; rank 0 those of a run with one rank.
+  const int64_t rank = run.context.strategy->global_rank();
+  if (rank > 0) seed_rank_generators(0, rank);
+  setup_optimizers();
+  if (checkpoint) run.checkpoints.restore_fit();
+  run.checkpoints.allow_nonfinite_as_they_are();
+}
+
+void Trainer::Impl::end_fit(const SlurmConnector& slurm) {
+  Session& run = *session_;
+  const auto phase = run.state.phases.enter(kFitEnd, run.state.progress);
+  run.state.stop.finish();
+  run.state.metrics.connector.flush();
+  if (const int signal = run.state.stop.signal(); signal != 0) finish_interrupted(slurm, signal);
+  run.checkpoints.write_requested();
+  run.checkpoints.wait();
+  call_hooks(run.state, hooks::on_fit_end);
+}
+
 void Trainer::Impl::open_log_file() {
-  if (run_->world == nullptr) return;
+  if (session_->context.world == nullptr) return;
   const fs::path folder = run_dir_ / "logs";
   FileSystem::current().create_directories(folder);
-  set_log_file(folder / detail::concat("rank_", run_->strategy->global_rank(), ".log"));
-  log_to_file(describe(run_->world->topology()));
+  set_log_file(folder / detail::concat("rank_", session_->context.strategy->global_rank(), ".log"));
+  log_to_file(describe(session_->context.world->topology()));
 }
 
 void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) {
-  const RunState& run = *run_;
+  const Progress& progress = session_->state.progress;
   std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
-                                    run.progress.global_step, " of epoch ", run.progress.epoch);
-  if (run.progress.global_step == 0 || !writes_files()) {
+                                    progress.global_step, " of epoch ", progress.epoch);
+  if (progress.global_step == 0 || !writes_files()) {
     throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
   }
   const fs::path path = write_last_checkpoint(slurm);
@@ -194,24 +197,24 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
 }
 
 fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
-  RunState& run = *run_;
+  Session& run = *session_;
+  const Progress& progress = run.state.progress;
   const fs::path folder = checkpoints_folder(run_dir_);
   const fs::path path =
-      slurm.in_job()
-          ? requeue_checkpoint_path(run_dir_, run.progress.epoch, run.progress.global_step)
-          : folder / detail::checkpoint_name(run.progress.epoch, run.progress.global_step);
+      slurm.in_job() ? requeue_checkpoint_path(run_dir_, progress.epoch, progress.global_step)
+                     : folder / detail::checkpoint_name(progress.epoch, progress.global_step);
   // Rank 0 knows what is on its disk; all write or none does.
   std::error_code error;
   const bool there = fs::exists(path, error);
-  if (run.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
+  if (run.context.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
     FileSystem::current().create_directories(folder);
     save_checkpoint(path, /*weights_only=*/false, [run_dir = run_dir_, folder, path] {
       FileSystem::current().replace_link(path.filename(), folder / detail::kLastLink);
       rotate_requeue_checkpoints(run_dir);
     });
   }
-  checkpoints_->write_requested();
-  run.writer->wait();
+  run.checkpoints.write_requested();
+  run.checkpoints.wait();
   return path;
 }
 
@@ -220,18 +223,18 @@ void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> modul
                              const RunArguments& arguments, const std::function<void()>& pass) {
   begin_run(stage, std::move(module), std::move(data));
   guarded([&] {
-    RunState& run = *run_;
+    Session& run = *session_;
     const std::optional<fs::path> checkpoint = resolve_checkpoint(arguments.ckpt_path);
-    run.eval_loaders = std::move(loaders);
+    run.state.loaders.evaluation = std::move(loaders);
     add_module_callbacks();
     setup_data_and_module();
-    run.precision->convert_module(*run.module);
-    if (checkpoint) checkpoints_->load(*checkpoint);
-    if (checkpoint) run.progress = progress_from(checkpoints_->state().nested("loop"));
-    checkpoints_->release();
+    run.context.precision->convert_module(*run.context.module);
+    if (checkpoint) run.checkpoints.load(*checkpoint);
+    if (checkpoint) run.state.progress = progress_from(run.checkpoints.state().nested("loop"));
+    run.checkpoints.release();
     setup_strategy();
-    checkpoints_->allow_nonfinite_as_they_are();
-    prepare_evaluation_loaders(run);
+    run.checkpoints.allow_nonfinite_as_they_are();
+    prepare_evaluation_loaders(run.state);
     pass();
     finish("success");
   });
@@ -243,8 +246,8 @@ std::vector<MetricMap> Trainer::Impl::measure(Stage stage, std::shared_ptr<Light
   std::vector<MetricMap> metrics;
   evaluate(stage, std::move(module), std::move(data), std::move(loaders), arguments, [&] {
     if (!loggers_.empty()) open_loggers(/*resuming=*/false);
-    metrics = EvaluationLoop(*run_).run_evaluation();
-    run_->logger_connector.flush();
+    metrics = session_->evaluation.run_evaluation();
+    session_->state.metrics.connector.flush();
     print_metrics(stage, metrics);
   });
   return metrics;
@@ -254,11 +257,11 @@ void Trainer::Impl::predict(std::shared_ptr<LightningModule> module,
                             std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
                             const PredictionSink& sink, const RunArguments& arguments) {
   evaluate(Stage::kPredict, std::move(module), std::move(data), std::move(loaders), arguments,
-           [&] { PredictionLoop(*run_).run(sink); });
+           [&] { PredictionLoop(session_->state, session_->evaluation).run(sink); });
 }
 
 void Trainer::Impl::guarded(const std::function<void()>& body) {
-  const FlushOnAbort flush_on_abort(*run_);
+  const FlushOnAbort flush_on_abort(session_->context);
   try {
     body();
   } catch (const std::exception& exception) {
@@ -271,13 +274,14 @@ void Trainer::Impl::guarded(const std::function<void()>& body) {
 }
 
 void Trainer::Impl::handle_exception(const std::exception* exception) {
+  Session& run = *session_;
   const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
   const bool taken_over = exception != nullptr && is_lease_lost(exception->what());
   const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
   // Another process writes there now.
   if (taken_over) {
     set_log_file({});
-    run_->loggers.clear();
+    run.context.loggers.clear();
   }
   if (lost_rank) {
     detail::report_peer_failure(exception->what());
@@ -285,57 +289,56 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
     log_to_file(exception->what());
   }
   // The others can't go on without this rank.
-  if (run_->world != nullptr && !interrupted && (taken_over || !lost_rank)) {
-    run_->world->control().fail(exception != nullptr ? exception->what()
-                                                     : "an exception that is no std::exception");
+  if (run.context.world != nullptr && !interrupted && (taken_over || !lost_rank)) {
+    run.context.world->control().fail(
+        exception != nullptr ? exception->what() : "an exception that is no std::exception");
   }
   // What goes wrong while cleaning up must not hide what went wrong first.
   try {
     if (exception != nullptr && !taken_over) {
-      call_callbacks(*run_, &Callback::on_exception, *exception);
-      if (run_->data_module != nullptr) run_->data_module->on_exception(*exception);
+      call_callbacks(run.state, hooks::on_exception, *exception);
+      call_data_module(run.state, data_hooks::on_exception, *exception);
     }
-    run_->writer->wait();
+    run.checkpoints.wait();
     finish(interrupted ? "interrupted" : "failed");
   } catch (const std::exception& second) {
     log_warning(detail::concat("Trainer: cleaning up failed too: ", second.what()));
   }
-  run_->module->attach(nullptr, nullptr);
-  if (run_->data_module != nullptr) run_->data_module->attach(nullptr);
-  run_->stop.watch(nullptr);
-  run_->in_fit_loops = false;
+  run.context.module->attach(nullptr, nullptr);
+  if (run.context.data_module != nullptr) run.context.data_module->attach(nullptr);
+  run.state.stop.watch(nullptr);
+  run.checkpoints.end_fit();
 }
 
 void Trainer::Impl::finish(std::string_view status) {
-  RunState& run = *run_;
-  run.set_status("teardown");
-  run.strategy->teardown();
-  if (run.data_module != nullptr) run.data_module->teardown(run.stage);
-  call_callbacks(run, &Callback::teardown, run.stage);
-  run.module->teardown(run.stage);
-  for (size_t i = 0; i < run.loggers.size(); ++i) {
-    logger_positions_[i] = run.loggers[i]->state_dict();
-    run.loggers[i]->finalize(status);
+  Session& run = *session_;
+  {
+    const auto phase = run.state.phases.enter(kTeardown, run.state.progress);
+    run.context.strategy->teardown();
+    call_data_module(run.state, data_hooks::teardown, run.context.stage);
+    call_hooks(run.state, hooks::teardown, run.context.stage);
+  }
+  for (size_t i = 0; i < run.context.loggers.size(); ++i) {
+    logger_positions_[i] = run.context.loggers[i]->state_dict();
+    run.context.loggers[i]->finalize(status);
   }
   if (profiler_ != nullptr) {
     if (const std::string summary = profiler_->summary(); !summary.empty()) log_info(summary);
   }
-  run.module->attach(nullptr, nullptr);
-  if (run.data_module != nullptr) run.data_module->attach(nullptr);
-  run.stop.watch(nullptr);
-  run.in_fit_loops = false;
+  run.context.module->attach(nullptr, nullptr);
+  if (run.context.data_module != nullptr) run.context.data_module->attach(nullptr);
+  run.state.stop.watch(nullptr);
+  run.checkpoints.end_fit();
 }
 
 void Trainer::Impl::save_checkpoint(const fs::path& path, bool weights_only,
                                     std::function<void()> committed) {
   if (options_.user.dry_run) return;
-  run().save_requests.push_back({path, weights_only, std::move(committed)});
-  // Outside of fit nothing is under way: the state is whole.
-  if (!run_->in_fit_loops) checkpoints_->write_requested();
+  session().checkpoints.request({path, weights_only, std::move(committed)});
 }
 
 int64_t Trainer::Impl::estimated_stepping_batches() {
-  RunState& state = run();
+  RunState& run = session().state;
   const int64_t max_steps = options_.max_steps;
   if (options_.max_epochs == -1) {
     LIGHTNING_CHECK(
@@ -344,8 +347,8 @@ int64_t Trainer::Impl::estimated_stepping_batches() {
         "max_steps or max_epochs.");
     return max_steps;
   }
-  prepare_training_loader(state);
-  const std::optional<int64_t> batches = state.num_training_batches();
+  prepare_training_loader(run);
+  const std::optional<int64_t> batches = run.num_training_batches();
   if (!batches) {
     LIGHTNING_CHECK(max_steps != -1, ConfigError,
                     "Trainer: the length of the training data is unknown, a schedule needs the "

@@ -7,14 +7,29 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <lightning/loops/checkpoint_connector.h>
+#include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/run_state.h>
 #include <lightning/run/detail/slurm_connector.h>
 #include <lightning/trainer/trainer.h>
 
 namespace lightning {
+
+/// All of one run: what it works with, its state, and the loops whose own state others ask for.
+struct Session {
+  explicit Session(RunContext run_context)
+      : context(std::move(run_context)), state(context), evaluation(state), checkpoints(state) {}
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  RunContext context;
+  RunState state;
+  EvaluationLoop evaluation;
+  CheckpointConnector checkpoints;
+};
 
 class Trainer::Impl {
  public:
@@ -22,7 +37,7 @@ class Trainer::Impl {
   Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts);
 
   /// The run under way or the last one. Throws ConfigError before the first.
-  RunState& run();
+  Session& session();
   const ResolvedOptions& options() const { return options_; }
 
   void fit(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
@@ -50,17 +65,21 @@ class Trainer::Impl {
   /// Joins the ranks of this program, not those of a dry run. Every rank must call it.
   std::shared_ptr<World> join_real_ranks() const;
   /// With several ranks: joins them, and gives the run what reduces over them.
-  void join_ranks(RunState& run);
+  void join_ranks(Session& run);
   void begin_run(Stage stage, std::shared_ptr<LightningModule> module,
                  std::shared_ptr<LightningDataModule> data);
   std::optional<std::filesystem::path> resolve_checkpoint(const std::string& ckpt_path);
   std::string make_config() const;
   void add_module_callbacks();
   void setup_data_and_module();
+  void prepare_data();
   void setup_strategy();
   void setup_optimizers();
   void open_loggers(bool resuming);
   void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
+  /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
+  void prepare_fit(const std::optional<std::filesystem::path>& checkpoint);
+  void end_fit(const SlurmConnector& slurm);
   /// Writes the checkpoint from which a stopped run goes on, and throws Interrupted.
   [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);
   std::filesystem::path write_last_checkpoint(const SlurmConnector& slurm);
@@ -79,8 +98,7 @@ class Trainer::Impl {
   std::filesystem::path run_dir_;
   bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_
   std::filesystem::path config_file_;  // of the fit under way
-  std::unique_ptr<RunState> run_;
-  std::unique_ptr<CheckpointConnector> checkpoints_;
+  std::unique_ptr<Session> session_;
   bool fitted_ = false;
   std::string config_;   // as YAML; empty: made from the options
   std::string program_;  // the command that runs it

@@ -19,6 +19,7 @@
 #include <lightning/distributed/join_world.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/tensorboard_logger.h>
+#include <lightning/loops/hooks.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/run/detail/run_folder.h>
@@ -96,30 +97,30 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   LIGHTNING_CHECK(!options_.user.dry_run || stage == Stage::kFit, ConfigError,
                   "Trainer: dry_run is true and this is ", to_string(stage),
                   "(), expected fit(): dry runs show a training. HINT: leave dry_run out.");
-  run_ = std::make_unique<RunState>(trainer_);
-  RunState& run = *run_;
-  run.options = options_;
-  run.stage = stage;
-  run.module = std::move(module);
-  run.data_module = std::move(data);
+  session_ = std::make_unique<Session>(RunContext{.trainer = trainer_,
+                                                  .options = options_,
+                                                  .stage = stage,
+                                                  .module = std::move(module),
+                                                  .data_module = std::move(data)});
+  Session& run = *session_;
   join_ranks(run);
-  run.precision = Precision::create(options_.user.precision, options_.device);
-  run.nonfinite = NonFiniteGuard(run.precision->loss_scaler());
-  run.callbacks = callbacks_;
-  run.loggers = loggers_;
-  run.writer = std::make_unique<CheckpointWriter>(options_.user.async_checkpointing);
-  run.run_dir = run_dir_;
-  checkpoints_ = std::make_unique<CheckpointConnector>(run);
+  run.context.precision = Precision::create(options_.user.precision, options_.device);
+  run.state.nonfinite = NonFiniteGuard(run.context.precision->loss_scaler());
+  run.context.callbacks = callbacks_;
+  run.context.loggers = loggers_;
+  run.context.run_dir = run_dir_;
   set_deterministic(options_.user.deterministic);
   if (options_.device.is_cpu()) keep_freed_host_memory();
-  set_log_rank(static_cast<int>(run.strategy->global_rank()));
-  run.module->attach(&trainer_, stage == Stage::kFit ? &run.train_metrics : &run.eval_metrics);
-  if (run.data_module != nullptr) run.data_module->attach(&trainer_);
-  run.logger_connector.set_gate([&run] {
-    run.throw_if_failed();
-    if (run.lease) run.lease->check_now_and_then();
+  set_log_rank(static_cast<int>(run.context.strategy->global_rank()));
+  MetricFlow& metrics = run.state.metrics;
+  run.context.module->attach(&trainer_,
+                             stage == Stage::kFit ? &metrics.train : &metrics.evaluation);
+  if (run.context.data_module != nullptr) run.context.data_module->attach(&trainer_);
+  metrics.connector.set_gate([&run] {
+    run.context.throw_if_failed();
+    if (run.state.lease) run.state.lease->check_now_and_then();
   });
-  run.config = make_config();
+  run.context.config = make_config();
 }
 
 std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
@@ -139,28 +140,30 @@ std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
   return world;
 }
 
-void Trainer::Impl::join_ranks(RunState& run) {
+void Trainer::Impl::join_ranks(Session& run) {
   const TrainerOptions& user = options_.user;
   const bool alone = options_.world_size == 1;
   if (alone) {
     set_current_device(options_.device);
     set_threads(options_.topology);
-    run.strategy = std::make_unique<SingleDeviceStrategy>(
+    run.context.strategy = std::make_unique<SingleDeviceStrategy>(
         StrategyContext{options_.device, options_.topology, nullptr});
-    if (user.dry_run) run.dry_run.emplace(nullptr, nullptr);
+    run.state.phases.report_to(nullptr, profiler_.get());
+    if (user.dry_run) run.state.phases.dry_run.emplace(nullptr, nullptr);
     return;
   }
   if (user.dry_run) {
-    run.world = World::fake(options_.topology, options_.device);
+    run.context.world = World::fake(options_.topology, options_.device);
   } else {
-    run.world = join_real_ranks();
+    run.context.world = join_real_ranks();
   }
-  ControlPlane& control = run.world->control();
-  run.strategy = std::make_unique<DDPStrategy>(
-      StrategyContext{options_.device, run.world->topology(), run.world.get()}, user.ddp);
-  run.metric_sync.emplace(run.world->group(), control, options_.device);
-  if (user.dry_run) run.dry_run.emplace(run.world.get(), &*run.metric_sync);
-  run.stop.set_control(&control);
+  World& world = *run.context.world;
+  run.context.strategy = std::make_unique<DDPStrategy>(
+      StrategyContext{options_.device, world.topology(), &world}, user.ddp);
+  run.state.metrics.sync.emplace(world.group(), world.control(), options_.device);
+  run.state.phases.report_to(&world.control(), profiler_.get());
+  if (user.dry_run) run.state.phases.dry_run.emplace(&world, &*run.state.metrics.sync);
+  run.state.stop.set_control(&world.control());
 }
 
 void Trainer::Impl::set_config(std::string yaml, std::string program) {
@@ -172,11 +175,12 @@ std::string Trainer::Impl::make_config() const {
   if (!config_.empty()) return config_;
   config::ConfigNode config = config::ConfigNode::map();
   config.set("trainer", config::to_node(options_.user));
-  if (!run_->module->hyperparameters().is_null()) {
-    config.set("model", run_->module->hyperparameters());
+  if (!session_->context.module->hyperparameters().is_null()) {
+    config.set("model", session_->context.module->hyperparameters());
   }
-  if (run_->data_module != nullptr && !run_->data_module->hyperparameters().is_null()) {
-    config.set("data", run_->data_module->hyperparameters());
+  if (session_->context.data_module != nullptr &&
+      !session_->context.data_module->hyperparameters().is_null()) {
+    config.set("data", session_->context.data_module->hyperparameters());
   }
   return config::to_yaml(config);
 }
@@ -185,7 +189,7 @@ std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckp
   if (ckpt_path.empty()) return std::nullopt;
   if (!detail::is_last_or_best(ckpt_path)) return fs::path(ckpt_path);
   fs::path found;
-  if (run_->is_global_zero()) {
+  if (session_->context.is_global_zero()) {
     // Those of the fit before, by this Trainer, come first.
     std::vector<fs::path> folders;
     for (const auto& callback : callbacks_) {
@@ -198,86 +202,92 @@ std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckp
     if (!run_dir_.empty()) own = find_checkpoint_of_run(run_dir_, folders, ckpt_path);
     found = own ? *own : find_checkpoint(options_.user.default_root_dir, ckpt_path, folders);
   }
-  return fs::path(run_->from_rank_zero("checkpoint to resume from", found.string()));
+  return fs::path(session_->context.from_rank_zero("checkpoint to resume from", found.string()));
 }
 
 void Trainer::Impl::add_module_callbacks() {
-  Callbacks own = run_->module->configure_callbacks();
+  Callbacks own = session_->context.module->configure_callbacks();
   for (auto& callback : own) {
     const std::type_index type(typeid(*callback));
     // Lightning's rule: the model's callback replaces one of the same type.
-    std::erase_if(run_->callbacks,
+    std::erase_if(session_->context.callbacks,
                   [&](const auto& c) { return std::type_index(typeid(*c)) == type; });
-    run_->callbacks.push_back(std::move(callback));
+    session_->context.callbacks.push_back(std::move(callback));
   }
   if (!writes_files()) {
-    std::erase_if(run_->callbacks, [](const auto& c) { return c->writes_checkpoints(); });
+    std::erase_if(session_->context.callbacks,
+                  [](const auto& c) { return c->writes_checkpoints(); });
   }
-  move_checkpoint_writers_last(run_->callbacks);
+  move_checkpoint_writers_last(session_->context.callbacks);
 }
 
 void Trainer::Impl::setup_data_and_module() {
-  RunState& run = *run_;
+  Session& run = *session_;
   if (profiler_ != nullptr) {
-    profiler_->setup(run.stage, writes_files() ? run_dir() : fs::path(),
-                     run.strategy->global_rank());
+    profiler_->setup(run.context.stage, writes_files() ? run_dir() : fs::path(),
+                     run.context.strategy->global_rank());
   }
-  run.set_status("prepare_data", /*long_phase=*/true);
+  prepare_data();
+  const auto phase = run.state.phases.enter(kSetup, run.state.progress);
+  call_data_module(run.state, data_hooks::setup, run.context.stage);
+  call_hooks(run.state, hooks::setup, run.context.stage);
+  call_module(run.state, module_hooks::configure_model);
+}
+
+void Trainer::Impl::prepare_data() {
+  RunState& run = session_->state;
+  const auto phase = run.phases.enter(kPrepareData, run.progress);
   const bool per_node = options_.user.prepare_data_per_node;
   const Topology& topology = options_.topology;
   if (per_node ? topology.local_rank == 0 : topology.global_rank == 0) {
-    if (run.data_module != nullptr) run.data_module->prepare_data();
-    run.module->prepare_data();
+    call_data_module(run, data_hooks::prepare_data);
+    call_module(run, module_hooks::prepare_data);
   }
-  run.strategy->barrier("prepare_data");
-  run.set_status("setup", /*long_phase=*/true);
-  if (run.data_module != nullptr) run.data_module->setup(run.stage);
-  call_callbacks(run, &Callback::setup, run.stage);
-  run.module->setup(run.stage);
-  run.module->configure_model();
+  run.context.strategy->barrier("prepare_data");
 }
 
 void Trainer::Impl::setup_strategy() {
-  RunState& run = *run_;
-  if (options_.user.sync_batchnorm && run.world != nullptr) {
-    synchronize_batch_norm(*run.module, run.world->shared_group());
+  Session& run = *session_;
+  if (options_.user.sync_batchnorm && run.context.world != nullptr) {
+    synchronize_batch_norm(*run.context.module, run.context.world->shared_group());
   }
-  run.strategy->setup(*run.module);
+  run.context.strategy->setup(*run.context.module);
 }
 
 void Trainer::Impl::setup_optimizers() {
-  RunState& run = *run_;
-  run.optimizers = run.module->configure_optimizers().configs();
+  Session& run = *session_;
+  std::vector<OptimizerConfig>& optimizers = run.context.optimizers;
+  optimizers = call_module(run.state, module_hooks::configure_optimizers).configs();
   LIGHTNING_CHECK(
-      !run.optimizers.empty(), ConfigError,
+      !optimizers.empty(), ConfigError,
       "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
       "override it and return a shared_ptr to an optimizer.");
   LIGHTNING_CHECK(
-      run.optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
-      run.optimizers.size(),
+      optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
+      optimizers.size(),
       " optimizers, expected one. HINT: put all parameters into groups of one optimizer; "
       "manual optimization isn't there yet.");
-  const OptimizerConfig& config = run.optimizers.front();
+  const OptimizerConfig& config = optimizers.front();
   LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
                   "LightningModule: configure_optimizers() gave a null optimizer.");
   LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
                   "LightningModule: the LR scheduler's frequency is ",
                   config.lr_scheduler.frequency, ", expected at least 1.");
   optim::require_supported(*config.optimizer);
-  optim::validate_parameters(*config.optimizer, *run.module);
+  optim::validate_parameters(*config.optimizer, *run.context.module);
 }
 
 void Trainer::Impl::open_loggers(bool resuming) {
-  RunState& run = *run_;
-  const StateDict saved = resuming ? checkpoints_->state().nested("loggers") : StateDict();
-  for (size_t i = 0; i < run.loggers.size(); ++i) {
+  Session& run = *session_;
+  const StateDict saved = resuming ? run.checkpoints.state().nested("loggers") : StateDict();
+  for (size_t i = 0; i < run.context.loggers.size(); ++i) {
     StateDict position = resuming ? saved.nested(std::to_string(i)) : logger_positions_[i];
-    run.loggers[i]->setup({.run_dir = run_dir(),
-                           .global_rank = run.strategy->global_rank(),
-                           .resume = position.empty() ? nullptr : &position,
-                           .resume_step = run.progress.global_step});
+    run.context.loggers[i]->setup({.run_dir = run_dir(),
+                                   .global_rank = run.context.strategy->global_rank(),
+                                   .resume = position.empty() ? nullptr : &position,
+                                   .resume_step = run.state.progress.global_step});
   }
-  run.logger_connector.set_loggers(run.loggers);
+  run.state.metrics.connector.set_loggers(run.context.loggers);
 }
 
 }  // namespace lightning

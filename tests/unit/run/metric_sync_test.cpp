@@ -15,8 +15,8 @@
 namespace {
 
 using Catch::Contains;
-using lightning::kTrainingEpoch;
-using lightning::kTrainingStep;
+using lightning::kEpochInterval;
+using lightning::kStepInterval;
 using lightning::LoggedRow;
 using lightning::MetricLog;
 using lightning::MetricSync;
@@ -79,7 +79,7 @@ void check_all(const std::vector<std::string>& outcomes, const std::string& expe
 }  // namespace
 
 TEST_CASE("Values of a step become means over ranks, by the sizes of their batches", "[trainer]") {
-  check_all(reduce(3, MetricLog::Level::kStep, kTrainingStep,
+  check_all(reduce(3, MetricLog::Level::kStep, kStepInterval,
                    [](MetricLog& log, int64_t rank) {
                      // 0.0 of 4 samples, 1.0 of 2, and rank 2 has none.
                      log.enter(training_step(rank == 0 ? 4.0 : rank == 1 ? 2.0 : 0.0));
@@ -92,7 +92,7 @@ TEST_CASE("Ranks that log other names than others are an error on all, never a w
   const auto level = GENERATE(MetricLog::Level::kStep, MetricLog::Level::kEpoch);
   const bool step = level == MetricLog::Level::kStep;
   const auto log_it = step ? log_on_step : log_on_epoch;
-  const std::string_view interval = step ? kTrainingStep : kTrainingEpoch;
+  const std::string_view interval = step ? kStepInterval : kEpochInterval;
   const auto outcomes = [&](const Logs& logs) { return reduce(3, level, interval, logs); };
   CAPTURE(step);
 

@@ -10,6 +10,7 @@
 #include <lightning/strategies/ddp.h>
 #include <lightning/strategies/detail/single_device.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
+#include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
@@ -134,11 +135,14 @@ TEST_CASE("A transfer hook that makes a new batch doesn't lose the rank's weight
       return lightning::Batch({{"x", batch["x"]}});
     }
   };
-  NewBatches module;
-  const auto precision = lightning::Precision::create(lightning::PrecisionMode::k32True, at::kCPU);
+  lightning::Trainer trainer(quiet_options(), {}, lightning::Loggers{});
+  lightning::RunContext context = {
+      .trainer = trainer, .options = trainer.options(), .module = std::make_shared<NewBatches>()};
+  context.precision = lightning::Precision::create(lightning::PrecisionMode::k32True, at::kCPU);
+  lightning::RunState run(context);
   lightning::Batch batch({{"x", torch::ones({2})}});
   batch.set_rank_weight(0.25);
-  CHECK(transfer_batch(module, *precision, at::kCPU, batch).rank_weight() == 0.25);
+  CHECK(transfer_batch(run, batch).rank_weight() == 0.25);
 }
 
 TEST_CASE("A window has weights for all of its batches or for none", "[strategies]") {

@@ -1,0 +1,34 @@
+#include <lightning/run/detail/progress.h>
+
+namespace lightning {
+
+StateDict to_state_dict(const Progress& progress) {
+  StateDict state;
+  state.set("epoch", progress.epoch);
+  state.set("batch_idx", progress.batch_idx);
+  state.set("total_batches", progress.total_batches);
+  state.set("global_step", progress.global_step);
+  state.set("samples_seen", progress.samples_seen);
+  state.set("elapsed_seconds", progress.elapsed_seconds);
+  state.set("validation_batches", progress.validation_batches);
+  state.set("position", static_cast<int64_t>(progress.position));
+  return state;
+}
+
+Progress progress_from(const StateDict& state) {
+  Progress progress;
+  progress.epoch = state.get<int64_t>("epoch");
+  progress.batch_idx = state.get<int64_t>("batch_idx");
+  progress.total_batches = state.get<int64_t>("total_batches");
+  progress.global_step = state.get<int64_t>("global_step");
+  progress.samples_seen = state.get<int64_t>("samples_seen");
+  progress.elapsed_seconds = state.get<double>("elapsed_seconds");
+  // Not in the first checkpoints that were written.
+  if (state.contains("validation_batches")) {
+    progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
+  }
+  progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
+  return progress;
+}
+
+}  // namespace lightning

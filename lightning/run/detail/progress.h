@@ -1,0 +1,50 @@
+/// How far a run has come, and the clock of its present session.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
+
+namespace lightning {
+
+/// A point between two hooks at which a checkpoint may be written and from which a run resumes.
+enum class SafePoint : int64_t {
+  kBatchEnd,       // hooks and log row of the batch are done; a validation may be due
+  kValidationEnd,  // that validation is done
+  kEpochEnd,       // the epoch is counted; the next one begins
+};
+
+/// Counters of completed units. Saved and restored.
+struct Progress {
+  int64_t epoch = 0;
+  int64_t batch_idx = 0;  // completed batches of the epoch under way
+  int64_t total_batches = 0;
+  int64_t global_step = 0;  // optimizer steps
+  int64_t samples_seen = 0;
+  double elapsed_seconds = 0.0;  // of earlier sessions of this run
+  /// Batches of each validation loader in all validations: where the rows of their steps stand.
+  std::vector<int64_t> validation_batches;
+  SafePoint position = SafePoint::kEpochEnd;
+};
+
+/// In the form that checkpoints hold.
+LIGHTNING_API StateDict to_state_dict(const Progress& progress);
+LIGHTNING_API Progress progress_from(const StateDict& state);
+
+/// Of the present session: a run that resumes begins another one.
+struct SessionClock {
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  int64_t first_step = 0;  // global_step when the session began
+  // For the speed at the end; the first batches of a session warm up and don't count.
+  int64_t timed_steps = 0;
+  double training_seconds = 0.0;
+
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  }
+};
+
+}  // namespace lightning
