@@ -61,8 +61,8 @@ bench() {
 }
 
 export LIGHTNING_REQUIRE_GPU=1
-check "unit tests of GPU copies and devices" \
-  ctest --test-dir build/release --output-on-failure -R 'unit_accelerators|unit_data: Batch::pin_memory'
+check "unit tests of GPU copies and devices" build/release/bin/unit_accelerators
+check "unit test of pinned batches" build/release/bin/unit_data 'Batch::pin_memory*'
 check "trainings: one GPU against the CPU, resume, several GPUs, faults" \
   ctest --test-dir build/release --output-on-failure -R '^gpu$'
 

@@ -12,10 +12,16 @@ import re
 import sys
 
 
+def includes(source):
+    for line in re.findall(r"^#include .*$", source.read_text(), re.MULTILINE):
+        beside = source.parent / line.split()[1].strip('"')
+        yield f'#include "{beside}"' if beside.is_file() else line
+
+
 def joined(sources):
     lines = ["// Written by join_sources.py."]
     for source in sources:
-        lines += re.findall(r"^#include .*$", source.read_text(), re.MULTILINE)
+        lines += includes(source)
     lines = list(dict.fromkeys(lines))
     for number, source in enumerate(sources):
         lines += [f"namespace source_{number} {{", f'#include "{source}"', "}"]
