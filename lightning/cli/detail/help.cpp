@@ -120,7 +120,7 @@ std::string class_help(const std::vector<KeyInfo>& keys) {
       for (const KeyInfo& info : entry.init_args()) out += table.row(info, 4, "");
     }
     if (list.registry->entries().empty()) {
-      out.append("  none: the program registers no ").append(list.registry->kind()).append("\n");
+      out.append("  (no ").append(list.registry->kind()).append(" is registered)\n");
     }
   }
   return out;

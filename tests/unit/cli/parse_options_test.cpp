@@ -109,16 +109,16 @@ lightning::config::Registry<Augmentation>& augmentation_registry() {
   return registry;
 }
 
-struct Stage {
+struct Pipeline {
   AugmentationSpec augmentation = "{class_path: crop, init_args: {size: 8}}";
   std::vector<AugmentationSpec> more = {};
 };
-LIGHTNING_FIELDS(Stage, LIGHTNING_FIELD(augmentation, "the first"),
+LIGHTNING_FIELDS(Pipeline, LIGHTNING_FIELD(augmentation, "the first"),
                  LIGHTNING_FIELD(more, "those after it"));
 
 struct ImagesOptions {
-  Stage train = {};
-  std::vector<Stage> stages = {};
+  Pipeline train = {};
+  std::vector<Pipeline> stages = {};
 };
 LIGHTNING_FIELDS(ImagesOptions, LIGHTNING_FIELD(train, "for training"),
                  LIGHTNING_FIELD(stages, "others"));
