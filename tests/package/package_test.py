@@ -72,3 +72,8 @@ def test_install(tmp_path):
 def test_subdirectory(tmp_path):
     build_and_run(tmp_path / "build", f"-DLIGHTNING_SOURCE_DIR={ROOT}",
                   f"-DLIGHTNING_TWIN_BUILD={support.build_dir()}")
+
+
+def test_headers():
+    """Every public header compiles alone: the rooms' file sets, by CMake's own check."""
+    run("cmake", "--build", support.build_dir(), "--target", "all_verify_interface_header_sets")
