@@ -30,7 +30,6 @@ TEST_CASE("Socket: bytes arrive whole and in order") {
   server->send_all("bye", guard());
   CHECK(client.receive(3, guard()) == "bye");
   CHECK(client.local_address() == "127.0.0.1");
-  CHECK(client.peer_address() == "127.0.0.1");
   CHECK(server->local_port() == listener.local_port());
 }
 
