@@ -31,7 +31,7 @@ class FlushOnAbort {
   explicit FlushOnAbort(const RunContext& run) : world_(run.world) {
     if (world_ == nullptr) return;
     world_->control().set_abort_handler([&run] {
-      log_to_file(run.world->control().failure());
+      log_to_file(run.world->control().failure().text);
       for (const auto& logger : run.loggers) logger->flush();
     });
   }
@@ -276,22 +276,24 @@ void Trainer::Impl::guarded(const std::function<void()>& body) {
 void Trainer::Impl::handle_exception(const std::exception* exception) {
   Session& run = *session_;
   const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
-  const bool taken_over = exception != nullptr && is_lease_lost(exception->what());
-  const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
+  const auto* lost_rank = dynamic_cast<const DistributedError*>(exception);
+  const bool taken_over =
+      lost_rank != nullptr && lost_rank->failure().kind == FailureKind::kLeaseLost;
   // Another process writes there now.
   if (taken_over) {
     set_log_file({});
     run.context.loggers.clear();
   }
-  if (lost_rank) {
+  if (lost_rank != nullptr) {
     detail::report_peer_failure(exception->what());
   } else if (exception != nullptr) {
     log_to_file(exception->what());
   }
   // The others can't go on without this rank.
-  if (run.context.world != nullptr && !interrupted && (taken_over || !lost_rank)) {
+  if (run.context.world != nullptr && !interrupted && (taken_over || lost_rank == nullptr)) {
     run.context.world->control().fail(
-        exception != nullptr ? exception->what() : "an exception that is no std::exception");
+        exception != nullptr ? exception->what() : "an exception that is no std::exception",
+        taken_over ? FailureKind::kLeaseLost : FailureKind::kThrew);
   }
   // What goes wrong while cleaning up must not hide what went wrong first.
   try {
