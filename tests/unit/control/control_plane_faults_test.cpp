@@ -204,7 +204,7 @@ TEST_CASE("ControlPlane: a main thread that got away is left in peace", "[proces
   }
 }
 
-TEST_CASE("ControlPlane: a late rank is warned of, then ends the run") {
+TEST_CASE("ControlPlane: a late rank is warned of, then ends the run", "[process]") {
   TestRun run(3);
   run.options.late_warning = 100ms;
   run.options.collective_timeout = 500ms;
