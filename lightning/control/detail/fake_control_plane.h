@@ -13,7 +13,7 @@
 namespace lightning::detail {
 
 /// Never waits and never fails: what fail() is told goes no further.
-class LIGHTNING_API FakeControlPlane final : public ControlPlane {
+class LIGHTNING_API FakeControlPlane : public ControlPlane {
  public:
   explicit FakeControlPlane(int64_t world_size);
 
