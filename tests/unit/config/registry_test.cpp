@@ -334,3 +334,19 @@ TEST_CASE("classes within classes have a depth limit instead of an overflow") {
           root.set_path(path, ConfigNode::scalar("1"));
         }).find("more than 200 parts") != std::string::npos);
 }
+
+TEST_CASE("layers of a config take a class's name alone for its class_path") {
+  const auto merged = [](std::string_view under, std::string_view over) {
+    ConfigNode node = yaml(under);
+    node.merge(yaml(over));
+    return node;
+  };
+  const ConfigNode whole = yaml("{class_path: Point, init_args: {a: 1}}");
+  CHECK(merged("Point", "{init_args: {a: 1}}") == whole);
+  CHECK(merged("{class_path: Point, init_args: {a: 1}}", "Point") == whole);
+  CHECK(merged("{class_path: Point, init_args: {a: 1}}", "my_shapes::Point") == whole);
+  CHECK(merged("{class_path: Point, init_args: {a: 1}}", "Frame") == yaml("Frame"));
+  ConfigNode root = yaml("{shapes: [Frame, Point]}");
+  root.set_path("shapes.1.init_args.a", ConfigNode::scalar("1"));
+  CHECK(root.find("shapes")->items()[1] == whole);
+}
