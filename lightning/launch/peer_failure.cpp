@@ -14,11 +14,10 @@ void report_peer_failure(const std::string& text) {
   static std::string told;
   const std::lock_guard lock(mutex);
   if (std::exchange(told, text) == text) return;
-  const std::string line = "error: " + text;
   std::fflush(stdout);
-  if (!is_launched_rank()) return log_on_every_rank(line);
-  log_to_file(line);
-  write_final_message(line);
+  if (!is_launched_rank()) return log_on_every_rank(text, LogLevel::kError);
+  log_to_file(text, LogLevel::kError);
+  write_final_message("error: " + text);
 }
 
 }  // namespace lightning::detail

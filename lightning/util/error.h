@@ -2,12 +2,11 @@
 ///   <component>: <fact with name and value>, <what was expected>. HINT: <one action>
 #pragma once
 
-#include <cstdint>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
 #include <lightning/util/export.h>
+#include <lightning/util/format.h>
 
 namespace lightning {
 
@@ -39,52 +38,15 @@ class LIGHTNING_API CheckpointError : public Error {
   ~CheckpointError() override;
 };
 
-/// Why ranks can't go on together.
-enum class FailureKind : uint8_t {
-  kOther,         // connections, shared memory, processes that can't be started
-  kThrew,         // a rank left its run by an error of its own
-  kExited,        // the process of a rank ended
-  kUnresponsive,  // nothing was heard of a rank for heartbeat_timeout
-  kLate,          // a rank didn't come to an exchange or collective within collective_timeout
-  kDisagreement,  // ranks are at different exchanges, collectives or boundaries
-  kMissing,       // a rank didn't come within connect_timeout
-  kLeaseLost,     // another SLURM job writes into the run folder now
-};
-
-struct Failure {
-  FailureKind kind = FailureKind::kOther;
-  int64_t rank = -1;  // whose failure it is; -1: of no single one
-  std::string text;   // names the rank, and where it was
-};
-
-/// Failures between ranks. Every rank of a run gets the same kind, rank and text.
+/// Failures between ranks.
 class LIGHTNING_API DistributedError : public Error {
  public:
-  explicit DistributedError(const std::string& message) : Error(message) {}
-  explicit DistributedError(const Failure& failure)
-      : Error(failure.text), kind_(failure.kind), rank_(failure.rank) {}
+  using Error::Error;
   ~DistributedError() override;
-
-  Failure failure() const { return {kind_, rank_, what()}; }
-
- private:
-  FailureKind kind_ = FailureKind::kOther;
-  int64_t rank_ = -1;
 };
 
-namespace detail {
-
-template <typename... Parts>
-std::string concat(const Parts&... parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return out.str();
-}
-
-}  // namespace detail
-
-/// Throws ErrorType with the parts joined (as by operator<<) when `condition` is false. The parts
-/// are evaluated only then.
+/// Throws ErrorType with the parts joined, each as format() writes it in {}, when `condition` is
+/// false. The parts are evaluated only then.
 #define LIGHTNING_CHECK(condition, ErrorType, ...)                            \
   do {                                                                        \
     if (!(condition)) {                                                       \

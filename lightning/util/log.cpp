@@ -1,28 +1,230 @@
 #include <lightning/util/log.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <ctime>
+#include <cstdlib>
 #include <deque>
+#include <exception>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
+#include <spdlog/details/log_msg_buffer.h>
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+
+#include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
+#include <lightning/util/format.h>
+#include <lightning/util/spdlog_sink.h>
 
 namespace lightning {
 namespace {
 
-struct LogState {
-  std::mutex mutex;
-  LogSink sink = [](std::string_view line) {
+constexpr size_t kLinesBeforeFile = 1000;
+constexpr const char* kFilePattern = "%Y-%m-%dT%H:%M:%S.%eZ [rank %k] [%l] %v";
+
+std::atomic<int> log_rank{0};
+
+// LogLevel's values are spdlog's up to kError; then it has `critical`, which isn't used here.
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  return level == LogLevel::kOff ? spdlog::level::off
+                                 : static_cast<spdlog::level::level_enum>(level);
+}
+
+std::string_view as_std(spdlog::string_view_t text) { return {text.data(), text.size()}; }
+
+/// Lines for the terminal, given to a function that can be exchanged (the progress bar does).
+class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  LogSink exchange(LogSink function) {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(function_, std::move(function));
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (!function_) return;
+    if (message.level == spdlog::level::info) return function_(as_std(message.payload));
+    function_(detail::concat(as_std(spdlog::level::to_string_view(message.level)), ": ",
+                             as_std(message.payload)));
+  }
+  void flush_() override {}
+
+ private:
+  LogSink function_ = [](std::string_view line) {
     std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
     std::fflush(stderr);
   };
+};
+
+/// %k: the global rank.
+class RankFlag : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg&, const std::tm&, spdlog::memory_buf_t& out) override {
+    const std::string rank = std::to_string(log_rank);
+    out.append(rank.data(), rank.data() + rank.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<RankFlag>();
+  }
+};
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, CloseFile>;
+
+/// Lines of the rank's log file. As long as none is open, the last ones are kept for it.
+class RankFileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit RankFileSink(const std::string& pattern) {
+    auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
+    formatter->add_flag<RankFlag>('k').set_pattern(pattern);
+    formatter_ = std::move(formatter);
+  }
+
+  /// Null: none is open.
+  void set_file(File file) {
+    const std::lock_guard lock(mutex_);
+    file_ = std::move(file);
+    if (!file_) return;
+    for (const auto& message : waiting_) write(message);
+    waiting_.clear();
+    std::fflush(file_.get());
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (file_) {
+      write(message);
+      std::fflush(file_.get());
+      return;
+    }
+    if (waiting_.size() == kLinesBeforeFile) waiting_.pop_front();
+    waiting_.emplace_back(message);
+  }
+  void flush_() override {}
+
+ private:
+  void write(const spdlog::details::log_msg& message) {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    std::fwrite(line.data(), 1, line.size(), file_.get());
+  }
+
+  File file_;
+  std::deque<spdlog::details::log_msg_buffer> waiting_;
+};
+
+/// The sinks that the program added. Each is called without a lock of ours: one that waits holds up
+/// only the thread that logs.
+class AddedSinks : public spdlog::sinks::sink {
+ public:
+  void add(spdlog::sink_ptr added) {
+    const std::lock_guard lock(mutex_);
+    sinks_.push_back(std::move(added));
+  }
+  void remove(const spdlog::sink_ptr& added) {
+    const std::lock_guard lock(mutex_);
+    sinks_.erase(std::remove(sinks_.begin(), sinks_.end(), added), sinks_.end());
+  }
+
+  void log(const spdlog::details::log_msg& message) override {
+    std::vector<spdlog::sink_ptr> sinks;
+    {
+      const std::lock_guard lock(mutex_);
+      sinks = sinks_;
+    }
+    for (const auto& added : sinks) {
+      try {
+        if (!added->should_log(message.level)) continue;
+        added->log(message);
+        added->flush();
+      } catch (const std::exception& error) {
+        warn(error.what());
+      } catch (...) {
+        warn("an exception not derived from std::exception");
+      }
+    }
+  }
+  void flush() override {}
+  // Each sink has its own format.
+  void set_pattern(const std::string& /*pattern*/) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter> /*formatter*/) override {}
+
+ private:
+  // Comes back to log() once, where the second warning is dropped.
+  static void warn(std::string_view text) {
+    log_warning(format("log: an added sink failed: {}. Its messages are lost.", text),
+                "log: an added sink failed");
+  }
+
+  std::mutex mutex_;
+  std::vector<spdlog::sink_ptr> sinks_;
+};
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : value;
+}
+
+struct LogState {
+  std::shared_ptr<ConsoleSink> console = std::make_shared<ConsoleSink>();
+  std::shared_ptr<RankFileSink> file;
+  std::shared_ptr<AddedSinks> added = std::make_shared<AddedSinks>();
+  /// What is printed, and what is not.
+  std::unique_ptr<spdlog::logger> printed;
+  std::unique_ptr<spdlog::logger> quiet;
+  std::mutex warned_mutex;
   std::unordered_set<std::string> warned;
-  std::FILE* file = nullptr;
-  std::deque<std::string> before_file;
+
+  LogState() {
+    const std::string pattern = variable("LIGHTNING_LOG_PATTERN");
+    file = std::make_shared<RankFileSink>(pattern.empty() ? kFilePattern : pattern);
+    printed = std::make_unique<spdlog::logger>("lightning",
+                                               spdlog::sinks_init_list{console, file, added});
+    quiet = std::make_unique<spdlog::logger>("lightning", spdlog::sinks_init_list{file, added});
+    for (spdlog::logger* logger : {printed.get(), quiet.get()}) {
+      logger->set_error_handler([](const std::string& text) {
+        std::fprintf(stderr, "log: a message is lost: %s\n", text.c_str());
+      });
+    }
+    read_level();
+  }
+
+  void set_level(LogLevel level) const {
+    printed->set_level(spdlog_level(level));
+    quiet->set_level(spdlog_level(level));
+  }
+
+  void log(LogLevel level, std::string_view text, bool is_printed) const {
+    (is_printed ? printed : quiet)
+        ->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+  }
+
+ private:
+  void read_level() const {
+    constexpr std::array<std::string_view, 6> kNames = {"trace",   "debug", "info",
+                                                        "warning", "error", "off"};
+    set_level(LogLevel::kInfo);
+    const std::string name = variable("LIGHTNING_LOG_LEVEL");
+    if (name.empty()) return;
+    const auto* found = std::find(kNames.begin(), kNames.end(), name);
+    if (found != kNames.end()) return set_level(static_cast<LogLevel>(found - kNames.begin()));
+    log(LogLevel::kWarning,
+        format("log: LIGHTNING_LOG_LEVEL is \"{}\", expected trace, debug, info, warning, error or "
+               "off; info is used.",
+               name),
+        true);
+  }
 };
 
 LogState& state() {
@@ -31,81 +233,55 @@ LogState& state() {
   return *instance;
 }
 
-std::atomic<int> log_rank{0};
-
-constexpr size_t kLinesBeforeFile = 1000;
-
-std::string with_time(std::string_view text) {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  ::gmtime_r(&now, &utc);
-  char time[32];
-  const size_t size = std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%SZ ", &utc);
-  return std::string(time, size).append(text);
-}
-
-/// With the lock held.
-void note(std::string_view text) {
-  LogState& log = state();
-  const std::string line = with_time(text);
-  if (log.file != nullptr) {
-    std::fprintf(log.file, "%s\n", line.c_str());
-    std::fflush(log.file);
-    return;
-  }
-  if (log.before_file.size() == kLinesBeforeFile) log.before_file.pop_front();
-  log.before_file.push_back(line);
-}
-
 }  // namespace
 
-void log_info(std::string_view text) {
-  const std::lock_guard lock(state().mutex);
-  note(text);
-  if (log_rank == 0) state().sink(text);
+void set_log_level(LogLevel level) { state().set_level(level); }
+
+bool is_logged(LogLevel level) { return state().printed->should_log(spdlog_level(level)); }
+
+void log_trace(std::string_view text) { state().log(LogLevel::kTrace, text, log_rank == 0); }
+
+void log_debug(std::string_view text) { state().log(LogLevel::kDebug, text, log_rank == 0); }
+
+void log_info(std::string_view text) { state().log(LogLevel::kInfo, text, log_rank == 0); }
+
+void log_warning(std::string_view text, std::string_view key) {
+  LogState& log = state();
+  if (!is_logged(LogLevel::kWarning)) return;
+  {
+    const std::lock_guard lock(log.warned_mutex);
+    if (!log.warned.emplace(key.empty() ? text : key).second) return;
+  }
+  log.log(LogLevel::kWarning, text, log_rank == 0);
 }
 
-void log_on_every_rank(std::string_view text) {
-  const std::lock_guard lock(state().mutex);
-  note(text);
-  state().sink(text);
-}
+void log_error(std::string_view text) { state().log(LogLevel::kError, text, log_rank == 0); }
 
-void log_to_file(std::string_view text) {
-  const std::lock_guard lock(state().mutex);
-  note(text);
-}
+void log_on_every_rank(std::string_view text, LogLevel level) { state().log(level, text, true); }
 
-void log_warning(std::string_view text) {
-  const std::lock_guard lock(state().mutex);
-  if (!state().warned.insert(std::string(text)).second) return;
-  const std::string line = "warning: " + std::string(text);
-  note(line);
-  if (log_rank == 0) state().sink(line);
-}
+void log_to_file(std::string_view text, LogLevel level) { state().log(level, text, false); }
 
 void set_log_file(const std::filesystem::path& path) {
-  std::FILE* file = std::fopen(path.c_str(), "a");
+  if (path.empty()) return state().file->set_file(nullptr);
+  File file(std::fopen(path.c_str(), "ae"));
   const int error = errno;
-  {
-    const std::lock_guard lock(state().mutex);
-    LogState& log = state();
-    if (log.file != nullptr) std::fclose(log.file);
-    log.file = file;
-    for (const std::string& line : log.before_file) {
-      if (file != nullptr) std::fprintf(file, "%s\n", line.c_str());
-    }
-    log.before_file.clear();
-    if (file != nullptr) std::fflush(file);
-  }
-  if (file == nullptr) log_warning(io_error_text("write", path, error));
+  const bool is_open = file != nullptr;
+  state().file->set_file(std::move(file));
+  if (!is_open) log_warning(io_error_text("write", path, error));
 }
 
-LogSink set_log_sink(LogSink sink) {
-  const std::lock_guard lock(state().mutex);
-  return std::exchange(state().sink, std::move(sink));
-}
+LogSink set_log_sink(LogSink sink) { return state().console->exchange(std::move(sink)); }
 
 void set_log_rank(int rank) { log_rank = rank; }
+
+void add_log_sink(std::shared_ptr<spdlog::sinks::sink> sink) {
+  LIGHTNING_CHECK(sink != nullptr, ConfigError,
+                  "add_log_sink: the sink is null, expected a spdlog sink.");
+  state().added->add(std::move(sink));
+}
+
+void remove_log_sink(const std::shared_ptr<spdlog::sinks::sink>& sink) {
+  state().added->remove(sink);
+}
 
 }  // namespace lightning

@@ -28,6 +28,11 @@ HEAVY_TORCH = {
 # and classes with virtual functions (GlooStore) are made by the library only.
 GLOO = "torch/csrc/distributed/c10d/ProcessGroupGloo.hpp"
 GLOO_FILE = "lightning/collectives/detail/gloo.cpp"
+# What formats and logs stays behind util's format.h and log.h. Public headers don't mention spdlog but
+# for one, which programs include to add a sink: it includes nothing of spdlog.
+ONLY_IN = [(re.compile("fmt/"), {"lightning/util/format.cpp"}),
+           (re.compile("spdlog/"), {"lightning/util/log.cpp"})]
+SPDLOG_HEADER = "lightning/util/spdlog_sink.h"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -62,6 +67,9 @@ def check_include(rooms: Rooms, path: str, quote: str, target: str) -> str:
         return f"is a header and includes <{target}>; a lighter header or the .cpp should do"
     if target == GLOO and path != GLOO_FILE:
         return f"includes <{target}>, which is for {GLOO_FILE} alone"
+    for pattern, files in ONLY_IN:
+        if pattern.match(target) and path not in files:
+            return f"includes <{target}>, which is for {' and '.join(files)} alone"
     if not target.startswith("lightning/"):
         return ""
     if rooms.is_public(path) and "/detail/" in target:
@@ -131,6 +139,8 @@ def violations(root: pathlib.Path) -> list:
         text = file.read_text(encoding="utf-8")
         if "GlooStore" in text:
             found.append(f"{path} names GlooStore, whose layout is LibTorch's own")
+        if "spdlog::" in text and rooms.is_public(path) and path != SPDLOG_HEADER:
+            found.append(f"{path} is a public header and names spdlog, which is for {SPDLOG_HEADER} alone")
         includes = INCLUDE.findall(text)
         found += [f"{path} {fault}"
                   for fault in (check_include(rooms, path, *i) for i in includes) if fault]
@@ -163,6 +173,9 @@ PLANTED = [
     ("lightning/trainer/a.cpp", '#include "c.h"', "expected <lightning/room/file.h>"),
     ("lightning/trainer/a.cpp", "#include <lightning/core/none.h>", "doesn't exist"),
     ("lightning/collectives/a.cpp", f"#include <{GLOO}>", "alone"),
+    ("lightning/trainer/a.cpp", "#include <fmt/format.h>", "alone"),
+    ("lightning/trainer/a.cpp", "#include <spdlog/logger.h>", "alone"),
+    ("lightning/trainer/a.h", "namespace spdlog::sinks { class sink; }", "names spdlog"),
     (GLOO_FILE, "c10d::ProcessGroupGloo::GlooStore store;", "GlooStore"),
     ("lightning/kitchen/a.cpp", "", "no known room"),
     ("lightning/trainer/a.h", "", "no file set lists"),
@@ -183,7 +196,7 @@ CLEAN = {
     "lightning/ops/CMakeLists.txt": "\n",
     "lightning/trainer/CMakeLists.txt": "PUBLIC FILE_SET HEADERS BASE_DIRS X FILES\n  c.h\n",
     "lightning/trainer/c.h": "#include <lightning/core/b.h>\n",
-    "lightning/trainer/c.cpp": "#include <torch/torch.h>\n#include <fmt/format.h>\n"
+    "lightning/trainer/c.cpp": "#include <torch/torch.h>\n#include <zlib.h>\n"
     "#include <lightning/core/detail/d.h>\n",
     "lightning/util/CMakeLists.txt": "\n",
     "lightning/lightning.h": "#include <torch/torch.h>\n#include <lightning/trainer/c.h>\n",

@@ -28,8 +28,8 @@ struct ThreadHub {
   std::condition_variable changed;
   // By the number of the exchange, then by rank.
   std::map<int64_t, std::map<int64_t, std::pair<std::string, std::string>>> exchanges;
-  std::vector<std::function<void(const lightning::Failure&)>> handlers;
-  lightning::Failure failure;
+  std::vector<std::function<void(const std::string&)>> handlers;
+  std::string failure;
 };
 
 class ThreadControlPlane final : public lightning::ControlPlane {
@@ -53,9 +53,9 @@ class ThreadControlPlane final : public lightning::ControlPlane {
     exchange[rank_] = {std::string(name), std::string(payload)};
     hub_->changed.notify_all();
     const bool in_time = hub_->changed.wait_for(lock, std::chrono::minutes(1), [&] {
-      return !hub_->failure.text.empty() || exchange.size() == hosts_.size();
+      return !hub_->failure.empty() || exchange.size() == hosts_.size();
     });
-    if (!hub_->failure.text.empty()) throw lightning::DistributedError(hub_->failure);
+    if (!hub_->failure.empty()) throw lightning::DistributedError(hub_->failure);
     if (!in_time) throw lightning::DistributedError("no answer in exchange " + std::string(name));
     std::vector<std::string> payloads;
     for (const auto& [rank, entry] : exchange) {
@@ -75,28 +75,26 @@ class ThreadControlPlane final : public lightning::ControlPlane {
   std::optional<lightning::StopRequest> stop() const override { return std::nullopt; }
   void clear_stop() override {}
 
-  void fail(std::string_view text,
-            lightning::FailureKind kind = lightning::FailureKind::kThrew) noexcept override {
-    std::vector<std::function<void(const lightning::Failure&)>> handlers;
-    const lightning::Failure failure = {kind, rank_, std::string(text)};
+  void fail(std::string_view text) noexcept override {
+    std::vector<std::function<void(const std::string&)>> handlers;
     {
       const std::lock_guard lock(hub_->mutex);
-      if (!hub_->failure.text.empty()) return;
-      hub_->failure = failure;
+      if (!hub_->failure.empty()) return;
+      hub_->failure = text;
       handlers = hub_->handlers;
     }
     hub_->changed.notify_all();
     for (const auto& handler : handlers) {
-      if (handler) handler(failure);
+      if (handler) handler(std::string(text));
     }
   }
-  void set_failure_handler(std::function<void(const lightning::Failure&)> handler) override {
+  void set_failure_handler(std::function<void(const std::string&)> handler) override {
     const std::lock_guard lock(hub_->mutex);
     hub_->handlers[static_cast<size_t>(rank_)] = std::move(handler);
   }
   void set_abort_handler(std::function<void()>) override {}
-  bool failed() const override { return !failure().text.empty(); }
-  lightning::Failure failure() const override {
+  bool failed() const override { return !failure().empty(); }
+  std::string failure() const override {
     const std::lock_guard lock(hub_->mutex);
     return hub_->failure;
   }

@@ -52,7 +52,8 @@ class LIGHTNING_API Hub {
   };
   // A failure that waits a moment for a better explanation.
   struct HeldFailure {
-    Failure failure;
+    int64_t rank = 0;
+    std::string text;
     Deadline due;
   };
 
@@ -88,10 +89,10 @@ class LIGHTNING_API Hub {
   void check_lateness(Deadline now);
 
   // Failures.
-  bool settled() const { return shutting_down_ || !failure_.text.empty(); }
+  bool settled() const { return shutting_down_ || !failure_.empty(); }
   void take_report(const Peer& peer, const FailureReport& report);
   void lose(const Peer& peer);
-  void declare(Failure failure);
+  void declare(std::string text);
   bool all_delivered();
   void linger();
 
@@ -116,7 +117,7 @@ class LIGHTNING_API Hub {
   StopAgreement stop_;
   StragglerMonitor late_watch_;
   std::optional<HeldFailure> held_;
-  Failure failure_;  // without a text: none
+  std::string failure_;
   Deadline told_end_;
   bool shutting_down_ = false;  // all have left
   Frame own_leave_;             // rank 0's, sent once the others have gone

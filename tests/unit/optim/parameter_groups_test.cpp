@@ -128,8 +128,7 @@ TEST_CASE("validate_parameters refuses optimizers that can't train", "[optim]") 
   }
 }
 
-TEST_CASE("validate_parameters warns about parameters that aren't the module's",
-          "[optim][process]") {
+TEST_CASE("validate_parameters warns about parameters that aren't the module's", "[optim]") {
   Net net;
   std::string lines;
   auto previous =

@@ -65,8 +65,7 @@ size_t count(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("on_nonfinite warn names the first bad step and commits no bad state",
-          "[trainer][process]") {
+TEST_CASE("on_nonfinite warn names the first bad step and commits no bad state", "[trainer]") {
   const Outcome outcome = fit(OnNonfinite::kWarn);
   CHECK(outcome.steps == 9);
   CHECK(count(outcome.output, "warning: Trainer: the loss was not finite at step 3 of epoch 0") ==
