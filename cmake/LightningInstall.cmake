@@ -24,6 +24,7 @@ write_basic_package_version_file(
 install(FILES
   ${PROJECT_BINARY_DIR}/package/lightningConfig.cmake
   ${PROJECT_BINARY_DIR}/package/lightningConfigVersion.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/LightningPrecompileHeaders.cmake
   ${PROJECT_SOURCE_DIR}/cmake/LightningSpdlog.cmake
   ${PROJECT_SOURCE_DIR}/cmake/LightningTorch.cmake
   DESTINATION ${lightning_package_folder})

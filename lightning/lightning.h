@@ -17,6 +17,7 @@
 #include <lightning/cli/lightning_cli.h>
 #include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
+#include <lightning/config/class_spec.h>
 #include <lightning/config/fields.h>
 #include <lightning/config/registry.h>
 #include <lightning/core/lightning_data_module.h>
@@ -33,6 +34,7 @@
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/profilers/profiler.h>
+#include <lightning/profilers/registry.h>
 #include <lightning/strategies/distributed_data_parallel.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>

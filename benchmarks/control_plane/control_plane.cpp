@@ -82,7 +82,7 @@ void time_rounds(ControlPlane& plane, Times& times) {
 
 void time_death(ControlPlane& plane, Shared& shared, Times& times) {
   std::atomic<int64_t> known_at = 0;
-  plane.set_failure_handler([&](const std::string&) { known_at = nanoseconds(); });
+  plane.set_failure_handler([&](const lightning::Failure&) { known_at = nanoseconds(); });
   shared.die = true;
   while (known_at == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   while (shared.all_know_at == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));

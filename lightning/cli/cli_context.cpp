@@ -2,36 +2,13 @@
 
 #include <utility>
 
-#include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/cli/detail/cli_config.h>
-#include <lightning/config/registry.h>
 #include <lightning/config/yaml.h>
-#include <lightning/loggers/registry.h>
 
 namespace lightning {
 
 using config::ConfigNode;
-
-namespace {
-
-/// The objects that `node` (one spec or a list of them) describes.
-template <typename Base>
-std::vector<std::shared_ptr<Base>> create_objects(const config::Registry<Base>& registry,
-                                                  const ConfigNode& node, const std::string& path) {
-  std::vector<std::shared_ptr<Base>> objects;
-  if (node.kind() != ConfigNode::Kind::kList) {
-    objects.push_back(registry.create(node, path));
-    return objects;
-  }
-  for (const ConfigNode& item : node.items()) {
-    const std::string index = std::to_string(objects.size());
-    objects.push_back(registry.create(item, config::join_path(path, index)));
-  }
-  return objects;
-}
-
-}  // namespace
 
 CliContext::CliContext(const CliProgram& program, ConfigNode config, std::string program_path)
     : program_(program), config_(std::move(config)), program_path_(std::move(program_path)) {}
@@ -53,26 +30,13 @@ std::optional<std::filesystem::path> CliContext::assets() const {
   return Checkpoint::assets_dir(checkpoint());
 }
 
-Callbacks CliContext::make_callbacks() const {
-  return create_objects(callback_registry(), *config_.find_path("trainer.callbacks"),
-                        "trainer.callbacks");
-}
-
-std::optional<Loggers> CliContext::make_loggers() const {
-  const ConfigNode& node = *config_.find_path("trainer.logger");
-  if (node.text() == "true") return std::nullopt;
-  if (node.text() == "false") return Loggers{};
-  return create_objects(logger_registry(), node, "trainer.logger");
-}
-
 Trainer& CliContext::trainer() {
   if (trainer_ == nullptr) {
-    ConfigNode section = *config_.find("trainer");
-    section.take("callbacks");
-    section.take("logger");
-    TrainerOptions options;
-    config::apply(section, options, "trainer");
-    trainer_ = std::make_unique<Trainer>(std::move(options), make_callbacks(), make_loggers());
+    TrainerSection section = read_trainer_section(*config_.find("trainer"));
+    trainer_ = std::make_unique<Trainer>(
+        std::move(section.options), TrainerParts{.callbacks = section.classes.callbacks.create(),
+                                                 .loggers = section.classes.logger.create(),
+                                                 .profiler = section.classes.profiler.create()});
     trainer_->set_config(config::to_yaml(config_), program_path_);
   }
   return *trainer_;

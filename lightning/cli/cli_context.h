@@ -63,9 +63,7 @@ class LIGHTNING_API CliContext {
                     "given to cli_main");
     return object;
   }
-  Callbacks make_callbacks() const;
   std::optional<std::filesystem::path> assets() const;
-  std::optional<Loggers> make_loggers() const;
 
   const CliProgram& program_;
   config::ConfigNode config_;

@@ -28,7 +28,7 @@ bool read_options(int argc, const char* const* argv, std::string_view descriptio
     std::fputs(format_options_help(line.program_name(), description, keys).c_str(), stdout);
     return false;
   }
-  const CliKeys known(keys, {});
+  const CliKeys known(keys);
   ConfigNode given = ConfigNode::map();
   for (const std::string& file : line.config_files) {
     given.merge(known.checked(config::load_yaml_file(file)));

@@ -172,8 +172,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane>
     impl->add(at::kCUDA, BackendType::NCCL, std::move(nccl), device);
   }
   std::shared_ptr<ProcessGroup> group(new ProcessGroup(std::move(impl)));
-  control->set_failure_handler([weak = std::weak_ptr(group)](const std::string& text) {
-    if (const auto alive = weak.lock()) alive->fail(text);
+  control->set_failure_handler([weak = std::weak_ptr(group)](const Failure& failure) {
+    if (const auto alive = weak.lock()) alive->fail(failure);
   });
   if (control->failed()) group->fail(control->failure());
   return group;
@@ -253,8 +253,8 @@ void ProcessGroup::barrier() {
   impl_->run("barrier", at::kCPU, [](c10d::Backend& backend) { return backend.barrier({}); });
 }
 
-void ProcessGroup::fail(const std::string& text) noexcept {
-  impl_->log_->fail(text);
+void ProcessGroup::fail(const Failure& failure) noexcept {
+  impl_->log_->fail(failure);
   if (impl_->to_abort_ == nullptr) return;
   // Off the calling thread, which must go on: aborting may wait for the GPU.
   std::thread([backend = impl_->to_abort_] { backend->abort(); }).detach();

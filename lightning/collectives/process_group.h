@@ -75,10 +75,10 @@ class LIGHTNING_API ProcessGroup {
   at::Tensor reduce_scatter(const at::Tensor& tensor);
   void barrier();
 
-  /// Whoever waits in a collective gets a DistributedError with this text, and so does everybody
+  /// Whoever waits in a collective gets a DistributedError of this failure, and so does everybody
   /// who begins one later. What carried the collectives is never destroyed then. Any thread; only
   /// the first call counts.
-  void fail(const std::string& text) noexcept;
+  void fail(const Failure& failure) noexcept;
   bool failed() const;
 
   CollectiveCounters counters() const;

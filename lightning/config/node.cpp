@@ -1,6 +1,8 @@
 #include <lightning/config/node.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include <lightning/util/detail/strings.h>
@@ -25,6 +27,15 @@ ConfigNode& item_at(ConfigNode& list, std::string_view part, std::string_view do
                   list.items().size() == 1 ? " item" : " items", ", expected an index below ",
                   list.items().size(), " instead of \"", part, "\"");
   return list.items()[*index];
+}
+
+/// The last part of the class that `node` names: of its class_path, or of a name alone.
+std::optional<std::string_view> class_of(const ConfigNode& node) {
+  const bool is_name = node.kind() == ConfigNode::Kind::kScalar;
+  const ConfigNode* class_path = is_name ? &node : node.find("class_path");
+  if (class_path == nullptr) return std::nullopt;
+  const std::string_view text = class_path->text();
+  return text.substr(text.find_last_of(".:") + 1);  // npos + 1 is 0
 }
 
 }  // namespace
@@ -99,10 +110,16 @@ void ConfigNode::set(std::string_view key, ConfigNode value) {
 }
 
 void ConfigNode::set_path(std::string_view dotted, ConfigNode value) {
+  LIGHTNING_CHECK(std::count(dotted.begin(), dotted.end(), '.') < static_cast<int64_t>(kDeepest),
+                  ConfigError, value.source().to_string().substr(0, 80),
+                  "...: the key has more than ", kDeepest, " parts");
   ConfigNode* node = this;
   std::string_view rest = dotted;
   while (true) {
     const auto [part, tail] = split_path(rest);
+    if (node->kind_ == Kind::kScalar && (part == "class_path" || part == "init_args")) {
+      *node = map({{"class_path", *node}}, node->source_);
+    }
     if (node->kind_ == Kind::kList) {
       node = &item_at(*node, part, dotted, value.source());
     } else {
@@ -135,9 +152,14 @@ ConfigNode ConfigNode::take(std::string_view key) {
 }
 
 void ConfigNode::merge(const ConfigNode& over) {
-  const ConfigNode* old_class = find("class_path");
-  const ConfigNode* new_class = over.find("class_path");
-  const bool class_changes = old_class && new_class && old_class->text() != new_class->text();
+  const auto old_class = class_of(*this);
+  const auto new_class = class_of(over);
+  const bool class_changes = old_class && new_class && *old_class != *new_class;
+  if (kind_ == Kind::kScalar && !new_class && over.find("init_args") != nullptr) {
+    *this = map({{"class_path", *this}}, source_);
+  }
+  // A map that says more of the class than its name stays.
+  if (kind_ == Kind::kMap && over.kind_ == Kind::kScalar && old_class && !class_changes) return;
   if (kind_ != Kind::kMap || over.kind_ != Kind::kMap || class_changes) {
     *this = over;
     return;

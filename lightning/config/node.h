@@ -25,6 +25,8 @@ struct LIGHTNING_API Source {
 class LIGHTNING_API ConfigNode {
  public:
   enum class Kind { kNull, kScalar, kList, kMap };
+  /// Maps and lists within each other; what is deeper is refused by parse_yaml() and set_path().
+  static constexpr size_t kDeepest = 200;
   using MapEntry = std::pair<std::string, ConfigNode>;
 
   ConfigNode() = default;  // null
@@ -63,7 +65,9 @@ class LIGHTNING_API ConfigNode {
   /// The node at a dotted path ("trainer.max_epochs"), or nullptr.
   const ConfigNode* find_path(std::string_view dotted) const;
   /// Sets the node at a dotted path, creating maps on the way. Throws ConfigError when a part of
-  /// the path is there and is neither a map nor a list that has this index.
+  /// the path is there and is neither a map nor a list that has this index, and when the path is
+  /// more than kDeepest parts long. A class given by its name alone becomes {class_path: NAME}
+  /// where the path leads to its class_path or init_args.
   void set_path(std::string_view dotted, ConfigNode value);
   /// Adds or replaces the entry of a map (a null node becomes a map).
   void set(std::string_view key, ConfigNode value);
@@ -72,6 +76,7 @@ class LIGHTNING_API ConfigNode {
 
   /// Lays `over` on this node: maps are merged key by key, anything else is replaced; so is a map
   /// whose class_path changes, because the arguments of the old class mean nothing to the new one.
+  /// A name alone is the class_path of that name.
   void merge(const ConfigNode& over);
 
   /// Same content; sources and comments don't count.

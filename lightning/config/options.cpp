@@ -1,6 +1,9 @@
 #include <lightning/config/options.h>
 
+#include <algorithm>
+
 #include <lightning/config/detail/names.h>
+#include <lightning/config/registry.h>
 #include <lightning/config/yaml.h>
 
 namespace lightning::config {
@@ -23,6 +26,27 @@ void throw_unknown_key(const ConfigNode& value, std::string_view key, std::strin
       is_near ? name_hint(full_key, what, full_names) : name_hint(key, what, known)));
 }
 
+namespace {
+
+/// A resolved class without the init_args that are at their defaults: what a person would write.
+ConfigNode shortened(ConfigNode value, const RegistryBase& registry) {
+  for (ConfigNode& item : value.items()) item = shortened(std::move(item), registry);
+  const ConfigNode* class_path = value.find("class_path");
+  const ConfigNode* init_args = value.find("init_args");
+  if (class_path == nullptr || init_args == nullptr) return value;
+  const ConfigNode defaults = registry.resolve(*class_path, {});
+  ConfigNode changed = ConfigNode::map();
+  for (const auto& [key, argument] : init_args->entries()) {
+    const ConfigNode* usual = defaults.find("init_args")->find(key);
+    if (usual == nullptr || *usual != argument) changed.set(key, argument);
+  }
+  if (changed.entries().empty()) return *class_path;
+  value.set("init_args", std::move(changed));
+  return value;
+}
+
+}  // namespace
+
 namespace detail {
 
 std::vector<KeyInfo> describe(const StructInfo& info, const ConfigNode& defaults,
@@ -38,8 +62,15 @@ std::vector<KeyInfo> describe(const StructInfo& info, const ConfigNode& defaults
       }
       continue;
     }
-    keys.push_back({key, field.type->name, to_flow_yaml(*value), field.help, field.type->is_text,
-                    field.type->is_optional});
+    std::vector<const RegistryBase*> registries;
+    for (const auto registry : field.type->registries) {
+      const bool known = std::count(registries.begin(), registries.end(), &registry()) > 0;
+      if (!known) registries.push_back(&registry());
+    }
+    const bool names_class = registries.size() == 1;
+    const ConfigNode shown = names_class ? shortened(*value, *registries.front()) : *value;
+    keys.push_back({key, field.type->name, to_flow_yaml(shown), field.help, field.type->is_text,
+                    field.type->is_optional, std::move(registries)});
   }
   return keys;
 }

@@ -34,6 +34,8 @@ struct KeyInfo {
   std::string help;
   bool is_text = false;      // any text is a value
   bool is_optional = false;  // null is a value
+  /// The registries of the classes that the value may name.
+  std::vector<const RegistryBase*> registries = {};
 };
 
 namespace detail {

@@ -14,7 +14,36 @@ std::string_view last_part(std::string_view class_path) {
   return class_path.substr(class_path.find_last_of(".:") + 1);  // npos + 1 is 0
 }
 
+/// One class within the init_args of another.
+class Nesting {
+ public:
+  Nesting(const ConfigNode& spec, std::string_view path) {
+    constexpr int kDeepest = 64;
+    LIGHTNING_CHECK(depth_ < kDeepest, ConfigError, spec.source().to_string(), ": ",
+                    path.substr(0, 60), "... nests classes more than ", kDeepest,
+                    " deep. HINT: look for a class whose default init_args name it again.");
+    ++depth_;
+  }
+  ~Nesting() { --depth_; }
+  Nesting(const Nesting&) = delete;
+  Nesting& operator=(const Nesting&) = delete;
+
+ private:
+  static thread_local int depth_;
+};
+thread_local int Nesting::depth_ = 0;
+
 }  // namespace
+
+const RegistryBase::Entry* RegistryBase::find_entry(const ConfigNode& spec) const {
+  const bool is_map = spec.kind() == ConfigNode::Kind::kMap;
+  const ConfigNode* class_path = is_map ? spec.find(kClassPath) : &spec;
+  if (class_path == nullptr) return nullptr;
+  for (const Entry& entry : entries_) {
+    if (entry.name == last_part(class_path->text())) return &entry;
+  }
+  return nullptr;
+}
 
 void RegistryBase::add_entry(Entry entry) {
   for (const Entry& other : entries_) {
@@ -40,22 +69,24 @@ RegistryBase::Found RegistryBase::find(const ConfigNode& spec, std::string_view 
                   ConfigError, spec.source().to_string(), ": ", path,
                   " doesn't name a class, expected {class_path: <name of a ", kind_,
                   ">, init_args: {...}}");
-  const std::string_view name = last_part(class_path->text());
-  std::vector<std::string> known;
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    if (entries_[i].name == name) return {i, std::move(init_args), join_path(path, kInitArgs)};
-    known.push_back(entries_[i].name);
+  if (const Entry* entry = find_entry(*class_path)) {
+    return {static_cast<size_t>(entry - entries_.data()), std::move(init_args),
+            join_path(path, kInitArgs)};
   }
-  const std::string nearest = nearest_name(name, known);
+  std::vector<std::string> known;
+  for (const Entry& entry : entries_) known.push_back(entry.name);
+  const std::string nearest = nearest_name(last_part(class_path->text()), known);
   std::string list;
   for (const std::string& each : known) list += (list.empty() ? "" : ", ") + each;
   throw ConfigError(lightning::detail::concat(
-      class_path->source().to_string(), ": unknown ", kind_, " \"", class_path->text(), "\" in ",
-      path, ", expected ", known.empty() ? "none, because none is registered" : "one of " + list,
-      ".", nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
+      class_path->source().to_string(), ": unknown ", kind_, " \"", class_path->text(), "\"",
+      path.empty() ? "" : " in ", path, ", expected ",
+      known.empty() ? "none, because none is registered" : "one of " + list, ".",
+      nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
 }
 
 ConfigNode RegistryBase::resolve(const ConfigNode& spec, std::string_view path) const {
+  const Nesting nesting(spec, path);
   const Found found = find(spec, path);
   const Entry& entry = entries_[found.index];
   ConfigNode resolved = ConfigNode::map({}, spec.source());

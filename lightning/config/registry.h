@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -31,15 +32,19 @@ class LIGHTNING_API RegistryBase {
     std::function<std::vector<KeyInfo>()> init_args;
     /// Options with `init_args` laid over their defaults, every field written.
     std::function<ConfigNode(const ConfigNode& init_args, std::string_view path)> resolve;
+    const std::type_info* options;
   };
 
   /// `kind` is what messages call the classes: "callback".
   explicit RegistryBase(std::string kind) : kind_(std::move(kind)) {}
 
   /// {class_path, init_args} with every option written and the class by its registered name: what
-  /// is saved with a run. Throws like Registry::create().
+  /// is saved with a run. Throws like Registry::create(), also when the init_args name classes
+  /// whose init_args name classes, and so on, 64 deep.
   ConfigNode resolve(const ConfigNode& spec, std::string_view path) const;
   const std::vector<Entry>& entries() const { return entries_; }
+  /// The class that `spec` (see Registry::create()) names, or nullptr.
+  const Entry* find_entry(const ConfigNode& spec) const;
   const std::string& kind() const { return kind_; }
 
  protected:
@@ -115,12 +120,12 @@ class Registry : public RegistryBase {
       apply(init_args, options, path);
       return options;
     };
-    add_entry(
-        {.name = std::move(name),
-         .help = std::move(help),
-         .init_args = [] { return describe<Options>(); },
-         .resolve = [read](const ConfigNode& init_args,
-                           std::string_view path) { return to_node(read(init_args, path)); }});
+    add_entry({.name = std::move(name),
+               .help = std::move(help),
+               .init_args = [] { return describe<Options>(); },
+               .resolve = [read](const ConfigNode& init_args,
+                                 std::string_view path) { return to_node(read(init_args, path)); },
+               .options = &typeid(Options)});
     makers_.push_back([read, make](const ConfigNode& init_args, std::string_view path,
                                    Context... context) {
       return std::shared_ptr<Base>(make(std::forward<Context>(context)..., read(init_args, path)));

@@ -10,6 +10,7 @@
 
 namespace lightning::config {
 
+class RegistryBase;
 struct StructInfo;
 
 struct TypeInfo {
@@ -25,6 +26,9 @@ struct TypeInfo {
   bool is_text = false;
   /// null is a value.
   bool is_optional = false;
+  /// The registries of the classes that a value names: one for a class or a list of classes, any
+  /// number for a struct.
+  std::vector<const RegistryBase& (*)()> registries = {};
 };
 
 struct FieldInfo {

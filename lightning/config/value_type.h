@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <lightning/config/fields.h>
@@ -29,6 +30,17 @@ template <typename T>
 concept HasText = std::is_class_v<T> && requires(const T& value, std::string_view text) {
   { T::from_text(text) } -> std::same_as<T>;
   { value.to_text() } -> std::convertible_to<std::string>;
+};
+
+/// A type that reads and writes nodes itself, such as a ClassSpec: read() lays a node over the
+/// value and throws ConfigError; `static std::string type_name()` is shown by --help. A `static
+/// const RegistryBase& registry()`, if there is one, has the classes that values name.
+template <typename T>
+concept HasNode = std::is_class_v<T> &&
+    requires(T& value, const ConfigNode& node, std::string_view path) {
+  value.read(node, path);
+  { std::as_const(value).to_node() } -> std::same_as<ConfigNode>;
+  { T::type_name() } -> std::convertible_to<std::string>;
 };
 
 template <typename T>
@@ -181,6 +193,19 @@ struct Value<T> {
   static ConfigNode write(const T& value) { return write_text(value.to_text()); }
 };
 
+template <HasNode T>
+struct Value<T> {
+  static TypeInfo info() {
+    TypeInfo info{.name = T::type_name(), .expected = T::type_name()};
+    if constexpr (requires { T::registry(); }) info.registries = {&T::registry};
+    return info;
+  }
+  static void read(const ConfigNode& node, T& value, std::string_view path) {
+    value.read(node, path);
+  }
+  static ConfigNode write(const T& value) { return value.to_node(); }
+};
+
 template <typename T>
 struct Value<std::optional<T>> {
   static TypeInfo info() {
@@ -189,7 +214,8 @@ struct Value<std::optional<T>> {
             .expected = element.expected + " or null",
             .structure = element.structure,
             .is_text = element.is_text,
-            .is_optional = true};
+            .is_optional = true,
+            .registries = element.registries};
   }
   static void read(const ConfigNode& node, std::optional<T>& value, std::string_view path) {
     if (node.is_null()) {
@@ -207,8 +233,10 @@ struct Value<std::optional<T>> {
 template <typename T>
 struct Value<std::vector<T>> {
   static TypeInfo info() {
-    const std::string element = type_info<T>().name;
-    return {.name = "list of " + element, .expected = "a list of " + element};
+    const TypeInfo& element = type_info<T>();
+    return {.name = "list of " + element.name,
+            .expected = "a list of " + element.name,
+            .registries = element.registries};
   }
   static void read(const ConfigNode& node, std::vector<T>& value, std::string_view path) {
     std::vector<T> items;
@@ -233,7 +261,12 @@ struct Value<T> {
     return info;
   }
   static TypeInfo info() {
-    return {.name = "map", .expected = "a map of keys", .structure = &structure()};
+    TypeInfo info{.name = "map", .expected = "a map of keys", .structure = &structure()};
+    for (const FieldInfo& field : structure().fields) {
+      const auto& more = field.type->registries;
+      info.registries.insert(info.registries.end(), more.begin(), more.end());
+    }
+    return info;
   }
   static void read(const ConfigNode& node, T& value, std::string_view path) {
     read_struct(node, &value, path, structure());

@@ -13,7 +13,7 @@ namespace lightning::config {
 
 /// `origin` is the name that errors give to the text, usually a path. Empty text is a null node.
 /// Throws ConfigError ("origin:line:column: ...") for syntax errors, duplicate keys, keys that
-/// aren't text, anchors and tags.
+/// aren't text, anchors, tags, and more than ConfigNode::kDeepest levels.
 LIGHTNING_API ConfigNode parse_yaml(std::string_view text, std::string_view origin);
 
 /// Throws ConfigError also when the file can't be read.

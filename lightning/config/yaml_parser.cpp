@@ -54,14 +54,14 @@ class NodeBuilder : public YAML::EventHandler {
                        YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
     if (expects_key()) fail(mark, "the key is a list, expected text", "quote the key");
-    stack_.push_back({ConfigNode::list({}, source_at(mark)), {}, {}, false});
+    open(mark, ConfigNode::list({}, source_at(mark)));
   }
   void OnSequenceEnd() override { end_collection(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                   YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
     if (expects_key()) fail(mark, "the key is a map, expected text", "quote the key");
-    stack_.push_back({ConfigNode::map({}, source_at(mark)), {}, {}, false});
+    open(mark, ConfigNode::map({}, source_at(mark)));
   }
   void OnMapEnd() override { end_collection(); }
 
@@ -118,6 +118,14 @@ class NodeBuilder : public YAML::EventHandler {
     node.set_source(parent.key_source);
     parent.node.entries().emplace_back(std::move(parent.key), std::move(node));
     parent.has_key = false;
+  }
+  void open(const YAML::Mark& mark, ConfigNode node) {
+    if (stack_.size() >= ConfigNode::kDeepest) {
+      fail(mark,
+           detail::concat("maps and lists nest more than ", ConfigNode::kDeepest, " levels deep"),
+           "check the indentation");
+    }
+    stack_.push_back({std::move(node), {}, {}, false});
   }
   void end_collection() {
     ConfigNode node = std::move(stack_.back().node);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include <lightning/util/error.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -99,12 +100,12 @@ class LIGHTNING_API ControlPlane {
   virtual void clear_stop() = 0;
 
   // ---- failures
-  /// Tells all ranks that this one can't go on. They throw DistributedError with this text. Returns
-  /// when it is on its way (bounded).
-  virtual void fail(std::string_view text) noexcept = 0;
+  /// Tells all ranks that this one can't go on. They throw DistributedError of this kind, with this
+  /// rank and a text that ends with this one. Returns when it is on its way (bounded).
+  virtual void fail(std::string_view text, FailureKind kind = FailureKind::kThrew) noexcept = 0;
   /// Called once, on the control thread, when this or another rank failed (at once when it has): it
   /// frees whoever waits.
-  virtual void set_failure_handler(std::function<void(const std::string& text)> handler) = 0;
+  virtual void set_failure_handler(std::function<void(const Failure& failure)> handler) = 0;
   /// Called on a side thread (and given a few seconds) before the process is ended with
   /// kHungExitCode because its main thread didn't come to leave() or the destructor within `grace`
   /// after a failure; throw_if_failed() and the like give it the grace period once more.
@@ -112,8 +113,8 @@ class LIGHTNING_API ControlPlane {
   /// One load.
   virtual bool failed() const = 0;
   /// "rank 2 (node1) failed at step 17 in training_step, last collective all_reduce #123: TEXT", or
-  /// empty.
-  virtual std::string failure() const = 0;
+  /// an empty text.
+  virtual Failure failure() const = 0;
   /// Throws DistributedError when a rank has failed. One load.
   void throw_if_failed() const;
 

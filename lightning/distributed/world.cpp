@@ -140,9 +140,9 @@ void World::connect(const WorldOptions& options) {
   control_ = detail::connect_control_plane(topology_, options.control, std::move(listener),
                                            std::move(rendezvous));
   group_ = ProcessGroup::create(control_, options.device, backend);
-  control_->set_failure_handler([weak = std::weak_ptr(group_)](const std::string& text) {
-    if (const auto group = weak.lock()) group->fail(text);
-    detail::write_agent_error(text);
+  control_->set_failure_handler([weak = std::weak_ptr(group_)](const Failure& failure) {
+    if (const auto group = weak.lock()) group->fail(failure);
+    detail::write_agent_error(failure.text);
   });
 }
 

@@ -2,6 +2,7 @@
 ///   <component>: <fact with name and value>, <what was expected>. HINT: <one action>
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -38,11 +39,37 @@ class LIGHTNING_API CheckpointError : public Error {
   ~CheckpointError() override;
 };
 
-/// Failures between ranks.
+/// Why ranks can't go on together.
+enum class FailureKind : uint8_t {
+  kOther,         // connections, shared memory, processes that can't be started
+  kThrew,         // a rank left its run by an error of its own
+  kExited,        // the process of a rank ended
+  kUnresponsive,  // nothing was heard of a rank for heartbeat_timeout
+  kLate,          // a rank didn't come to an exchange or collective within collective_timeout
+  kDisagreement,  // ranks are at different exchanges, collectives or boundaries
+  kMissing,       // a rank didn't come within connect_timeout
+  kLeaseLost,     // another SLURM job writes into the run folder now
+};
+
+struct Failure {
+  FailureKind kind = FailureKind::kOther;
+  int64_t rank = -1;  // whose failure it is; -1: of no single one
+  std::string text;   // names the rank, and where it was
+};
+
+/// Failures between ranks. Every rank of a run gets the same kind, rank and text.
 class LIGHTNING_API DistributedError : public Error {
  public:
-  using Error::Error;
+  explicit DistributedError(const std::string& message) : Error(message) {}
+  explicit DistributedError(const Failure& failure)
+      : Error(failure.text), kind_(failure.kind), rank_(failure.rank) {}
   ~DistributedError() override;
+
+  Failure failure() const { return {kind_, rank_, what()}; }
+
+ private:
+  FailureKind kind_ = FailureKind::kOther;
+  int64_t rank_ = -1;
 };
 
 /// Throws ErrorType with the parts joined, each as format() writes it in {}, when `condition` is

@@ -39,6 +39,16 @@ def public_headers():
     return {path for path in found if path.split("/")[0] not in rows}
 
 
+def check_plugin(prefix):
+    """The CUDA plug-in, where it is built, lies beside the library and finds LibTorch."""
+    if not (support.build_dir() / "lib/liblightning_cuda.so").exists():
+        return
+    library, = prefix.rglob("liblightning.so")
+    missing = [line for line in run("ldd", library.with_name("liblightning_cuda.so")).splitlines()
+               if "not found" in line and "libcuda.so.1" not in line]
+    assert not missing, missing
+
+
 def test_install(tmp_path):
     """Public headers are all there; internal ones and the libraries that we use ourselves aren't."""
     prefix = tmp_path / "prefix"
@@ -60,9 +70,15 @@ def test_install(tmp_path):
     size = sum(file.stat().st_size for file in prefix.rglob("*") if file.is_file())
     print(f"installed: {len(installed)} headers, {size / 2**20:.1f} MiB in all")
     assert size < 64 * 2**20
+    check_plugin(prefix)
     build_and_run(tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
 
 
 def test_subdirectory(tmp_path):
     build_and_run(tmp_path / "build", f"-DLIGHTNING_SOURCE_DIR={ROOT}",
                   f"-DLIGHTNING_TWIN_BUILD={support.build_dir()}")
+
+
+def test_headers():
+    """Every public header compiles alone: the rooms' file sets, by CMake's own check."""
+    run("cmake", "--build", support.build_dir(), "--target", "all_verify_interface_header_sets")

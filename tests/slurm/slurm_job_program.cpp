@@ -26,8 +26,8 @@ int main(int argc, char** argv) {
     const auto left = job->time_left();
     std::cout << lightning::detail::concat(
                      "{\"name\": \"", job->name(), "\", \"restarts\": ", job->restart_count(),
-                     ", \"left\": ", left ? left->count() : -1, ", \"continues\": ",
-                     job->continues(lightning::read_file(file)) ? "true" : "false", "}\n")
+                     ", \"left\": ", left ? left->count() : -1, ", \"same_job\": ",
+                     job->identity() == lightning::read_file(file) ? "true" : "false", "}\n")
               << std::flush;
   }
   if (job->restart_count() > 0) return 0;

@@ -24,7 +24,7 @@ def check_requeue(cluster, folder, name, job, file):
     first, second = objects((folder / f"{job}.out").read_text())
     assert first["name"] == second["name"] == str(name)
     assert (first["restarts"], second["restarts"]) == (0, 1)
-    assert (first["continues"], second["continues"]) == (False, True), second
+    assert first["same_job"] and second["same_job"], second
     # --time=60, in minutes
     assert 3000 < first["left"] <= 3600, first
     assert file.read_text() == f"slurm/test/{name}"

@@ -10,6 +10,7 @@
 #include <lightning/cli/lightning_cli.h>
 #include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
+#include <lightning/config/class_spec.h>
 #include <lightning/data/data_loader.h>
 #include <lightning/distributed/join_world.h>
 #include <lightning/strategies/distributed_data_parallel.h>
@@ -88,6 +89,23 @@ lightning::callback_registry().add<ShowExamples, ShowExamplesOptions>(
     "ShowExamples", "prints a few predictions");
   // clang-format on
 }
+
+class Augmentation {
+ public:
+  virtual ~Augmentation() = default;
+};
+
+// clang-format off
+lightning::config::Registry<Augmentation>& augmentation_registry() {
+  static lightning::config::Registry<Augmentation> registry("augmentation");
+  return registry;
+}
+
+struct ImageOptions {
+  lightning::config::SpecOf<augmentation_registry> augmentation = "crop";
+};
+LIGHTNING_FIELDS(ImageOptions, LIGHTNING_FIELD(augmentation, "what is done to each image"));
+// clang-format on
 
 int program_without_a_trainer(int argc, char** argv) {
   using Options = AskOptions;

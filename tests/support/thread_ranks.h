@@ -28,8 +28,8 @@ struct ThreadHub {
   std::condition_variable changed;
   // By the number of the exchange, then by rank.
   std::map<int64_t, std::map<int64_t, std::pair<std::string, std::string>>> exchanges;
-  std::vector<std::function<void(const std::string&)>> handlers;
-  std::string failure;
+  std::vector<std::function<void(const lightning::Failure&)>> handlers;
+  lightning::Failure failure;
 };
 
 class ThreadControlPlane final : public lightning::ControlPlane {
@@ -53,9 +53,9 @@ class ThreadControlPlane final : public lightning::ControlPlane {
     exchange[rank_] = {std::string(name), std::string(payload)};
     hub_->changed.notify_all();
     const bool in_time = hub_->changed.wait_for(lock, std::chrono::minutes(1), [&] {
-      return !hub_->failure.empty() || exchange.size() == hosts_.size();
+      return !hub_->failure.text.empty() || exchange.size() == hosts_.size();
     });
-    if (!hub_->failure.empty()) throw lightning::DistributedError(hub_->failure);
+    if (!hub_->failure.text.empty()) throw lightning::DistributedError(hub_->failure);
     if (!in_time) throw lightning::DistributedError("no answer in exchange " + std::string(name));
     std::vector<std::string> payloads;
     for (const auto& [rank, entry] : exchange) {
@@ -75,26 +75,28 @@ class ThreadControlPlane final : public lightning::ControlPlane {
   std::optional<lightning::StopRequest> stop() const override { return std::nullopt; }
   void clear_stop() override {}
 
-  void fail(std::string_view text) noexcept override {
-    std::vector<std::function<void(const std::string&)>> handlers;
+  void fail(std::string_view text,
+            lightning::FailureKind kind = lightning::FailureKind::kThrew) noexcept override {
+    std::vector<std::function<void(const lightning::Failure&)>> handlers;
+    const lightning::Failure failure = {kind, rank_, std::string(text)};
     {
       const std::lock_guard lock(hub_->mutex);
-      if (!hub_->failure.empty()) return;
-      hub_->failure = text;
+      if (!hub_->failure.text.empty()) return;
+      hub_->failure = failure;
       handlers = hub_->handlers;
     }
     hub_->changed.notify_all();
     for (const auto& handler : handlers) {
-      if (handler) handler(std::string(text));
+      if (handler) handler(failure);
     }
   }
-  void set_failure_handler(std::function<void(const std::string&)> handler) override {
+  void set_failure_handler(std::function<void(const lightning::Failure&)> handler) override {
     const std::lock_guard lock(hub_->mutex);
     hub_->handlers[static_cast<size_t>(rank_)] = std::move(handler);
   }
   void set_abort_handler(std::function<void()>) override {}
-  bool failed() const override { return !failure().empty(); }
-  std::string failure() const override {
+  bool failed() const override { return !failure().text.empty(); }
+  lightning::Failure failure() const override {
     const std::lock_guard lock(hub_->mutex);
     return hub_->failure;
   }

@@ -2,13 +2,10 @@
 
 #include <utility>
 
-#include <lightning/callbacks/registry.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
-#include <lightning/loggers/registry.h>
 #include <lightning/run/detail/run_folder.h>
-#include <lightning/run/options.h>
 #include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
 #include <lightning/util/random.h>
@@ -20,42 +17,14 @@ using config::KeyInfo;
 
 namespace {
 
-constexpr std::string_view kCallbacks = "callbacks";
-constexpr std::string_view kLogger = "logger";
-
 void append(std::vector<KeyInfo>& keys, std::vector<KeyInfo> more) {
   for (KeyInfo& info : more) keys.push_back(std::move(info));
 }
 
-/// A list of objects, or one object, with every option written.
-ConfigNode resolve_objects(const config::RegistryBase& registry, const ConfigNode& node,
-                           const std::string& path) {
-  if (node.kind() != ConfigNode::Kind::kList) return registry.resolve(node, path);
-  ConfigNode resolved = ConfigNode::list({}, node.source());
-  for (const ConfigNode& item : node.items()) {
-    const std::string index = std::to_string(resolved.items().size());
-    resolved.items().push_back(registry.resolve(item, config::join_path(path, index)));
-  }
-  return resolved;
-}
-
-bool is_switch(const ConfigNode& node) {
-  return node.kind() == ConfigNode::Kind::kScalar && !node.quoted() &&
-         (node.text() == "true" || node.text() == "false");
-}
-
 ConfigNode resolve_trainer(ConfigNode section) {
-  ConfigNode callbacks = section.take(kCallbacks);
-  ConfigNode logger = section.take(kLogger);
-  TrainerOptions options;
-  config::apply(section, options, "trainer");
-  ConfigNode resolved = config::to_node(options);
-  if (callbacks.is_null()) callbacks = ConfigNode::list();
-  resolved.set(kCallbacks, resolve_objects(callback_registry(), callbacks, "trainer.callbacks"));
-  if (logger.is_null()) logger = ConfigNode::scalar("true");
-  resolved.set(kLogger, is_switch(logger)
-                            ? logger
-                            : resolve_objects(logger_registry(), logger, "trainer.logger"));
+  const TrainerSection read = read_trainer_section(std::move(section));
+  ConfigNode resolved = config::to_node(read.options);
+  for (const auto& [key, value] : config::to_node(read.classes).entries()) resolved.set(key, value);
   return resolved;
 }
 
@@ -115,6 +84,36 @@ void SeedOption::seed() {
   if (on_) seed_ = seed_everything(seed_);
 }
 
+void LoggerChoice::read(const ConfigNode& node, std::string_view path) {
+  const bool is_plain = node.kind() == ConfigNode::Kind::kScalar && !node.quoted();
+  if (node.is_null() || (is_plain && (node.text() == "true" || node.text() == "false"))) {
+    switch_ = node.is_null() || node.text() == "true";
+    return;
+  }
+  classes_.read(node, path);
+  switch_.reset();
+}
+
+ConfigNode LoggerChoice::to_node() const {
+  return switch_ ? ConfigNode::scalar(*switch_ ? "true" : "false") : classes_.to_node();
+}
+
+std::optional<Loggers> LoggerChoice::create() const {
+  if (!switch_) return classes_.create();
+  return *switch_ ? std::nullopt : std::optional(Loggers{});
+}
+
+TrainerSection read_trainer_section(ConfigNode section) {
+  TrainerSection read;
+  ConfigNode classes = ConfigNode::map();
+  for (const auto& field : config::type_info<TrainerClasses>().structure->fields) {
+    if (section.find(field.name) != nullptr) classes.set(field.name, section.take(field.name));
+  }
+  config::apply(classes, read.classes, "trainer");
+  config::apply(section, read.options, "trainer");
+  return read;
+}
+
 CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
                       const ConfigNode& defaults) {
   std::vector<KeyInfo> keys = own.keys;
@@ -122,20 +121,12 @@ CliKeys make_cli_keys(const CliProgram& program, const CliCommandOptions& own,
   append(keys, program.model.keys);
   append(keys, program.data.keys);
   append(keys, config::describe(TrainerOptions{}, "trainer"));
-  keys.push_back({.key = "trainer.callbacks",
-                  .type = "list of callbacks",
-                  .default_value = "[]",
-                  .help = "objects that look on; see below"});
-  keys.push_back({.key = "trainer.logger",
-                  .type = "true|false|loggers",
-                  .default_value = "true",
-                  .help = "true: CSV and TensorBoard; or a list of loggers; see below"});
+  append(keys, config::describe(TrainerClasses{}, "trainer"));
   for (KeyInfo& info : keys) {
     const ConfigNode* value = defaults.find_path(info.key);
     if (value != nullptr) info.default_value = config::to_flow_yaml(*value);
   }
-  return CliKeys(std::move(keys), {{"trainer.callbacks", &callback_registry()},
-                                   {"trainer.logger", &logger_registry()}});
+  return CliKeys(std::move(keys));
 }
 
 std::filesystem::path find_cli_checkpoint(const ConfigNode& config, const std::string& ckpt_path) {

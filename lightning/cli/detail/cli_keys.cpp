@@ -1,8 +1,10 @@
 #include <lightning/cli/detail/cli_keys.h>
 
+#include <optional>
 #include <utility>
 
 #include <lightning/config/detail/names.h>
+#include <lightning/config/registry.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
 
@@ -18,19 +20,41 @@ bool is_below(std::string_view path, std::string_view parent) {
   return path.size() > parent.size() && path.starts_with(parent) && path[parent.size()] == '.';
 }
 
-/// {class_path: NAME} for an object that is given by its name alone, so that paths may lead into
-/// it.
-void expand_names(ConfigNode& node) {
-  for (ConfigNode& item : node.items()) expand_names(item);
-  if (node.kind() != ConfigNode::Kind::kScalar) return;
-  const config::Source source = node.source();
-  node = ConfigNode::map({{"class_path", node}}, source);
+/// Takes `head` and the dot behind it from the front of `path`, if it begins with them.
+bool take_front(std::string_view& path, std::string_view head) {
+  if (!is_below(path, head)) return false;
+  path.remove_prefix(head.size() + 1);
+  return true;
+}
+
+/// What is known of the value at `path`, which is one of `keys` or an init_arg of a class that one
+/// of them names in `config` (null: nothing is written there) or by its default.
+std::optional<KeyInfo> find_info(const std::vector<KeyInfo>& keys, std::string_view path,
+                                 const ConfigNode& config) {
+  for (const KeyInfo& info : keys) {
+    if (info.key == path) return info;
+    if (info.registries.size() != 1 || !is_below(path, info.key)) continue;
+    std::string_view rest = path;
+    take_front(rest, info.key);
+    ConfigNode spec = config::parse_yaml(info.default_value, info.key);
+    if (const ConfigNode* given = config.find_path(info.key)) spec.merge(*given);
+    if (spec.kind() == ConfigNode::Kind::kList) {
+      const std::string index(rest.substr(0, rest.find('.')));
+      const ConfigNode* item = spec.find_path(index);
+      if (item == nullptr || !take_front(rest, index)) return std::nullopt;
+      spec = ConfigNode(*item);
+    }
+    const auto* entry = info.registries.front()->find_entry(spec);
+    if (entry == nullptr || !take_front(rest, "init_args")) return std::nullopt;
+    const ConfigNode* init_args = spec.find("init_args");
+    return find_info(entry->init_args(), rest, init_args == nullptr ? ConfigNode() : *init_args);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
-CliKeys::CliKeys(std::vector<KeyInfo> keys, std::vector<ObjectKey> object_keys)
-    : keys_(std::move(keys)), object_keys_(std::move(object_keys)) {}
+CliKeys::CliKeys(std::vector<KeyInfo> keys) : keys_(std::move(keys)) {}
 
 CliKeys::Match CliKeys::match(std::string_view path) const {
   Match found = Match::kNone;
@@ -90,28 +114,6 @@ void CliKeys::throw_unknown(std::string_view what, std::string_view prefix, std:
   throw ConfigError(detail::concat(what, " \"", prefix, key, "\".", hint));
 }
 
-std::optional<KeyInfo> CliKeys::find(std::string_view path, const ConfigNode& config) const {
-  for (const KeyInfo& info : keys_) {
-    if (info.key == path) return info;
-  }
-  constexpr std::string_view kInitArgs = ".init_args.";
-  const size_t init_args = path.find(kInitArgs);
-  if (init_args == std::string_view::npos) return std::nullopt;
-  for (const ObjectKey& object : object_keys_) {
-    if (!is_below(path, object.key)) continue;
-    const ConfigNode* class_path =
-        config.find_path(std::string(path.substr(0, init_args)) + ".class_path");
-    if (class_path == nullptr) return std::nullopt;
-    for (const auto& entry : object.registry->entries()) {
-      if (!class_path->text().ends_with(entry.name)) continue;
-      for (KeyInfo& info : entry.init_args()) {
-        if (info.key == path.substr(init_args + kInitArgs.size())) return info;
-      }
-    }
-  }
-  return std::nullopt;
-}
-
 ConfigNode CliKeys::parse_value(const CommandLine::Override& override_,
                                 const std::optional<KeyInfo>& info) const {
   const config::Source source{"command line (" + override_.option + ")", 0};
@@ -136,15 +138,7 @@ void CliKeys::apply_overrides(const std::vector<CommandLine::Override>& override
       if (match(section) != Match::kSection) section.clear();
       throw_unknown("command line: unknown option", "--", each.key, section);
     }
-    for (const ObjectKey& object : object_keys_) {
-      if (!is_below(each.key, object.key)) continue;
-      if (const ConfigNode* objects = config.find_path(object.key)) {
-        ConfigNode expanded = *objects;
-        expand_names(expanded);
-        config.set_path(object.key, std::move(expanded));
-      }
-    }
-    ConfigNode value = parse_value(each, find(each.key, config));
+    ConfigNode value = parse_value(each, find_info(keys_, each.key, config));
     const bool is_map = value.kind() == ConfigNode::Kind::kMap;
     if (found == Match::kSection) {
       LIGHTNING_CHECK(is_map, ConfigError, value.source().to_string(), ": ", each.key, " is \"",
@@ -152,7 +146,7 @@ void CliKeys::apply_overrides(const std::vector<CommandLine::Override>& override
                       ".KEY VALUE.");
       check(value, each.key);
     }
-    if (const ConfigNode* old = config.find_path(each.key); old != nullptr && is_map) {
+    if (const ConfigNode* old = config.find_path(each.key)) {
       ConfigNode merged = *old;
       merged.merge(value);
       value = std::move(merged);

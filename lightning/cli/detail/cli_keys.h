@@ -9,20 +9,13 @@
 #include <lightning/cli/detail/command_line.h>
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
-#include <lightning/config/registry.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
 
 class LIGHTNING_API CliKeys {
  public:
-  /// A key whose value is one object or a list of objects of this registry's classes.
-  struct ObjectKey {
-    std::string key;  // "trainer.callbacks"
-    const config::RegistryBase* registry;
-  };
-
-  CliKeys(std::vector<config::KeyInfo> keys, std::vector<ObjectKey> object_keys);
+  explicit CliKeys(std::vector<config::KeyInfo> keys);
 
   const std::vector<config::KeyInfo>& keys() const { return keys_; }
 
@@ -43,14 +36,10 @@ class LIGHTNING_API CliKeys {
   /// `prefix` is what stands before keys where the user wrote this one ("--").
   [[noreturn]] void throw_unknown(std::string_view what, std::string_view prefix,
                                   std::string_view key, std::string_view section) const;
-  /// What is known of the value at `path`, also of an object's init_args.
-  std::optional<config::KeyInfo> find(std::string_view path,
-                                      const config::ConfigNode& config) const;
   config::ConfigNode parse_value(const CommandLine::Override& override_,
                                  const std::optional<config::KeyInfo>& info) const;
 
   std::vector<config::KeyInfo> keys_;
-  std::vector<ObjectKey> object_keys_;
 };
 
 }  // namespace lightning

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include <lightning/callbacks/registry.h>
-#include <lightning/loggers/registry.h>
+#include <lightning/config/registry.h>
 
 namespace lightning {
 
@@ -78,17 +77,51 @@ std::string name_table(const std::vector<std::pair<std::string, std::string>>& n
   return out;
 }
 
-std::string registry_help(const config::RegistryBase& registry, std::string_view key) {
-  std::vector<KeyInfo> all;
-  for (const auto& entry : registry.entries()) {
-    for (KeyInfo& info : entry.init_args()) all.push_back(std::move(info));
+/// The classes of one registry, and the keys that may name them.
+struct ClassList {
+  const config::RegistryBase* registry;
+  std::string keys;
+};
+
+/// Adds the registries of `keys`, and those of their classes' init_args.
+void collect(std::vector<ClassList>& lists, const std::vector<KeyInfo>& keys,
+             const std::string& prefix) {
+  for (const KeyInfo& info : keys) {
+    for (const config::RegistryBase* registry : info.registries) {
+      const auto known = std::find_if(lists.begin(), lists.end(), [&](const ClassList& list) {
+        return list.registry == registry;
+      });
+      if (known != lists.end()) {
+        known->keys += ", " + prefix + info.key;
+        continue;
+      }
+      lists.push_back({registry, prefix + info.key});
+      for (const auto& entry : registry->entries()) {
+        collect(lists, entry.init_args(), entry.name + ".");
+      }
+    }
   }
-  const KeyTable table(all);
-  std::string out = "\nClasses for ";
-  out.append(key).append(" ({class_path: NAME, init_args: {KEY: VALUE}}):\n");
-  for (const auto& entry : registry.entries()) {
-    out.append("  ").append(entry.name).append(": ").append(entry.help).append("\n");
-    for (const KeyInfo& info : entry.init_args()) out += table.row(info, 4, "");
+}
+
+std::string class_help(const std::vector<KeyInfo>& keys) {
+  std::vector<ClassList> lists;
+  collect(lists, keys, "");
+  std::string out;
+  for (const ClassList& list : lists) {
+    out.append("\nClasses for ").append(list.keys);
+    out += " ({class_path: NAME, init_args: {KEY: VALUE}}):\n";
+    std::vector<KeyInfo> all;
+    for (const auto& entry : list.registry->entries()) {
+      for (KeyInfo& info : entry.init_args()) all.push_back(std::move(info));
+    }
+    const KeyTable table(all);
+    for (const auto& entry : list.registry->entries()) {
+      out.append("  ").append(entry.name).append(": ").append(entry.help).append("\n");
+      for (const KeyInfo& info : entry.init_args()) out += table.row(info, 4, "");
+    }
+    if (list.registry->entries().empty()) {
+      out.append("  (no ").append(list.registry->kind()).append(" is registered)\n");
+    }
   }
   return out;
 }
@@ -137,9 +170,7 @@ std::string format_help(const HelpText& text, const CliKeys& keys) {
       "help\n";
   const KeyTable table(keys.keys());
   for (const KeyInfo& info : keys.keys()) out += table.row(info, 2, "--");
-  out += registry_help(callback_registry(), "trainer.callbacks");
-  out += registry_help(logger_registry(), "trainer.logger");
-  return out;
+  return out + class_help(keys.keys());
 }
 
 std::string format_options_help(const std::string& program, std::string_view description,
@@ -150,7 +181,7 @@ std::string format_options_help(const std::string& program, std::string_view des
   out += "\nKeys: type, default, help\n";
   const KeyTable table(keys);
   for (const KeyInfo& info : keys) out += table.row(info, 2, "--");
-  return out;
+  return out + class_help(keys);
 }
 
 }  // namespace lightning

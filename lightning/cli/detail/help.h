@@ -20,8 +20,8 @@ struct HelpText {
   std::vector<std::pair<std::string, std::string>> commands;
 };
 
-/// Usage, commands, and every key with type, default and help; then the callbacks and loggers with
-/// their init_args.
+/// Usage, commands, and every key with type, default and help; then the classes that keys may name
+/// with their init_args.
 LIGHTNING_API std::string format_help(const HelpText& text, const CliKeys& keys);
 
 /// The same for a program without commands and Trainer.

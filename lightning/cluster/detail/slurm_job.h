@@ -33,12 +33,6 @@ class LIGHTNING_API SlurmJob {
   /// How often SLURM started the job again: after a requeue, a preemption, the failure of a node.
   int64_t restart_count() const { return restart_count_; }
 
-  /// True when this is a restart of the job (array element) that recorded `identity` in a
-  /// checkpoint: only then is that checkpoint resumed without being asked for.
-  bool continues(std::string_view identity) const {
-    return restart_count_ > 0 && identity == identity_;
-  }
-
   /// Time until SLURM ends the job at its limit; nothing when there is no limit or nobody knows.
   /// From SLURM_JOB_END_TIME, else asks squeue, which takes up to 10 s: for one rank, once.
   std::optional<std::chrono::seconds> time_left() const;

@@ -43,17 +43,17 @@ void CollectiveLog::end(uint64_t sequence, bool completed) {
   }
 }
 
-void CollectiveLog::fail(const std::string& text) noexcept {
+void CollectiveLog::fail(const Failure& failure) noexcept {
   std::map<uint64_t, Abandon> abandoned;
   {
     const std::lock_guard lock(mutex_);
     if (failed()) return;
-    failure_ = text;
+    failure_ = failure;
     failed_.store(true, std::memory_order_release);
     abandoned.swap(under_way_);
   }
   changed_.notify_all();
-  const std::exception_ptr error = std::make_exception_ptr(DistributedError(text));
+  const std::exception_ptr error = std::make_exception_ptr(DistributedError(failure));
   for (const auto& [sequence, abandon] : abandoned) abandon(error);
 }
 

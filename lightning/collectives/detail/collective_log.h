@@ -36,7 +36,7 @@ class CollectiveLog {
   void end(uint64_t sequence, bool completed);
 
   /// Abandons all that is under way with a DistributedError; only the first call counts.
-  void fail(const std::string& text) noexcept;
+  void fail(const Failure& failure) noexcept;
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   /// Throws DistributedError after fail().
   void throw_if_failed() const;
@@ -64,7 +64,7 @@ class CollectiveLog {
   uint64_t sequence_ = 0;
   std::deque<Entry> last_;
   std::map<uint64_t, Abandon> under_way_;
-  std::string failure_;
+  Failure failure_;
   std::atomic<bool> failed_ = false;
 };
 

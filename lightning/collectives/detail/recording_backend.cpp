@@ -114,10 +114,11 @@ void RecordingBackend::follow(const c10::intrusive_ptr<RecordedWork>& work, cons
     }
     // On a thread of the inner group, which is of no use any more.
     if (!log->wait_for_failure(kPatience)) {
-      log->fail(concat("process_group: ", name, " (collective number ", work->sequence_,
-                       ") failed: ", reason_of(future.exception_ptr()),
-                       ", expected every rank to take part. HINT: look for the first error in the "
-                       "logs of the other ranks."));
+      log->fail({.text = concat(
+                     "process_group: ", name, " (collective number ", work->sequence_,
+                     ") failed: ", reason_of(future.exception_ptr()),
+                     ", expected every rank to take part. HINT: look for the first error in the "
+                     "logs of the other ranks.")});
     }
   });
 }

@@ -13,7 +13,7 @@
 namespace lightning::detail {
 
 /// Never waits and never fails: what fail() is told goes no further.
-class LIGHTNING_API FakeControlPlane final : public ControlPlane {
+class LIGHTNING_API FakeControlPlane : public ControlPlane {
  public:
   explicit FakeControlPlane(int64_t world_size);
 
@@ -33,11 +33,12 @@ class LIGHTNING_API FakeControlPlane final : public ControlPlane {
   std::optional<StopRequest> stop() const override;
   void clear_stop() override;
 
-  void fail(std::string_view /*text*/) noexcept override {}
-  void set_failure_handler(std::function<void(const std::string&)> /*handler*/) override {}
+  void fail(std::string_view /*text*/,
+            FailureKind /*kind*/ = FailureKind::kThrew) noexcept override {}
+  void set_failure_handler(std::function<void(const Failure&)> /*handler*/) override {}
   void set_abort_handler(std::function<void()> /*flush*/) override {}
   bool failed() const override { return false; }
-  std::string failure() const override { return {}; }
+  Failure failure() const override { return {}; }
 
   void set_status(const RankStatus& /*status*/) override {}
   void leave() override { count(""); }

@@ -58,8 +58,9 @@ void Hub::run() {
   try {
     while (!stopping_) step();
   } catch (const std::exception& error) {
-    declare(concat(rank_text(0, records_[0].host),
-                   " can't go on with the control plane: ", error.what()));
+    declare({FailureKind::kOther, 0,
+             concat(rank_text(0, records_[0].host),
+                    " can't go on with the control plane: ", error.what())});
   }
   linger();
 }
@@ -80,9 +81,9 @@ void Hub::step() {
       handle(*found->second, event.events);
     }
   }
-  if (held_ && now >= held_->due) declare(std::exchange(held_, std::nullopt)->text);
+  if (held_ && now >= held_->due) declare(std::exchange(held_, std::nullopt)->failure);
   finish_shutdown(now);
-  if (!failure_.empty() && !told_) told_ = now >= told_end_ || all_delivered();
+  if (!failure_.text.empty() && !told_) told_ = now >= told_end_ || all_delivered();
   if (now >= next_tick_) {
     next_tick_ = now + interval_;
     tick(now);
@@ -92,7 +93,7 @@ void Hub::step() {
 int Hub::wait_milliseconds(Deadline now) const {
   Deadline until = next_tick_;
   if (held_) until = std::min(until, held_->due);
-  if (!failure_.empty() && !told_) until = std::min(until, now + kDeliveryPoll);
+  if (!failure_.text.empty() && !told_) until = std::min(until, now + kDeliveryPoll);
   const auto left = std::chrono::ceil<milliseconds>(until - now).count();
   return static_cast<int>(std::max<int64_t>(left, 0));
 }
@@ -158,7 +159,10 @@ void Hub::handle(Peer& peer, uint32_t events) {
       }
     }
   } catch (const DistributedError& error) {
-    if (peer.is_rank) declare(concat("rank ", peer.rank(), " can't be understood: ", error.what()));
+    if (peer.is_rank) {
+      declare({FailureKind::kOther, peer.rank(),
+               concat("rank ", peer.rank(), " can't be understood: ", error.what())});
+    }
     drop(peer);
     return;
   }
@@ -231,7 +235,7 @@ void Hub::take_exchange(Peer& peer, ExchangePart part) {
   if (settled()) return;
   const std::string mismatch = exchange_.add(peer.rank(), std::move(part));
   if (!mismatch.empty()) {
-    declare(mismatch);
+    declare({FailureKind::kDisagreement, peer.rank(), mismatch});
     return;
   }
   if (!exchange_.complete()) return;
@@ -268,20 +272,25 @@ void Hub::check_silence(Deadline now) {
   if (settled()) return;
   for (const Peer* peer : by_rank_) {
     if (peer == nullptr || now - peer->last_heard < options_.control.heartbeat_timeout) continue;
-    declare(unresponsive_text(peer->rank(), records_[static_cast<size_t>(peer->rank())],
-                              options_.control.heartbeat_timeout));
+    declare({FailureKind::kUnresponsive, peer->rank(),
+             unresponsive_text(peer->rank(), records_[static_cast<size_t>(peer->rank())],
+                               options_.control.heartbeat_timeout)});
     return;
   }
 }
 
 void Hub::check_lateness(Deadline now) {
-  const std::optional<LateFinding> finding = late_watch_.check(records_, exchange_, now);
+  std::optional<LateFinding> finding = late_watch_.check(records_, exchange_, now);
   if (!finding) return;
-  if (finding->end) {
-    declare(finding->text + ". HINT: raise trainer.collective_timeout if this is right.");
-  } else {
-    log_warning("control plane: " + finding->text + ".");
+  Failure& failure = finding->failure;
+  if (!finding->end) {
+    log_warning("control plane: " + failure.text + ".");
+    return;
   }
+  if (failure.kind == FailureKind::kLate) {
+    failure.text += ". HINT: raise trainer.collective_timeout if this is right.";
+  }
+  declare(std::move(failure));
 }
 
 // ---- failures
@@ -291,26 +300,28 @@ void Hub::take_report(const Peer& peer, const FailureReport& report) {
   RankRecord& record = records_[static_cast<size_t>(peer.rank())];
   record.status = report.status;
   if (report.complete) {
-    declare(report.text);
+    declare(report.failure);
   } else if (!held_) {
-    held_ =
-        HeldFailure{peer.rank(), failed_text(peer.rank(), record, report.text), last_step_ + kHold};
+    held_ = HeldFailure{
+        {report.failure.kind, peer.rank(), failed_text(peer.rank(), record, report.failure.text)},
+        last_step_ + kHold};
   }
 }
 
 void Hub::lose(const Peer& peer) {
   if (settled()) return;
-  const bool explained = held_ && held_->rank == peer.rank();
-  declare(explained ? held_->text
-                    : exited_text(peer.rank(), records_[static_cast<size_t>(peer.rank())]));
+  const bool explained = held_ && held_->failure.rank == peer.rank();
+  const RankRecord& record = records_[static_cast<size_t>(peer.rank())];
+  declare(explained ? held_->failure
+                    : Failure{FailureKind::kExited, peer.rank(), exited_text(peer.rank(), record)});
 }
 
-void Hub::declare(std::string text) {
+void Hub::declare(Failure failure) {
   if (settled()) return;
   held_.reset();
-  failure_ = std::move(text);
+  failure_ = std::move(failure);
   told_end_ = last_step_ + kLinger;
-  send_all(MessageType::kFailed, failure_);
+  send_all(MessageType::kFailed, encode_failure(failure_));
 }
 
 // A socket that is closed with data on both sides loses what is under way.

@@ -52,8 +52,7 @@ class LIGHTNING_API Hub {
   };
   // A failure that waits a moment for a better explanation.
   struct HeldFailure {
-    int64_t rank = 0;
-    std::string text;
+    Failure failure;
     Deadline due;
   };
 
@@ -89,10 +88,10 @@ class LIGHTNING_API Hub {
   void check_lateness(Deadline now);
 
   // Failures.
-  bool settled() const { return shutting_down_ || !failure_.empty(); }
+  bool settled() const { return shutting_down_ || !failure_.text.empty(); }
   void take_report(const Peer& peer, const FailureReport& report);
   void lose(const Peer& peer);
-  void declare(std::string text);
+  void declare(Failure failure);
   bool all_delivered();
   void linger();
 
@@ -117,7 +116,7 @@ class LIGHTNING_API Hub {
   StopAgreement stop_;
   StragglerMonitor late_watch_;
   std::optional<HeldFailure> held_;
-  std::string failure_;
+  Failure failure_;  // without a text: none
   Deadline told_end_;
   bool shutting_down_ = false;  // all have left
   Frame own_leave_;             // rank 0's, sent once the others have gone

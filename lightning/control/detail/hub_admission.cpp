@@ -71,8 +71,8 @@ void Hub::admit(Peer& peer, const RemoteStatus& status) {
   by_rank_[rank] = &peer;
   records_[rank] = RankRecord{peer.hello->host, status};
   ++num_came_;
-  if (!failure_.empty()) {
-    send(peer, make_frame(MessageType::kFailed, failure_));
+  if (!failure_.text.empty()) {
+    send(peer, make_frame(MessageType::kFailed, encode_failure(failure_)));
   } else if (num_came_ == options_.world_size) {
     welcome_all();
   }
@@ -114,13 +114,15 @@ void Hub::check_admission(Deadline now) {
   for (const int64_t rank : missing) {
     const std::string end = launched_rank_exit(rank);
     if (end.empty()) continue;
-    declare(concat(end, " before it had come. HINT: look at the end of its output."));
+    declare({FailureKind::kExited, rank,
+             concat(end, " before it had come. HINT: look at the end of its output.")});
     return;
   }
   if (now >= admission_end_) {
-    declare(concat(who, " didn't come within ", seconds_text(timeout),
-                   ". HINT: look at the output of these ranks, and whether they can reach this "
-                   "host; trainer.connect_timeout is how long ranks wait for one another."));
+    declare({FailureKind::kMissing, missing.front(),
+             concat(who, " didn't come within ", seconds_text(timeout),
+                    ". HINT: look at the output of these ranks, and whether they can reach this "
+                    "host; trainer.connect_timeout is how long ranks wait for one another.")});
   } else if (now >= admission_end_ - timeout + options_.control.late_warning) {
     log_warning(concat("control plane: waiting for ", who, "."));
   }

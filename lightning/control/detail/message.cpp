@@ -227,15 +227,32 @@ StopOrder StopOrder::decode(std::string_view body) {
   return {boundary, decode_request(reader.rest())};
 }
 
+std::string encode_failure(const Failure& failure) {
+  return Writer()
+      .number(static_cast<uint8_t>(failure.kind))
+      .number(failure.rank)
+      .text(failure.text)
+      .take();
+}
+
+Failure decode_failure(std::string_view body) {
+  Reader reader(body);
+  Failure failure;
+  failure.kind = static_cast<FailureKind>(reader.number<uint8_t>());
+  failure.rank = reader.number<int64_t>();
+  failure.text = reader.text();
+  return failure;
+}
+
 std::string FailureReport::encode() const {
-  return Writer().number(complete).text(text).take() + status.encode();
+  return Writer().number(complete).text(encode_failure(failure)).take() + status.encode();
 }
 
 FailureReport FailureReport::decode(std::string_view body) {
   Reader reader(body);
   const bool complete = reader.flag();
-  std::string text = reader.text();
-  return {complete, std::move(text), RemoteStatus::decode(reader.rest())};
+  Failure failure = decode_failure(reader.text());
+  return {complete, std::move(failure), RemoteStatus::decode(reader.rest())};
 }
 
 }  // namespace lightning::detail

@@ -15,7 +15,7 @@
 
 namespace lightning::detail {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr size_t kHeaderSize = 16;
 /// Strangers may send no more than this at a time, ranks no more than that.
 inline constexpr size_t kMaxGreeting = 64UL << 10;
@@ -152,9 +152,12 @@ struct LIGHTNING_API StopOrder {
   static StopOrder decode(std::string_view body);
 };
 
+LIGHTNING_API std::string encode_failure(const Failure& failure);
+LIGHTNING_API Failure decode_failure(std::string_view body);
+
 struct LIGHTNING_API FailureReport {
   bool complete = false;  // the text names the rank that failed already
-  std::string text;
+  Failure failure;
   RemoteStatus status;  // of the rank that reports
 
   std::string encode() const;

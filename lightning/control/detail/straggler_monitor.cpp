@@ -50,7 +50,7 @@ std::optional<LateFinding> StragglerMonitor::check(const std::vector<RankRecord>
     follow(collective_waits_[i], status.waiting && !long_phase, status.sequence, now);
   }
   if (const std::optional<bool> end = due(exchange_wait_, now)) {
-    return LateFinding{*end, exchange_text(ranks, exchange, *end)};
+    return LateFinding{*end, late_exchange(ranks, exchange, *end)};
   }
   if (auto finding = differing(ranks, now)) return finding;
   // Those behind the first are in the same collective, or late themselves.
@@ -66,7 +66,7 @@ std::optional<LateFinding> StragglerMonitor::check(const std::vector<RankRecord>
   const std::optional<bool> end = due(collective_waits_[first], now);
   if (!end) return std::nullopt;
   const RemoteStatus& status = ranks[first].status;
-  return LateFinding{*end, collective_text(ranks, status.sequence, status.collective, *end)};
+  return LateFinding{*end, late_collective(ranks, status.sequence, status.collective, *end)};
 }
 
 std::optional<LateFinding> StragglerMonitor::differing(const std::vector<RankRecord>& ranks,
@@ -83,12 +83,14 @@ std::optional<LateFinding> StragglerMonitor::differing(const std::vector<RankRec
     const RemoteStatus& b = ranks[i].status;
     if (a.sequence != b.sequence || a.collective == b.collective) continue;
     return LateFinding{
-        true, concat(rank_text(static_cast<int64_t>(*first), ranks[*first].host), " waits in ",
-                     detail::collective_text(a.collective, a.sequence), " and ",
-                     rank_text(static_cast<int64_t>(i), ranks[i].host), " in ",
-                     detail::collective_text(b.collective, b.sequence),
-                     ", expected all ranks in the same collective. HINT: look for code that runs "
-                     "on some ranks only.")};
+        true,
+        {FailureKind::kDisagreement, -1,
+         concat(rank_text(static_cast<int64_t>(*first), ranks[*first].host), " waits in ",
+                detail::collective_text(a.collective, a.sequence), " and ",
+                rank_text(static_cast<int64_t>(i), ranks[i].host), " in ",
+                detail::collective_text(b.collective, b.sequence),
+                ", expected all ranks in the same collective. HINT: look for code that runs "
+                "on some ranks only.")}};
   }
   return std::nullopt;
 }
@@ -104,15 +106,15 @@ std::string StragglerMonitor::waiting_text(const std::vector<int64_t>& waiting,
                 seconds_text(end ? end_ : warning_), " in ", place);
 }
 
-std::string StragglerMonitor::exchange_text(const std::vector<RankRecord>& ranks,
-                                            const ExchangeTable& exchange, bool end) const {
-  return waiting_text(exchange.present(), exchange.title(), end) +
-         late_text(ranks, exchange.missing());
+Failure StragglerMonitor::late_exchange(const std::vector<RankRecord>& ranks,
+                                        const ExchangeTable& exchange, bool end) const {
+  const std::vector<int64_t> late = exchange.missing();
+  return {FailureKind::kLate, late.front(),
+          waiting_text(exchange.present(), exchange.title(), end) + late_text(ranks, late)};
 }
 
-std::string StragglerMonitor::collective_text(const std::vector<RankRecord>& ranks,
-                                              uint64_t sequence, const std::string& name,
-                                              bool end) const {
+Failure StragglerMonitor::late_collective(const std::vector<RankRecord>& ranks, uint64_t sequence,
+                                          const std::string& name, bool end) const {
   std::vector<int64_t> waiting;
   std::vector<int64_t> late;
   for (size_t i = 0; i < ranks.size(); ++i) {
@@ -124,8 +126,9 @@ std::string StragglerMonitor::collective_text(const std::vector<RankRecord>& ran
     }
   }
   const std::string place = detail::collective_text(name, sequence);
-  return waiting_text(waiting, place, end) +
-         (late.empty() ? ", although all ranks have begun it" : late_text(ranks, late));
+  const std::string text = waiting_text(waiting, place, end);
+  if (late.empty()) return {FailureKind::kLate, -1, text + ", although all ranks have begun it"};
+  return {FailureKind::kLate, late.front(), text + late_text(ranks, late)};
 }
 
 }  // namespace lightning::detail

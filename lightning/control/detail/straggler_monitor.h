@@ -16,7 +16,7 @@ namespace lightning::detail {
 
 struct LateFinding {
   bool end = false;  // else a warning
-  std::string text;
+  Failure failure;
 };
 
 class LIGHTNING_API StragglerMonitor {
@@ -43,10 +43,10 @@ class LIGHTNING_API StragglerMonitor {
   static void follow(Wait& wait, bool active, uint64_t sequence, Deadline now);
   /// Whether there is something to say, and which of the two it is.
   std::optional<bool> due(Wait& wait, Deadline now) const;
-  std::string exchange_text(const std::vector<RankRecord>& ranks, const ExchangeTable& exchange,
-                            bool end) const;
-  std::string collective_text(const std::vector<RankRecord>& ranks, uint64_t sequence,
-                              const std::string& name, bool end) const;
+  Failure late_exchange(const std::vector<RankRecord>& ranks, const ExchangeTable& exchange,
+                        bool end) const;
+  Failure late_collective(const std::vector<RankRecord>& ranks, uint64_t sequence,
+                          const std::string& name, bool end) const;
   std::string waiting_text(const std::vector<int64_t>& waiting, const std::string& place,
                            bool end) const;
 

@@ -44,8 +44,8 @@ TcpControlPlane::~TcpControlPlane() {
 
 void TcpControlPlane::wait_for_all(const std::string& own_address, bool single_node) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return welcome_ || !failure_.empty(); });
-  if (!failure_.empty()) throw_failure(failure_);
+  changed_.wait(lock, [this] { return welcome_ || !failure_.text.empty(); });
+  if (!failure_.text.empty()) throw_failure(failure_);
   hosts_ = welcome_->hosts;
   // A rank that came over loopback is on the hub's machine.
   local_address_ = !single_node && is_loopback(own_address) ? welcome_->hub_address : own_address;
@@ -67,7 +67,7 @@ std::string TcpControlPlane::exchange(ExchangeKind kind, std::string_view name,
     const std::lock_guard lock(mutex_);
     LIGHTNING_CHECK(!left_, DistributedError, "control plane: rank ", rank_, " is at exchange '",
                     name, "' after leave().");
-    if (!failure_.empty()) throw_failure(failure_);
+    if (!failure_.text.empty()) throw_failure(failure_);
     pending_kind_ = kind;
     result_.reset();
   }
@@ -75,7 +75,7 @@ std::string TcpControlPlane::exchange(ExchangeKind kind, std::string_view name,
   post(MessageType::kHeartbeat, status().encode());
   post(MessageType::kExchange, part.encode());
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return result_ || !failure_.empty(); });
+  changed_.wait(lock, [this] { return result_ || !failure_.text.empty(); });
   if (!result_) throw_failure(failure_);
   return std::move(*std::exchange(result_, std::nullopt));
 }
@@ -154,8 +154,8 @@ bool TcpControlPlane::stop_at(int64_t boundary) {
 
 bool TcpControlPlane::stop_slowly(int64_t boundary) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return order_ || !failure_.empty(); });
-  if (!failure_.empty()) throw_failure(failure_);
+  changed_.wait(lock, [this] { return order_ || !failure_.text.empty(); });
+  if (!failure_.text.empty()) throw_failure(failure_);
   // No rank had a boundary when it was asked: they stop at their first one.
   if (!order_->boundary) order_->boundary = boundary;
   if (stopped_ || boundary == *order_->boundary) {
@@ -166,8 +166,8 @@ bool TcpControlPlane::stop_slowly(int64_t boundary) {
   const std::string text = concat("control plane: rank ", rank_, " is at boundary ", boundary,
                                   ", past ", *order_->boundary, " where all ranks stop.");
   lock.unlock();
-  fail(text);
-  throw DistributedError(text);
+  fail(text, FailureKind::kDisagreement);
+  throw DistributedError({FailureKind::kDisagreement, rank_, text});
 }
 
 std::optional<StopRequest> TcpControlPlane::stop() const {
@@ -179,49 +179,50 @@ void TcpControlPlane::clear_stop() { exchange(ExchangeKind::kClearStop, "", {});
 
 // ---- failures
 
-void TcpControlPlane::throw_failure(const std::string& text) const {
+void TcpControlPlane::throw_failure(const Failure& failure) const {
   watchdog_->notice();
-  throw DistributedError(text);
+  throw DistributedError(failure);
 }
 
-std::string TcpControlPlane::failure() const {
+Failure TcpControlPlane::failure() const {
   const std::lock_guard lock(mutex_);
-  if (!failure_.empty()) watchdog_->notice();
+  if (!failure_.text.empty()) watchdog_->notice();
   return failure_;
 }
 
-void TcpControlPlane::fail(std::string_view text) noexcept {
+void TcpControlPlane::fail(std::string_view text, FailureKind kind) noexcept {
   try {
-    report_failure(text);
+    report_failure(text, kind);
   } catch (const std::exception&) {
     // Out of memory: the end of this process will tell the others.
   }
 }
 
-void TcpControlPlane::report_failure(std::string_view text) {
-  const FailureReport report{false, std::string(text), status()};
+void TcpControlPlane::report_failure(std::string_view text, FailureKind kind) {
+  const FailureReport report{false, {kind, rank_, std::string(text)}, status()};
   post(MessageType::kFail, report.encode());
   // The control thread must not wait for itself.
   if (std::this_thread::get_id() == thread_.get_id()) return;
   {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kFailWait, [this] { return !failure_.empty() || left_; });
+    changed_.wait_for(lock, kFailWait, [this] { return !failure_.text.empty() || left_; });
   }
-  set_failure(failed_text(rank_, RankRecord{host_, report.status}, report.text));
+  set_failure(
+      {kind, rank_, failed_text(rank_, RankRecord{host_, report.status}, report.failure.text)});
 }
 
-void TcpControlPlane::set_failure(const std::string& text) {
+void TcpControlPlane::set_failure(const Failure& failure) {
   const std::lock_guard lock(mutex_);
-  if (!failure_.empty() || left_) return;
-  failure_ = text;
+  if (!failure_.text.empty() || left_) return;
+  failure_ = failure;
   failed_.store(true);
   attention_.store(true);
   changed_.notify_all();
   wake_.signal();
-  watchdog_->arm(text);
+  watchdog_->arm(failure.text);
 }
 
-void TcpControlPlane::set_failure_handler(std::function<void(const std::string&)> handler) {
+void TcpControlPlane::set_failure_handler(std::function<void(const Failure&)> handler) {
   const std::lock_guard lock(mutex_);
   failure_handler_ = std::move(handler);
   wake_.signal();

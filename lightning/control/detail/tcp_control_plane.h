@@ -44,11 +44,11 @@ class TcpControlPlane final : public ControlPlane {
   std::optional<StopRequest> stop() const override;
   void clear_stop() override;
 
-  void fail(std::string_view text) noexcept override;
-  void set_failure_handler(std::function<void(const std::string&)> handler) override;
+  void fail(std::string_view text, FailureKind kind = FailureKind::kThrew) noexcept override;
+  void set_failure_handler(std::function<void(const Failure&)> handler) override;
   void set_abort_handler(std::function<void()> flush) override;
   bool failed() const override { return failed_.load(); }
-  std::string failure() const override;
+  Failure failure() const override;
 
   void set_status(const RankStatus& status) override;
   void set_collective(const char* name, uint64_t sequence, bool waiting) override;
@@ -60,9 +60,9 @@ class TcpControlPlane final : public ControlPlane {
   // Any thread.
   std::string exchange(ExchangeKind kind, std::string_view name, std::string_view payload);
   bool stop_slowly(int64_t boundary);
-  [[noreturn]] void throw_failure(const std::string& text) const;
-  void report_failure(std::string_view text);
-  void set_failure(const std::string& text);
+  [[noreturn]] void throw_failure(const Failure& failure) const;
+  void report_failure(std::string_view text, FailureKind kind);
+  void set_failure(const Failure& failure);
   void post(MessageType type, std::string_view body = {});
   RemoteStatus status() const;
 
@@ -113,8 +113,8 @@ class TcpControlPlane final : public ControlPlane {
   std::optional<std::string> result_;
   std::optional<StopOrder> order_;
   bool stopped_ = false;  // at the boundary of the order
-  std::string failure_;
-  std::function<void(const std::string&)> failure_handler_;
+  Failure failure_;       // without a text: none
+  std::function<void(const Failure&)> failure_handler_;
   bool handler_called_ = false;
   bool left_ = false;
   bool closing_ = false;

@@ -80,14 +80,15 @@ void TcpControlPlane::receive(Deadline now) {
   try {
     while (std::optional<Message> message = connection_->next()) take(*message);
   } catch (const DistributedError& error) {
-    set_failure(concat("the hub on ", rank_text(0, hub_record_.host),
-                       " can't be understood: ", error.what()));
+    set_failure({FailureKind::kOther, 0,
+                 concat("the hub on ", rank_text(0, hub_record_.host),
+                        " can't be understood: ", error.what())});
     connection_.reset();
     return;
   }
   if (open) return;
   connection_.reset();
-  set_failure(exited_text(0, hub_record_));
+  set_failure({FailureKind::kExited, 0, exited_text(0, hub_record_)});
 }
 
 void TcpControlPlane::take(const Message& message) {
@@ -117,7 +118,7 @@ void TcpControlPlane::take(const Message& message) {
       break;
     }
     case MessageType::kFailed:
-      set_failure(message.body);
+      set_failure(decode_failure(message.body));
       break;
     default:
       throw DistributedError("control plane: a message of an unknown kind arrived.");
@@ -150,23 +151,24 @@ void TcpControlPlane::publish_boundary(const Publication& question) {
 
 void TcpControlPlane::check_hub(Deadline now) {
   if (!connection_ || failed() || now - last_heard_ < options_.heartbeat_timeout) return;
-  const std::string text = unresponsive_text(0, hub_record_, options_.heartbeat_timeout);
-  set_failure(text);
+  const Failure failure = {FailureKind::kUnresponsive, 0,
+                           unresponsive_text(0, hub_record_, options_.heartbeat_timeout)};
+  set_failure(failure);
   // Should the hub wake up it learns what became of it.
-  connection_->send(MessageType::kFail, FailureReport{true, text, status()}.encode());
+  connection_->send(MessageType::kFail, FailureReport{true, failure, status()}.encode());
 }
 
 void TcpControlPlane::call_failure_handler() {
-  std::function<void(const std::string&)> handler;
-  std::string text;
+  std::function<void(const Failure&)> handler;
+  Failure failure;
   {
     const std::lock_guard lock(mutex_);
-    if (failure_.empty() || !failure_handler_ || handler_called_) return;
+    if (failure_.text.empty() || !failure_handler_ || handler_called_) return;
     handler_called_ = true;
     handler = failure_handler_;
-    text = failure_;
+    failure = failure_;
   }
-  handler(text);
+  handler(failure);
 }
 
 }  // namespace lightning::detail

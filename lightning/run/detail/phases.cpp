@@ -12,8 +12,14 @@ namespace {
 /// "ns::(anonymous namespace)::Name" -> "Name"; arguments of a template stay whole.
 std::string class_name(const std::type_info& type) {
   const std::string whole = c10::demangle(type.name());
-  const size_t colons = whole.rfind("::", whole.find('<'));
-  return colons == std::string::npos ? whole : whole.substr(colons + 2);
+  int64_t depth = 0;
+  for (size_t i = whole.size(); i > 0; --i) {
+    const char letter = whole[i - 1];
+    if (letter == '>') ++depth;
+    if (letter == '<') --depth;
+    if (letter == ':' && depth == 0) return whole.substr(i);
+  }
+  return whole;
 }
 
 }  // namespace

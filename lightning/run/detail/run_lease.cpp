@@ -15,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kLeaseLost = ", which writes nothing more. HINT: ";
 constexpr const char* kLeaseFile = "slurm_job.json";
 
 struct Lease {
@@ -60,19 +59,14 @@ void write_lease(const fs::path& file, const Lease& lease) {
 
 [[noreturn]] void throw_taken_over(const fs::path& file, const LeaseHolder& own,
                                    const LeaseHolder& now) {
-  throw LeaseLost(detail::concat("Trainer: run folder ", file.parent_path().string(),
-                                 " belongs to job ", now.job, " (restart ", now.restart,
-                                 ") now, this is job ", own.job, " (restart ", own.restart, ")",
-                                 kLeaseLost, "nothing needs to be done, the other one goes on."));
+  const std::string text = detail::concat(
+      "Trainer: run folder ", file.parent_path().string(), " belongs to job ", now.job,
+      " (restart ", now.restart, ") now, this is job ", own.job, " (restart ", own.restart, ")",
+      ", which writes nothing more. HINT: nothing needs to be done, the other one goes on.");
+  throw DistributedError({FailureKind::kLeaseLost, 0, text});
 }
 
 }  // namespace
-
-LeaseLost::~LeaseLost() = default;
-
-bool is_lease_lost(std::string_view reason) {
-  return reason.find(kLeaseLost) != std::string_view::npos;
-}
 
 RunLease::RunLease(fs::path run_dir, LeaseHolder holder)
     : file_(run_dir / kLeaseFile), holder_(std::move(holder)) {

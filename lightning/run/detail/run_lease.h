@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <lightning/util/error.h>
@@ -29,24 +28,15 @@ struct LeaseHolder {
   }
 };
 
-/// Another incarnation, or another job, has the run folder now.
-class LIGHTNING_API LeaseLost : public DistributedError {
- public:
-  using DistributedError::DistributedError;
-  ~LeaseLost() override;
-};
-
-/// Whether `reason` is that of a LeaseLost, also as other ranks hear it from rank 0.
-LIGHTNING_API bool is_lease_lost(std::string_view reason);
-
-/// For rank 0, which is the one that writes.
+/// For rank 0, which is the one that writes. Where another incarnation, or another job, has the run
+/// folder now, it throws DistributedError of FailureKind::kLeaseLost.
 class LIGHTNING_API RunLease {
  public:
-  /// Makes `holder` the one that writes into `run_dir`. Throws LeaseLost when a later
-  /// incarnation of it has the folder already.
+  /// Makes `holder` the one that writes into `run_dir`. Throws when a later incarnation
+  /// of it has the folder already.
   RunLease(std::filesystem::path run_dir, LeaseHolder holder);
 
-  /// Throws LeaseLost when this is no longer the holder. Reads a small file.
+  /// Throws when this is no longer the holder. Reads a small file.
   void check() const;
   /// The same, at most once in a second.
   void check_now_and_then();

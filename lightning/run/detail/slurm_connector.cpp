@@ -33,13 +33,6 @@ std::string step_of_srun() {
   return step == nullptr ? "" : step;
 }
 
-bool is_rank_zero(const World* world) { return world == nullptr || world->is_rank_zero(); }
-
-/// Rank 0's text, on every rank. Every rank must call it.
-std::string from_rank_zero(World* world, std::string_view name, const std::string& text) {
-  return world == nullptr ? text : world->control().broadcast(name, text);
-}
-
 bool is_end_signal(int signal) { return signal == SIGINT || signal == SIGTERM; }
 
 }  // namespace
@@ -65,15 +58,14 @@ int SlurmConnector::requeue_signal() const {
   }
 }
 
-std::optional<fs::path> SlurmConnector::find_checkpoint(World* world,
-                                                        const fs::path& default_root_dir) const {
+std::optional<fs::path> SlurmConnector::find_checkpoint(const RunContext& run) const {
   if (!job_ || job_->restart_count() == 0) return std::nullopt;
   std::optional<fs::path> found;
-  if (is_rank_zero(world)) {
-    found = find_own_checkpoint(default_root_dir, holder_);
+  if (run.is_global_zero()) {
+    found = find_own_checkpoint(run.options.user.default_root_dir, holder_);
   }
   const std::string path =
-      from_rank_zero(world, "checkpoint of this job", found ? found->string() : std::string());
+      run.from_rank_zero("checkpoint of this job", found ? found->string() : std::string());
   log_info(detail::concat("Trainer: job ", job_->name(), " was started again (restart ",
                           job_->restart_count(), "), ",
                           path.empty() ? "and had written no checkpoint yet."
@@ -82,11 +74,10 @@ std::optional<fs::path> SlurmConnector::find_checkpoint(World* world,
   return fs::path(path);
 }
 
-std::optional<RunLease> SlurmConnector::begin(World* world, const fs::path& run_dir,
-                                              StopControl& stop) const {
+std::optional<RunLease> SlurmConnector::begin(const RunContext& run, StopControl& stop) const {
   std::optional<RunLease> lease;
-  if (!job_ || !is_rank_zero(world)) return lease;
-  if (!run_dir.empty()) lease.emplace(run_dir, holder_);
+  if (!job_ || !run.is_global_zero()) return lease;
+  if (!run.run_dir.empty()) lease.emplace(run.run_dir, holder_);
   if (options_.stop_before_end.count() == 0) return lease;
   const std::optional<std::chrono::seconds> left = job_->time_left();
   if (!left) return lease;
@@ -104,11 +95,11 @@ std::string SlurmConnector::reason_against_requeue(int64_t steps_since_start,
   return job_->reason_against_requeue(steps_since_start, options_.max_requeues);
 }
 
-void SlurmConnector::requeue(World* world, int64_t steps_since_start, const SignalHandler& signals,
-                             const Interrupted& stopped) const {
+void SlurmConnector::requeue(const RunContext& run, int64_t steps_since_start,
+                             const SignalHandler& signals, const Interrupted& stopped) const {
   std::vector<std::string> pending = {std::to_string(signals.pending())};
   // The barrier after which no rank has a file open, too.
-  if (world != nullptr) pending = world->control().all_gather("requeue", pending.front());
+  if (run.world != nullptr) pending = run.world->control().all_gather("requeue", pending.front());
   const bool ended = std::any_of(pending.begin(), pending.end(), [](const std::string& signal) {
     return is_end_signal(std::atoi(signal.c_str()));
   });
@@ -118,7 +109,7 @@ void SlurmConnector::requeue(World* world, int64_t steps_since_start, const Sign
   const int exit_code = stopped.exit_code();
   if (!against.empty()) {
     outcome = detail::concat("Job ", job_->name(), " is not requeued: ", against, ".");
-  } else if (is_rank_zero(world)) {
+  } else if (run.is_global_zero()) {
     // Said before: after it, SLURM ends the job within milliseconds.
     log_info(detail::concat(stopped.what(), "\nTrainer: job ", job_->name(),
                             " is to be started again: scontrol requeue ", job_->name()));
@@ -126,17 +117,16 @@ void SlurmConnector::requeue(World* world, int64_t steps_since_start, const Sign
     requeued = result.requeued;
     outcome = requeued ? "It will be." : result.problem;
   }
-  if (against.empty())
-    requeued = from_rank_zero(world, "requeued", requeued ? "yes" : "no") == "yes";
+  if (against.empty()) requeued = run.from_rank_zero("requeued", requeued ? "yes" : "no") == "yes";
   if (against.empty()) throw Interrupted(stopped.signal(), outcome, requeued ? 0 : exit_code);
   throw Interrupted(stopped.signal(), detail::concat(stopped.what(), "\n", outcome), exit_code);
 }
 
-void SlurmConnector::wait_for_preemption(World* world, SignalHandler& signals) const {
+void SlurmConnector::wait_for_preemption(const RunContext& run, SignalHandler& signals) const {
   if (!job_) return;
   signals.forget();
-  const bool preempted = is_rank_zero(world) && job_->is_being_preempted();
-  if (from_rank_zero(world, "preempted", preempted ? "yes" : "no") != "yes") return;
+  const bool preempted = run.is_global_zero() && job_->is_being_preempted();
+  if (run.from_rank_zero("preempted", preempted ? "yes" : "no") != "yes") return;
   log_info(
       detail::concat("Trainer: job ", job_->name(),
                      " is being preempted. The checkpoint is written; waiting for SLURM, which "

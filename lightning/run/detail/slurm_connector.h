@@ -8,7 +8,7 @@
 #include <string>
 
 #include <lightning/cluster/detail/slurm_job.h>
-#include <lightning/distributed/world.h>
+#include <lightning/run/detail/run_context.h>
 #include <lightning/run/detail/run_lease.h>
 #include <lightning/run/detail/signals.h>
 #include <lightning/run/detail/stop_control.h>
@@ -17,7 +17,6 @@
 
 namespace lightning {
 
-/// A null world means one rank.
 class SlurmConnector {
  public:
   /// One for each fit of the program, in order: fits are told apart by their number.
@@ -29,24 +28,22 @@ class SlurmConnector {
 
   /// In a restarted job, the newest checkpoint of its earlier incarnations. Every rank must call
   /// it; rank 0 looks.
-  std::optional<std::filesystem::path> find_checkpoint(
-      World* world, const std::filesystem::path& default_root_dir) const;
-  /// Takes the run folder (empty: there is none) for this incarnation and starts the clock, at
+  std::optional<std::filesystem::path> find_checkpoint(const RunContext& run) const;
+  /// Takes the run folder, where there is one, for this incarnation and starts the clock, at
   /// whose end `stop` stops the run. Rank 0 acts and gets the lease; asking for the time left may
   /// take up to 10 s.
-  std::optional<RunLease> begin(World* world, const std::filesystem::path& run_dir,
-                                StopControl& stop) const;
+  std::optional<RunLease> begin(const RunContext& run, StopControl& stop) const;
 
   /// After a fit that was stopped by requeue_signal(), its files closed on every rank: has the job
   /// started again, unless something stands against it (`steps_since_start` is 0, for one). Every
   /// rank must call it. Throws Interrupted that says what came of it; exit code 0 when SLURM will
   /// start the job again.
-  [[noreturn]] void requeue(World* world, int64_t steps_since_start, const SignalHandler& signals,
-                            const Interrupted& stopped) const;
+  [[noreturn]] void requeue(const RunContext& run, int64_t steps_since_start,
+                            const SignalHandler& signals, const Interrupted& stopped) const;
   /// After a fit that was stopped by SIGTERM: a job that is being preempted is started again only
   /// when it is still there at the end of its time of grace, so this waits for that end. Every rank
   /// must call it. Returns at once in all other cases.
-  void wait_for_preemption(World* world, SignalHandler& signals) const;
+  void wait_for_preemption(const RunContext& run, SignalHandler& signals) const;
 
  private:
   std::string reason_against_requeue(int64_t steps_since_start, bool ended_by_signal) const;

@@ -31,7 +31,7 @@ class FlushOnAbort {
   explicit FlushOnAbort(const RunContext& run) : world_(run.world) {
     if (world_ == nullptr) return;
     world_->control().set_abort_handler([&run] {
-      log_to_file(run.world->control().failure(), LogLevel::kError);
+      log_to_file(run.world->control().failure().text, LogLevel::kError);
       for (const auto& logger : run.loggers) logger->flush();
     });
   }
@@ -103,18 +103,17 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
     const RunState& run = session_->state;
     if (slurm.in_job() && stopped.signal() == slurm.requeue_signal()) {
       const int64_t steps_done = run.progress.global_step - run.clock.first_step;
-      slurm.requeue(run.context.world.get(), steps_done, signals, stopped);
+      slurm.requeue(run.context, steps_done, signals, stopped);
     }
-    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(run.context.world.get(), signals);
+    if (stopped.signal() == SIGTERM) slurm.wait_for_preemption(run.context, signals);
     throw;
   }
 }
 
 void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arguments) {
   Session& run = *session_;
-  World* const world = run.context.world.get();
   run.checkpoints.begin_fit();
-  std::optional<fs::path> checkpoint = slurm.find_checkpoint(world, options_.user.default_root_dir);
+  std::optional<fs::path> checkpoint = slurm.find_checkpoint(run.context);
   if (!checkpoint) checkpoint = resolve_checkpoint(arguments.ckpt_path);
   // A run continues in its own folder; from a checkpoint that lies elsewhere it begins a new one.
   const std::optional<fs::path> old_run = checkpoint ? run_dir_of(*checkpoint) : std::nullopt;
@@ -124,7 +123,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
     config_file_ = run_dir() / detail::kConfigFile;
     open_log_file();
   }
-  run.state.lease = slurm.begin(world, run.context.run_dir, run.state.stop);
+  run.state.lease = slurm.begin(run.context, run.state.stop);
   prepare_fit(checkpoint);
   if (old_run && writes_files() && run.context.is_global_zero()) {
     config_file_ = write_resumed_run_files(run_dir_, run.context.config, options_,
@@ -276,22 +275,24 @@ void Trainer::Impl::guarded(const std::function<void()>& body) {
 void Trainer::Impl::handle_exception(const std::exception* exception) {
   Session& run = *session_;
   const bool interrupted = dynamic_cast<const Interrupted*>(exception) != nullptr;
-  const bool taken_over = exception != nullptr && is_lease_lost(exception->what());
-  const bool lost_rank = dynamic_cast<const DistributedError*>(exception) != nullptr;
+  const auto* lost_rank = dynamic_cast<const DistributedError*>(exception);
+  const bool taken_over =
+      lost_rank != nullptr && lost_rank->failure().kind == FailureKind::kLeaseLost;
   // Another process writes there now.
   if (taken_over) {
     set_log_file({});
     run.context.loggers.clear();
   }
-  if (lost_rank) {
+  if (lost_rank != nullptr) {
     detail::report_peer_failure(exception->what());
   } else if (exception != nullptr) {
     log_to_file(exception->what(), LogLevel::kError);
   }
   // The others can't go on without this rank.
-  if (run.context.world != nullptr && !interrupted && (taken_over || !lost_rank)) {
+  if (run.context.world != nullptr && !interrupted && (taken_over || lost_rank == nullptr)) {
     run.context.world->control().fail(
-        exception != nullptr ? exception->what() : "an exception that is no std::exception");
+        exception != nullptr ? exception->what() : "an exception that is no std::exception",
+        taken_over ? FailureKind::kLeaseLost : FailureKind::kThrew);
   }
   // What goes wrong while cleaning up must not hide what went wrong first.
   try {

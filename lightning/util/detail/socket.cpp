@@ -241,13 +241,6 @@ std::string Socket::receive(size_t count, Deadline deadline) {
 
 std::string Socket::local_address() const { return numeric_host(local_end(descriptor_)); }
 
-std::string Socket::peer_address() const {
-  Address address;
-  address.size = sizeof(address.storage);
-  if (::getpeername(descriptor_, address.get(), &address.size) != 0) return "";
-  return numeric_host(address);
-}
-
 uint16_t Socket::local_port() const {
   const Address address = local_end(descriptor_);
   if (address.storage.ss_family == AF_INET) {

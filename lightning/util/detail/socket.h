@@ -38,9 +38,8 @@ class LIGHTNING_API Socket {
   void send_all(std::string_view bytes, Deadline deadline);
   std::string receive(size_t count, Deadline deadline);
 
-  /// Numeric address of this end and of the other one (empty for a pair()); port of this end.
+  /// Numeric address (empty for a pair()) and port of this end.
   std::string local_address() const;
-  std::string peer_address() const;
   uint16_t local_port() const;
 
   bool valid() const { return descriptor_ >= 0; }

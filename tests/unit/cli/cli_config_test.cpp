@@ -2,6 +2,7 @@
 
 #include <lightning/callbacks/registry.h>
 #include <lightning/config/yaml.h>
+#include <lightning/profilers/registry.h>
 
 #include "cli_support.h"
 
@@ -36,10 +37,24 @@ class Greeter : public lightning::Callback {
   GreeterOptions options;
 };
 
+/// Actions that the last Counter was told of.
+int64_t counted = 0;
+
+class Counter : public lightning::Profiler {
+ public:
+  Counter() { counted = 0; }
+
+ private:
+  std::string_view do_name() const override { return "counter"; }
+  void do_start(int32_t) override { ++counted; }
+  void do_stop(int32_t) noexcept override {}
+};
+
 /// What a program does in main().
 void add_greeter() {
   static const bool added = [] {
     lightning::callback_registry().add<Greeter, GreeterOptions>("Greeter", "greets");
+    lightning::profiler_registry().add<Counter>("Counter", "counts actions");
     return true;
   }();
   static_cast<void>(added);
@@ -220,7 +235,7 @@ TEST_CASE("seed_everything resolves to the seed that was taken") {
   CHECK_FALSE(torch::equal(torch::rand(4), first));
 }
 
-TEST_CASE("callbacks and loggers of the config become objects of the Trainer") {
+TEST_CASE("callbacks, loggers and the profiler of the config become objects of the Trainer") {
   add_greeter();
   const TemporaryFolder folder;
   const std::vector<std::string> arguments = {"fit",
@@ -242,4 +257,10 @@ TEST_CASE("callbacks and loggers of the config become objects of the Trainer") {
         "3 times, loggers: TensorBoardLogger CSVLogger");
   CHECK(loggers_of("false") == "3 times, loggers:");
   CHECK(loggers_of("true") == "3 times, loggers: CSVLogger TensorBoardLogger");
+
+  CHECK(counted == 0);
+  std::vector<std::string> profiled = arguments;
+  profiled.push_back("--trainer.profiler=Counter");
+  REQUIRE(run(profiled) == 0);
+  CHECK(counted > 0);
 }

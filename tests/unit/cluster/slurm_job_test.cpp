@@ -79,21 +79,17 @@ TEST_CASE("SlurmJob is there for tasks and batch scripts, not for shells") {
   CHECK_FALSE(SlurmJob::from_environment(shell).has_value());  // salloc
 }
 
-TEST_CASE("only a restart of the same job continues a checkpoint") {
-  const EnvironmentVariables again{{"SLURM_RESTART_COUNT", "1"}};
-  CHECK(job(again).continues(job().identity()));
-  CHECK_FALSE(job().continues(job().identity()));
-  CHECK_FALSE(job(again).continues(job({{"SLURM_JOB_ID", "42"}}).identity()));
-  CHECK_FALSE(job(again).continues(job({{"SLURM_CLUSTER_NAME", "other"}}).identity()));
-  CHECK_FALSE(job(again).continues(""));
+TEST_CASE("a restart of a job has the identity of the job, no other one has it") {
+  CHECK(job({{"SLURM_RESTART_COUNT", "1"}}).identity() == job().identity());
+  CHECK(job({{"SLURM_JOB_ID", "42"}}).identity() != job().identity());
+  CHECK(job({{"SLURM_CLUSTER_NAME", "other"}}).identity() != job().identity());
   const EnvironmentVariables element{{"SLURM_JOB_ID", "43"},
                                      {"SLURM_ARRAY_JOB_ID", "40"},
                                      {"SLURM_ARRAY_TASK_ID", "3"},
                                      {"SLURM_RESTART_COUNT", "2"}};
   EnvironmentVariables neighbour = element;
   neighbour.insert_or_assign("SLURM_ARRAY_TASK_ID", std::string("4"));
-  CHECK(job(element).continues(job(element).identity()));
-  CHECK_FALSE(job(element).continues(job(neighbour).identity()));
+  CHECK(job(element).identity() != job(neighbour).identity());
 }
 
 TEST_CASE("a job is not requeued without progress or too often") {

@@ -308,6 +308,12 @@ TEST_CASE("fail frees a rank whose peer never comes") {
     at::Tensor more = torch::ones({2});
     expect(error_of([&] { group->broadcast(more); }) == "rank 1 ran out of milk", "a later error");
     expect(error_of([&] { group->barrier(); }) == "rank 1 ran out of milk", "one more");
+    try {
+      group->barrier();
+    } catch (const lightning::DistributedError& error) {
+      const lightning::Failure failure = error.failure();
+      expect(failure.kind == lightning::FailureKind::kThrew && failure.rank == 1, "its kind");
+    }
     // Would block if it destroyed what carries the collectives.
     group.reset();
   });

@@ -160,7 +160,7 @@ TEST_CASE("ControlPlane: the watchdog ends a process whose main thread is stuck"
   const auto ranks = start_processes(run, [&](ControlPlane& plane) {
     ::dup2(RankProcess::descriptor(), STDERR_FILENO);
     plane.set_abort_handler([] { RankProcess::say("last words"); });
-    if (stuck_handler) plane.set_failure_handler([](const std::string&) { get_stuck(); });
+    if (stuck_handler) plane.set_failure_handler([](const lightning::Failure&) { get_stuck(); });
     plane.barrier("start");
     if (plane.rank() == 1) plane.fail("the cause");
     get_stuck();
@@ -204,7 +204,7 @@ TEST_CASE("ControlPlane: a main thread that got away is left in peace", "[proces
   }
 }
 
-TEST_CASE("ControlPlane: a late rank is warned of, then ends the run") {
+TEST_CASE("ControlPlane: a late rank is warned of, then ends the run", "[process]") {
   TestRun run(3);
   run.options.late_warning = 100ms;
   run.options.collective_timeout = 500ms;
@@ -273,7 +273,8 @@ TEST_CASE("ControlPlane: a death explains a failure that another rank reports fi
   REQUIRE(hub.read_line() == "ready");
   // The hub finds both when it goes on.
   hub.kill(SIGSTOP);
-  const detail::FailureReport report{false, "Connection reset by peer", {}};
+  const detail::FailureReport report{
+      false, {lightning::FailureKind::kThrew, 1, "Connection reset by peer"}, {}};
   others[0]->send(MessageType::kFail, report.encode());
   others[1].reset();
   hub.kill(SIGCONT);

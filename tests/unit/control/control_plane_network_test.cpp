@@ -120,7 +120,7 @@ TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one",
     plane->barrier("start");
     RankProcess::say("ready");
     while (!plane->failed()) std::this_thread::sleep_for(5ms);
-    return plane->failure();
+    return plane->failure().text;
   };
   std::vector<std::unique_ptr<RankProcess>> ranks;
   for (int64_t rank = 0; rank < 3; ++rank) {

@@ -127,7 +127,7 @@ TEST_CASE("ControlPlane: a rank that fails ends the others with its text") {
   TestRun run(3);
   std::atomic<int> handlers = 0;
   const auto outcomes = run_threads(run, [&](ControlPlane& plane) {
-    plane.set_failure_handler([&](const std::string&) { ++handlers; });
+    plane.set_failure_handler([&](const lightning::Failure&) { ++handlers; });
     plane.barrier("start");
     if (plane.rank() == 2) {
       RankStatus status;
@@ -142,8 +142,8 @@ TEST_CASE("ControlPlane: a rank that fails ends the others with its text") {
     try {
       plane.barrier("end");
     } catch (const DistributedError&) {
-      expect(error_of([&] { plane.throw_if_failed(); }) == plane.failure());
-      expect(error_of([&] { plane.stop_at(1); }) == plane.failure());
+      expect(error_of([&] { plane.throw_if_failed(); }) == plane.failure().text);
+      expect(error_of([&] { plane.stop_at(1); }) == plane.failure().text);
       plane.leave();
       throw;
     }
@@ -157,6 +157,34 @@ TEST_CASE("ControlPlane: a rank that fails ends the others with its text") {
   CHECK(handlers == 3);
 }
 
+TEST_CASE("ControlPlane: kind and rank of a failure reach the exceptions of all ranks") {
+  const auto kind = GENERATE(FailureKind::kLeaseLost, FailureKind::kDisagreement);
+  TestRun run(3);
+  const auto outcomes = run_threads(run, [kind](ControlPlane& plane) {
+    plane.barrier("start");
+    std::string next = "end";
+    if (plane.rank() == 1) {
+      next = "elsewhere";
+      if (kind == FailureKind::kLeaseLost) plane.fail("another job has the folder", kind);
+    }
+    try {
+      plane.barrier(next);
+    } catch (const DistributedError& error) {
+      const lightning::Failure failure = error.failure();
+      expect(failure.kind == kind && plane.failure().kind == kind);
+      expect(failure.text == error.what() && failure.rank == plane.failure().rank);
+      expect(kind != FailureKind::kLeaseLost || failure.rank == 1);
+      plane.leave();
+      return std::string("told");
+    }
+    return std::string("went on");
+  });
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.result == "told");
+    CHECK(outcome.error == "");
+  }
+}
+
 TEST_CASE("ControlPlane: a failure handler that comes late is called as well") {
   TestRun run(2);
   std::atomic<int> handlers = 0;
@@ -164,8 +192,8 @@ TEST_CASE("ControlPlane: a failure handler that comes late is called as well") {
     if (plane.rank() == 1) plane.fail("no");
     while (!plane.failed()) std::this_thread::yield();
     const int before = handlers;
-    plane.set_failure_handler([&](const std::string& text) {
-      if (text.find(": no") != std::string::npos) ++handlers;
+    plane.set_failure_handler([&](const lightning::Failure& failure) {
+      if (failure.text.find(": no") != std::string::npos) ++handlers;
     });
     while (handlers == before) std::this_thread::yield();
     plane.leave();

@@ -37,10 +37,10 @@ TEST_CASE("a fake control plane stops at the boundary after a request") {
 TEST_CASE("a fake control plane never fails") {
   FakeControlPlane plane(4);
   bool called = false;
-  plane.set_failure_handler([&](const std::string&) { called = true; });
+  plane.set_failure_handler([&](const lightning::Failure&) { called = true; });
   plane.fail("out of memory");
   CHECK_FALSE(plane.failed());
-  CHECK(plane.failure().empty());
+  CHECK(plane.failure().text.empty());
   CHECK_NOTHROW(plane.throw_if_failed());
   plane.barrier("after it");
   plane.leave();

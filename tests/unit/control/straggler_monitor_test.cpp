@@ -40,7 +40,7 @@ TEST_CASE("StragglerMonitor: a rank missing in a collective is warned of once, t
   const auto warning = f.check(60s);
   REQUIRE(warning);
   CHECK_FALSE(warning->end);
-  CHECK(warning->text ==
+  CHECK(warning->failure.text ==
         "ranks 0, 1 have been waiting for 60 s in all_reduce #17 for rank 2 (node1), which is at "
         "step 4 in backward, last collective all_reduce #16");
   CHECK_FALSE(f.check(61s));
@@ -48,7 +48,8 @@ TEST_CASE("StragglerMonitor: a rank missing in a collective is warned of once, t
   const auto end = f.check(300s);
   REQUIRE(end);
   CHECK(end->end);
-  CHECK_THAT(end->text, Contains("ranks 0, 1 waited for 300 s") && Contains("rank 2 (node1)"));
+  CHECK_THAT(end->failure.text,
+             Contains("ranks 0, 1 waited for 300 s") && Contains("rank 2 (node1)"));
 }
 
 TEST_CASE("StragglerMonitor: ranks that wait in different collectives end the run at once") {
@@ -62,9 +63,10 @@ TEST_CASE("StragglerMonitor: ranks that wait in different collectives end the ru
   const auto end = f.check(3s);
   REQUIRE(end);
   CHECK(end->end);
-  CHECK_THAT(end->text, Contains("rank 0 (node0) waits in all_reduce #17 and rank 2 (node1) in "
-                                 "barrier #17") &&
-                            Contains("HINT"));
+  CHECK_THAT(end->failure.text,
+             Contains("rank 0 (node0) waits in all_reduce #17 and rank 2 (node1) in "
+                      "barrier #17") &&
+                 Contains("HINT"));
 
   // One of them has gone on, and only what it said last was old.
   Fixture late;
@@ -89,7 +91,7 @@ TEST_CASE("StragglerMonitor: a collective that all are in may hang as well") {
   Fixture f;
   for (size_t rank = 0; rank < 3; ++rank) f.reach(rank, 5, true);
   f.check(0s);
-  CHECK_THAT(f.check(400s)->text,
+  CHECK_THAT(f.check(400s)->failure.text,
              Contains("ranks 0, 1, 2 waited") && Contains("all ranks have begun it"));
 }
 
@@ -99,9 +101,9 @@ TEST_CASE("StragglerMonitor: ranks missing in an exchange are named") {
   CHECK_FALSE(f.check(0s));
   const auto warning = f.check(70s);
   REQUIRE(warning);
-  CHECK_THAT(warning->text, Contains("rank 1 have been waiting") &&
-                                Contains("all_gather \"log keys\"") && Contains("rank 0 (node0)") &&
-                                Contains("and for rank 2"));
+  CHECK_THAT(warning->failure.text, Contains("rank 1 have been waiting") &&
+                                        Contains("all_gather \"log keys\"") &&
+                                        Contains("rank 0 (node0)") && Contains("and for rank 2"));
   f.exchange.add(0, {ExchangeKind::kGather, 3, "log keys", ""});
   f.exchange.add(2, {ExchangeKind::kGather, 3, "log keys", ""});
   f.exchange.take_result();

@@ -181,7 +181,7 @@ TEST_CASE("a killed rank is named by the others, also to torchrun", "[process]")
       sum_of_ranks(world);
     } catch (const DistributedError& error) {
       expect(std::string(error.what()).find("rank 1") != std::string::npos, error.what());
-      expect(world.control().failure() == error.what(), "the control plane's text");
+      expect(world.control().failure().text == error.what(), "the control plane's text");
       // No collective begins any more.
       try {
         sum_of_ranks(world);

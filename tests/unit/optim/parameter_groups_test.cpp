@@ -128,7 +128,8 @@ TEST_CASE("validate_parameters refuses optimizers that can't train", "[optim]") 
   }
 }
 
-TEST_CASE("validate_parameters warns about parameters that aren't the module's", "[optim]") {
+TEST_CASE("validate_parameters warns about parameters that aren't the module's",
+          "[optim][process]") {
   Net net;
   std::string lines;
   auto previous =

@@ -32,7 +32,7 @@ at::Tensor weight_of(double value) { return torch::full({}, value, torch::kDoubl
 
 }  // namespace
 
-TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision]") {
+TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision][process]") {
   std::string lines;
   auto previous =
       lightning::set_log_sink([&](std::string_view line) { lines += std::string(line) + "\n"; });

@@ -5,7 +5,9 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/control/detail/fake_control_plane.h>
 #include <lightning/loggers/csv_logger.h>
+#include <lightning/run/detail/phases.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -73,7 +75,55 @@ std::string log_of(const std::function<void()>& body) {
   return lines;
 }
 
+class StatusPlane : public lightning::detail::FakeControlPlane {
+ public:
+  StatusPlane() : FakeControlPlane(8) {}
+  void set_status(const lightning::RankStatus& told) override { status = told; }
+  lightning::RankStatus status;
+};
+
 }  // namespace
+
+TEST_CASE("a phase is told to the control plane, the dry run and log() until the next one",
+          "[trainer]") {
+  const auto world = fake_world();
+  const MetricSync metrics(world->group(), world->control(), at::kCPU);
+  StatusPlane control;
+  lightning::MetricLog log;
+  lightning::Phases phases;
+  phases.report_to(&control, nullptr);
+  phases.dry_run.emplace(world.get(), &metrics);
+  lightning::Progress progress;
+  progress.global_step = 3;
+  const auto told = [&] { return std::string(control.status.phase); };
+
+  {
+    const auto phase =
+        phases.enter(lightning::kTrainBatch, progress, log, {.hook = "a test", .allowed = true});
+  }
+  CHECK(told() == "run_training_batch");
+  CHECK(control.status.global_step == 3);
+  CHECK_FALSE(control.status.long_phase);
+  CHECK(phases.dry_run->count(DryRun::kStep) == 1);
+  CHECK_NOTHROW(log.record("loss", 1.0, {.on_epoch = true}));
+
+  { const auto phase = phases.enter(lightning::kCheckpoint, progress); }
+  CHECK(told() == "checkpoint");
+  CHECK(control.status.long_phase);
+  send(*world, 10);
+  CHECK_NOTHROW(log.record("loss", 1.0, {.on_epoch = true}));
+
+  progress.global_step = 4;
+  { const auto phase = phases.enter(lightning::kTrainEpochEnd, progress, log, {}); }
+  CHECK(told() == "on_train_epoch_end");
+  CHECK_FALSE(control.status.long_phase);
+  CHECK(phases.dry_run->count(DryRun::kEpochEnd) == 1);
+  // The checkpoint has no part of its own: what it sent was sent in the step.
+  CHECK(phases.dry_run->total().at("all_reduce").bytes == 40);
+  CHECK(phases.dry_run->last(DryRun::kEpochEnd).empty());
+  CHECK_THROWS_WITH(log.record("late", 1.0, {}),
+                    Catch::Contains("\"late\" was logged in on_train_epoch_end"));
+}
 
 TEST_CASE("DryRun counts what each part has sent at its last time", "[trainer]") {
   const auto world = fake_world();

@@ -39,11 +39,11 @@ class EqualRanks : public lightning::ControlPlane {
   bool stop_at(int64_t) override { return false; }
   std::optional<lightning::StopRequest> stop() const override { return std::nullopt; }
   void clear_stop() override {}
-  void fail(std::string_view) noexcept override {}
-  void set_failure_handler(std::function<void(const std::string&)>) override {}
+  void fail(std::string_view, lightning::FailureKind) noexcept override {}
+  void set_failure_handler(std::function<void(const lightning::Failure&)>) override {}
   void set_abort_handler(std::function<void()>) override {}
   bool failed() const override { return false; }
-  std::string failure() const override { return ""; }
+  lightning::Failure failure() const override { return {}; }
   void set_status(const lightning::RankStatus&) override {}
   void leave() override {}
 

@@ -1,7 +1,9 @@
 // The order of hooks is Lightning's: every list here was recorded from Lightning itself
 // (tests/golden/hooks/record_hooks.py).
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -9,7 +11,9 @@
 
 #include <lightning/callbacks/callback.h>
 #include <lightning/core/lightning_data_module.h>
+#include <lightning/profilers/profiler.h>
 #include <lightning/trainer/trainer.h>
+#include <lightning/util/log.h>
 
 #include "support/boring_module.h"
 #include "support/temporary_folder.h"
@@ -250,7 +254,104 @@ void check_order(const std::string& file, const lightning::TrainerOptions& optio
   REQUIRE(calls.size() == expected.size());
 }
 
+/// Notes the names of actions as they begin, indented by the actions that they begin in.
+class RecordingProfiler : public lightning::Profiler {
+ public:
+  std::vector<std::string> lines;
+  std::vector<int32_t> running;
+  int64_t wrong_stops = 0;
+  std::vector<std::filesystem::path> run_dirs;
+
+ private:
+  std::string_view do_name() const override { return "recording"; }
+  void do_setup(Stage stage, const std::filesystem::path& run_dir, int64_t global_rank) override {
+    CHECK(stage == Stage::kFit);
+    CHECK(global_rank == 0);
+    run_dirs.push_back(run_dir);
+  }
+  void do_start(int32_t action) override {
+    lines.push_back(std::string(2 * running.size(), ' ') + action_name(action));
+    running.push_back(action);
+  }
+  void do_stop(int32_t action) noexcept override {
+    if (running.empty() || running.back() != action) {
+      ++wrong_stops;
+    } else {
+      running.pop_back();
+    }
+  }
+  std::string do_summary() const override { return "all that was recorded"; }
+};
+
+class Watcher : public lightning::Callback {};
+
+/// One batch of training, one of validation.
+lightning::TrainerOptions options_for_profiling(const std::filesystem::path& folder) {
+  lightning::TrainerOptions options = quiet_options();
+  options.default_root_dir = folder;
+  options.max_epochs = 1;
+  options.limit_train_batches = 1;
+  options.limit_val_batches = 1;
+  options.num_sanity_val_steps = 0;
+  options.log_every_n_steps = 1;
+  return options;
+}
+
 }  // namespace
+
+TEST_CASE("a profiler gets phases and hooks as nested actions, and prints its summary",
+          "[trainer]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto profiler = std::make_shared<RecordingProfiler>();
+  std::string printed;
+  auto sink = lightning::set_log_sink([&](std::string_view line) { printed += line; });
+  lightning::Trainer(options_for_profiling(folder.path()),
+                     {.callbacks = {std::make_shared<Watcher>()},
+                      .loggers = lightning::Loggers{},
+                      .profiler = profiler})
+      .fit(std::make_shared<BoringModule>(), boring_loader(), boring_loader());
+  lightning::set_log_sink(std::move(sink));
+  const std::vector<std::string> expected = golden("fit_actions.txt");
+  for (size_t i = 0; i < std::min(profiler->lines.size(), expected.size()); ++i) {
+    INFO("action number " << i + 1);
+    REQUIRE(profiler->lines[i] == expected[i]);
+  }
+  CHECK(profiler->lines.size() == expected.size());
+  CHECK(profiler->running.empty());
+  CHECK(profiler->wrong_stops == 0);
+  REQUIRE(profiler->run_dirs.size() == 1);
+  CHECK(std::filesystem::is_directory(profiler->run_dirs.front()));
+  CHECK_THAT(printed, Catch::Contains("all that was recorded"));
+
+  // A name has one number.
+  CHECK(profiler->action("backward") == profiler->action("backward"));
+  CHECK(profiler->action_name(profiler->action("my own part")) == "my own part");
+  const size_t recorded = profiler->lines.size();
+  lightning::Trainer(options_for_profiling(folder.path()), {}, lightning::Loggers{})
+      .fit(std::make_shared<BoringModule>(), boring_loader(), boring_loader());
+  CHECK(profiler->lines.size() == recorded);
+}
+
+TEST_CASE("a hook that throws ends the profiler's actions", "[trainer]") {
+  class Throwing : public BoringModule {
+    void on_before_backward(const at::Tensor&) override { throw std::runtime_error("mine"); }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  const auto profiler = std::make_shared<RecordingProfiler>();
+  lightning::Trainer trainer(options_for_profiling(folder.path()),
+                             {.callbacks = {std::make_shared<Watcher>()},
+                              .loggers = lightning::Loggers{},
+                              .profiler = profiler});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<Throwing>(), boring_loader()), "mine");
+  CHECK(profiler->running.empty());
+  CHECK(profiler->wrong_stops == 0);
+  // The rest of the run is profiled, outside of what was broken off.
+  const std::vector<std::string>& lines = profiler->lines;
+  const auto exception = std::find(lines.begin(), lines.end(), "[Callback]Watcher.on_exception");
+  REQUIRE(exception != lines.end());
+  CHECK(*(exception - 1) == "    [LightningModule]Throwing.on_before_backward");
+  CHECK(std::find(exception, lines.end(), "teardown") != lines.end());
+}
 
 TEST_CASE("fit calls hooks in Lightning's order", "[trainer]") {
   lightning::TrainerOptions options = recording_options();

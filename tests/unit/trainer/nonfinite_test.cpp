@@ -65,7 +65,8 @@ size_t count(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("on_nonfinite warn names the first bad step and commits no bad state", "[trainer]") {
+TEST_CASE("on_nonfinite warn names the first bad step and commits no bad state",
+          "[trainer][process]") {
   const Outcome outcome = fit(OnNonfinite::kWarn);
   CHECK(outcome.steps == 9);
   CHECK(count(outcome.output, "warning: Trainer: the loss was not finite at step 3 of epoch 0") ==

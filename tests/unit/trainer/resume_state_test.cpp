@@ -31,7 +31,7 @@ std::string fit(const std::filesystem::path& folder, int64_t max_steps, bool det
 
 }  // namespace
 
-TEST_CASE("A resume warns of what keeps it from being bitwise equal", "[trainer]") {
+TEST_CASE("A resume warns of what keeps it from being bitwise equal", "[trainer][process]") {
   const lightning_tests::TemporaryFolder folder;
   at::set_num_threads(1);
   CHECK_THAT(fit(folder.path(), 2, false), !Catch::Contains("bitwise"));

@@ -30,7 +30,6 @@ TEST_CASE("Socket: bytes arrive whole and in order") {
   server->send_all("bye", guard());
   CHECK(client.receive(3, guard()) == "bye");
   CHECK(client.local_address() == "127.0.0.1");
-  CHECK(client.peer_address() == "127.0.0.1");
   CHECK(server->local_port() == listener.local_port());
 }
 
@@ -46,7 +45,7 @@ TEST_CASE("Socket: nobody listening is an error with the address") {
   { port = Socket::listen("127.0.0.1", {0}).local_port(); }
   CHECK_THROWS_AS(Socket::connect("127.0.0.1", port, guard()), DistributedError);
   CHECK_THROWS_WITH(Socket::connect("127.0.0.1", port, guard()),
-                    Contains(detail::concat("127.0.0.1:", port)) && Contains("refused"));
+                    Contains(lightning::detail::concat("127.0.0.1:", port)) && Contains("refused"));
 }
 
 TEST_CASE("Socket: every wait ends at its deadline") {
