@@ -83,8 +83,9 @@ void FitLoop::begin_epoch() {
   checkpoints_.take_restored();
   run_.loaders.train_loader().begin_epoch(run_.progress.epoch);
   run_.metrics.train.reset_epoch();
-  const auto phase =
-      run_.phases.enter(kTrainEpochStart, run_.progress, run_.metrics.train, epoch_scope());
+  const bool is_first = run_.progress.global_step == run_.clock.first_step;
+  const auto phase = run_.phases.enter(is_first ? kFirstEpochStart : kTrainEpochStart,
+                                       run_.progress, run_.metrics.train, epoch_scope());
   call_hooks(run_, hooks::on_train_epoch_start);
 }
 

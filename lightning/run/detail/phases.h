@@ -30,6 +30,8 @@ struct Phase {
 inline constexpr Phase kPrepareData = {.name = "prepare_data", .may_take_long = true};
 inline constexpr Phase kSetup = {.name = "setup", .may_take_long = true};
 inline constexpr Phase kTrainStart = {.name = "on_train_start", .may_take_long = true};
+// Until the first batch is there.
+inline constexpr Phase kFirstEpochStart = {.name = "on_train_epoch_start", .may_take_long = true};
 inline constexpr Phase kTrainEpochStart = {.name = "on_train_epoch_start"};
 inline constexpr Phase kTrainBatch = {.name = "run_training_batch", .part = DryRun::kStep};
 inline constexpr Phase kTrainBatchStart = {.name = "on_train_batch_start"};
