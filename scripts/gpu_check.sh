@@ -27,6 +27,7 @@ row() { echo "| $1 | $2 | $3 |" | tee -a "$table"; }
 {
   echo "# What ran on a GPU"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | sed 's/^/- /'
+  echo "- CUDA $(build/release/bin/sample_li --version | sed -n 's/^CUDA *//p')"
   echo "- commit $(git rev-parse --short HEAD), $(date -u +%FT%TZ)"
   echo
   echo "| what | result | time |"

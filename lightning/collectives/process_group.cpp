@@ -79,17 +79,22 @@ c10::intrusive_ptr<c10d::Store> connect_store(const std::shared_ptr<ControlPlane
       *control, [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
 }
 
-/// NCCL, out of the CUDA plug-in.
-c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int world_size,
-                                                    const at::Device& device) {
+/// The CUDA plug-in, which has NCCL. Throws ConfigError without one.
+const detail::CudaPlugin& nccl_plugin() {
   const detail::CudaPluginState& cuda = detail::cuda_plugin();
   LIGHTNING_CHECK(cuda.plugin != nullptr, ConfigError,
                   "process_group: there is no NCCL: ", cuda.reason,
                   ", expected it for several ranks on GPUs. HINT: ", cuda.hint,
                   ", or use trainer.accelerator: cpu.");
+  return *cuda.plugin;
+}
+
+c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const detail::CudaPlugin& plugin,
+                                                    const c10::intrusive_ptr<c10d::Store>& store,
+                                                    int rank, int world_size,
+                                                    const at::Device& device) {
   std::string error;
-  auto backend = cuda.plugin->make_nccl_backend(store, rank, world_size, device, error);
+  auto backend = plugin.make_nccl_backend(store, rank, world_size, device, error);
   LIGHTNING_CHECK(backend != nullptr, DistributedError, "process_group: NCCL on ", device,
                   " failed: ", error);
   return backend;
@@ -142,6 +147,8 @@ ProcessGroup::~ProcessGroup() = default;
 std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane> control,
                                                    at::Device device, ProcessGroupBackend backend) {
   if (control->world_size() == 1) return single();
+  // Before ranks wait for one another.
+  const detail::CudaPlugin* plugin = device.is_cuda() ? &nccl_plugin() : nullptr;
   const auto rank = static_cast<int>(control->rank());
   const auto size = static_cast<int>(control->world_size());
   auto impl = std::make_unique<Impl>(rank, size, control);
@@ -166,8 +173,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::create(std::shared_ptr<ControlPlane>
         });
     impl->add(at::kCPU, BackendType::GLOO, std::move(gloo), at::kCPU);
   }
-  if (device.is_cuda()) {
-    auto nccl = make_nccl_backend(store, rank, size, device);
+  if (plugin != nullptr) {
+    auto nccl = make_nccl_backend(*plugin, store, rank, size, device);
     impl->to_abort_ = nccl;
     impl->add(at::kCUDA, BackendType::NCCL, std::move(nccl), device);
   }

@@ -9,6 +9,8 @@
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <lightning/util/export.h>
+
 namespace c10d {
 class Backend;
 class Store;
@@ -54,7 +56,7 @@ struct CudaPluginState {
 
 /// Loads the plug-in on the first call, which is made before main(): LibTorch asks for its CUDA
 /// functions once, for example in torch::manual_seed(), and never sees a plug-in loaded later.
-const CudaPluginState& cuda_plugin();
+LIGHTNING_API const CudaPluginState& cuda_plugin();
 
 /// Why a process that sees no GPU sees none, and what can be done.
 struct NoGpu {

@@ -47,6 +47,13 @@ TEST_CASE("parse_command_line knows help without and with a command") {
   CHECK(parse({}).command.empty());
 }
 
+TEST_CASE("parse_command_line knows --version, which takes no value") {
+  CHECK(parse({"--version"}).version);
+  CHECK(parse({"fit", "--version"}).version);
+  CHECK_FALSE(parse({"fit"}).version);
+  CHECK(parse_error({"--version=1"}) == "command line: --version takes no value, got \"1\"");
+}
+
 TEST_CASE("parse_command_line takes --dry_run and --world_size as keys of the trainer") {
   const auto line = parse({"fit", "--dry-run", "--world_size", "1024", "--trainer.max_steps=2"});
   REQUIRE(line.overrides.size() == 3);

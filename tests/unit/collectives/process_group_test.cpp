@@ -15,10 +15,12 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
+#include <lightning/accelerators/detail/cuda_plugin.h>
 #include <lightning/util/detail/socket.h>
 #include <lightning/util/error.h>
 
 #include "support/listening_addresses.h"
+#include "support/skip.h"
 #include "support/thread_ranks.h"
 
 using Catch::Contains;
@@ -178,6 +180,16 @@ TEST_CASE("no rank leaves a barrier before all have come") {
     expect(arrived == 4, "all ranks at the barrier");
     control->barrier("end");
   });
+}
+
+TEST_CASE("ranks on GPUs are told why there is no NCCL") {
+  if (lightning::detail::cuda_plugin().plugin != nullptr) SKIP_TEST("NCCL is there");
+  const auto hub = std::make_shared<lightning_tests::ThreadHub>(2);
+  const at::Device gpu(at::kCUDA, 0);
+  // At once: the other rank isn't waited for.
+  CHECK_THROWS_WITH(
+      ProcessGroup::create(std::make_shared<ThreadControlPlane>(hub, 0), gpu),
+      Contains("there is no NCCL: " + lightning::detail::cuda_plugin().reason) && Contains("HINT"));
 }
 
 TEST_CASE("c10d's own collectives go through the group") {
