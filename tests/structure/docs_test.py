@@ -16,7 +16,7 @@ COMPILED = ("examples", "tests/structure", "tests/package/consumer")
 # Lines that aren't run, and what shows that they work.
 EXCLUDED = {
     r"scripts/bootstrap\.sh": "installs packages: tests/scripts/bootstrap_test.py",
-    r"cmake --preset": "the build that is tested is one",
+    r"cmake --(preset|build)": "the build that is tested is one",
     r"scripts/get_\w+\.sh": "downloads: tests/scripts/download_test.py",
     r"build/release/bin/bert_squad fit --config configs/bert_squad/baseline\.yaml":
         "needs the downloaded files; tests/examples/sample_li/sample_li_test.py loads the config",
