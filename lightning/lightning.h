@@ -17,6 +17,7 @@
 #include <lightning/cli/lightning_cli.h>
 #include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
+#include <lightning/cluster/cluster_environment.h>
 #include <lightning/config/class_spec.h>
 #include <lightning/config/fields.h>
 #include <lightning/config/registry.h>
@@ -31,11 +32,17 @@
 #include <lightning/loggers/tensorboard_logger.h>
 #include <lightning/optim/adadelta.h>
 #include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
+#include <lightning/optim/registry.h>
+#include <lightning/precision/precision.h>
+#include <lightning/precision/registry.h>
 #include <lightning/profilers/profiler.h>
 #include <lightning/profilers/registry.h>
 #include <lightning/strategies/distributed_data_parallel.h>
+#include <lightning/strategies/registry.h>
+#include <lightning/strategies/strategy.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/random.h>

@@ -32,11 +32,17 @@ std::optional<std::filesystem::path> CliContext::assets() const {
 
 Trainer& CliContext::trainer() {
   if (trainer_ == nullptr) {
+    OptimizerSpecs optimizers;
+    if (const auto* node = config_.find("optimizer")) optimizers.optimizer.read(*node, "optimizer");
+    if (const auto* node = config_.find("lr_scheduler")) {
+      optimizers.lr_scheduler.read(*node, "lr_scheduler");
+    }
     TrainerSection section = read_trainer_section(*config_.find("trainer"));
     trainer_ = std::make_unique<Trainer>(
         std::move(section.options), TrainerParts{.callbacks = section.classes.callbacks.create(),
                                                  .loggers = section.classes.logger.create(),
-                                                 .profiler = section.classes.profiler.create()});
+                                                 .profiler = section.classes.profiler.create(),
+                                                 .optimizers = std::move(optimizers)});
     trainer_->set_config(config::to_yaml(config_), program_path_);
   }
   return *trainer_;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <lightning/cluster/cluster_environment.h>
 #include <lightning/cluster/detail/environments.h>
 #include <lightning/util/error.h>
 
@@ -19,18 +20,6 @@ void check_request(const TopologyRequest& request) {
                   ", expected at least 1. HINT: leave it out for as many as the cluster gives");
 }
 
-Topology named_topology(const EnvironmentVariables& variables, const TopologyRequest& request) {
-  if (request.cluster == "slurm") return detail::slurm_topology(variables, request);
-  if (request.cluster == "torchrun") return detail::torchrun_topology(variables, request);
-  if (request.cluster == "mpi") return detail::mpi_topology(variables, request);
-  if (request.cluster == "lsf") return detail::lsf_topology(variables, request);
-  LIGHTNING_CHECK(request.cluster == "local", ConfigError, "Trainer: trainer.cluster is '",
-                  request.cluster,
-                  "', expected auto, slurm, torchrun, mpi, lsf or local. HINT: leave it out: auto "
-                  "finds the one that started the program");
-  return detail::local_topology(variables, request);
-}
-
 /// RANK and WORLD_SIZE without the rest: most likely a run that would train WORLD_SIZE times alone.
 void refuse_half_torchrun(const EnvironmentVariables& variables) {
   const auto rank = variables.find("RANK");
@@ -40,6 +29,33 @@ void refuse_half_torchrun(const EnvironmentVariables& variables) {
       !half, ConfigError, "torchrun: RANK=", rank->second, " and WORLD_SIZE=", size->second,
       " are set but not all of LOCAL_RANK, MASTER_ADDR and MASTER_PORT, expected all of "
       "them or none. HINT: set them too, or trainer.cluster: local for one process");
+}
+
+/// The ranks and sizes that an environment of a program's own gives.
+void check_topology(const Topology& t) {
+  LIGHTNING_CHECK(
+      t.world_size >= 1 && t.global_rank >= 0 && t.global_rank < t.world_size &&
+          t.local_world_size >= 1 && t.local_rank >= 0 && t.local_rank < t.local_world_size &&
+          t.num_nodes >= 1 && t.node_rank >= 0 && t.node_rank < t.num_nodes,
+      ConfigError, "cluster ", t.cluster, ": rank ", t.global_rank, " of ", t.world_size,
+      ", local rank ", t.local_rank, " of ", t.local_world_size, ", node ", t.node_rank, " of ",
+      t.num_nodes, ", expected each from 0 to below its number. HINT: correct its topology().");
+  const bool found = t.needs_launch || t.agent_store || !t.rendezvous_file.empty() ||
+                     (!t.main_host.empty() && !t.main_ports.empty());
+  LIGHTNING_CHECK(t.world_size == 1 || found, ConfigError, "cluster ", t.cluster, ": there are ",
+                  t.world_size,
+                  " ranks and no address of rank 0, expected main_host and "
+                  "main_ports, or rendezvous_file. HINT: set them in its topology().");
+}
+
+/// `reason`: why this environment was taken, where it gives none itself.
+Topology topology_of(const ClusterEnvironment& environment, const EnvironmentVariables& variables,
+                     const TopologyRequest& request, std::string_view reason) {
+  Topology topology = environment.topology(variables, request);
+  topology.cluster = environment.name();
+  if (topology.reason.empty()) topology.reason = reason;
+  if (!detail::is_builtin_cluster(topology.cluster)) check_topology(topology);
+  return topology;
 }
 
 Topology local_topology(const EnvironmentVariables& variables, const TopologyRequest& request,
@@ -85,10 +101,22 @@ EnvironmentVariables current_environment() {
 
 Topology detect_topology(const EnvironmentVariables& variables, const TopologyRequest& request) {
   check_request(request);
-  if (request.cluster == "auto") return automatic_topology(variables, request);
-  Topology topology = named_topology(variables, request);
-  if (topology.reason.empty()) topology.reason = "trainer.cluster names it";
-  return topology;
+  if (request.environment != nullptr) {
+    return topology_of(*request.environment, variables, request, "the program chose it");
+  }
+  const config::Registry<ClusterEnvironment>& registry = cluster_registry();
+  if (!request.cluster.empty() && request.cluster.class_path() != "auto") {
+    const auto environment = registry.create(request.cluster.node(), "trainer.cluster");
+    return topology_of(*environment, variables, request, "trainer.cluster names it");
+  }
+  for (const auto& entry : registry.entries()) {
+    if (detail::is_builtin_cluster(entry.name)) continue;
+    const auto own = registry.create(config::ConfigNode::scalar(entry.name), "trainer.cluster");
+    if (own->detect(variables)) {
+      return topology_of(*own, variables, request, "it recognized its variables");
+    }
+  }
+  return automatic_topology(variables, request);
 }
 
 std::string describe(const Topology& topology) {

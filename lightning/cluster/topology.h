@@ -5,14 +5,18 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <lightning/config/class_spec.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
+
+class ClusterEnvironment;
 
 using EnvironmentVariables = std::map<std::string, std::string, std::less<>>;
 
@@ -22,8 +26,10 @@ LIGHTNING_API EnvironmentVariables current_environment();
 
 /// What the user asked for.
 struct TopologyRequest {
-  /// auto, slurm, torchrun, mpi, lsf or local.
-  std::string cluster = "auto";
+  /// auto or a class of cluster_registry(): slurm, torchrun, mpi, lsf, local, a program's own.
+  config::ClassSpec cluster = "auto";
+  /// Goes before `cluster`; may be null.
+  std::shared_ptr<const ClusterEnvironment> environment = nullptr;
   /// Processes per node; none: as many as the cluster started, one when nothing started any.
   std::optional<int64_t> devices = std::nullopt;
   /// None: as many as the cluster gave.
@@ -33,7 +39,7 @@ struct TopologyRequest {
 };
 
 struct Topology {
-  /// slurm, torchrun, mpi, lsf or local.
+  /// Name of the ClusterEnvironment.
   std::string cluster = "local";
   /// Why it was chosen, for the line at start: "SLURM_NTASKS is set and srun started this task".
   std::string reason;
@@ -64,8 +70,9 @@ struct Topology {
   bool single_node() const { return num_nodes == 1; }
 };
 
-/// Reads the topology. `auto` takes the first that fits: torchrun, a child of our own launcher,
-/// LSF, MPI (unless srun agrees with it), SLURM, else local (docs/distributed.md has the table).
+/// Reads the topology. `auto` takes the first that fits: the program's own environments in the
+/// order of their registration, torchrun, a child of our own launcher, LSF, MPI (unless srun agrees
+/// with it), SLURM, else local (docs/distributed.md has the table).
 /// Throws ConfigError for variables that contradict one another or the request (number of tasks,
 /// nodes, devices, visible GPUs), with the sbatch line that would be right; and for a program
 /// started in a SLURM batch script without srun.

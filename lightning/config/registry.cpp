@@ -39,10 +39,21 @@ const RegistryBase::Entry* RegistryBase::find_entry(const ConfigNode& spec) cons
   const bool is_map = spec.kind() == ConfigNode::Kind::kMap;
   const ConfigNode* class_path = is_map ? spec.find(kClassPath) : &spec;
   if (class_path == nullptr) return nullptr;
+  std::string_view name = last_part(class_path->text());
+  if (const auto alias = aliases_.find(name); alias != aliases_.end()) name = alias->second;
   for (const Entry& entry : entries_) {
-    if (entry.name == last_part(class_path->text())) return &entry;
+    if (entry.name == name) return &entry;
   }
   return nullptr;
+}
+
+void RegistryBase::add_alias(std::string alias, std::string name) {
+  LIGHTNING_CHECK(find_entry(ConfigNode::scalar(name)) != nullptr, ConfigError, "Registry: ", kind_,
+                  " \"", name, "\" isn't registered, expected the class that \"", alias,
+                  "\" is to stand for");
+  LIGHTNING_CHECK(find_entry(ConfigNode::scalar(alias)) == nullptr, ConfigError,
+                  "Registry: ", kind_, " \"", alias, "\" is registered twice, expected a new name");
+  aliases_.emplace(std::move(alias), std::move(name));
 }
 
 void RegistryBase::add_entry(Entry entry) {

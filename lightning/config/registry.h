@@ -9,6 +9,7 @@
 
 #include <concepts>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -46,6 +47,8 @@ class LIGHTNING_API RegistryBase {
   /// The class that `spec` (see Registry::create()) names, or nullptr.
   const Entry* find_entry(const ConfigNode& spec) const;
   const std::string& kind() const { return kind_; }
+  /// Another name for the class `name`. Throws ConfigError when it is taken or there is no `name`.
+  void add_alias(std::string alias, std::string name);
 
  protected:
   struct Found {
@@ -60,6 +63,7 @@ class LIGHTNING_API RegistryBase {
  private:
   std::string kind_;
   std::vector<Entry> entries_;
+  std::map<std::string, std::string, std::less<>> aliases_;
 };
 
 /// Options of a class that has none.
@@ -107,6 +111,13 @@ class Registry : public RegistryBase {
   }
   std::shared_ptr<Base> create(const ConfigNode& spec) const requires(sizeof...(Context) == 0) {
     return create(spec, {});
+  }
+
+  /// A class that is not made by Derived(Context..., const Options&): `make` takes these and
+  /// returns a shared_ptr to it. Throws ConfigError when the name is taken.
+  template <HasFields Options, typename Make>
+  void add_factory(std::string name, std::string help, Make make) {
+    add_with<Options>(std::move(name), std::move(help), std::move(make));
   }
 
  private:

@@ -35,7 +35,27 @@ Batch LightningModule::predict_step(const Batch&, int64_t) {
       "predictions as a Batch, and check the signature (const Batch&, int64_t).");
 }
 
-OptimizerList LightningModule::configure_optimizers() { return {}; }
+OptimizerList LightningModule::configure_optimizers() {
+  if (!has_trainer()) return {};
+  const OptimizerSpecs& specs = trainer().optimizer_specs();
+  LIGHTNING_CHECK(!specs.optimizer.empty() || specs.lr_scheduler.empty(), ConfigError,
+                  "LightningModule: the LR scheduler ", specs.lr_scheduler.class_path(),
+                  " is named and no optimizer, expected both. HINT: name an optimizer, too.");
+  if (specs.optimizer.empty()) return {};
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  groups.emplace_back(parameters());
+  OptimizerConfig config{.optimizer = specs.optimizer.create(std::move(groups))};
+  if (specs.lr_scheduler.empty()) return config;
+  optim::LRSchedulerContext context{.optimizer = config.optimizer, .total_steps = 0};
+  try {
+    context.total_steps = trainer().estimated_stepping_batches();
+  } catch (const ConfigError&) {
+    // Unknown: schedules that need it say so.
+  }
+  config.lr_scheduler.scheduler = specs.lr_scheduler.create(context);
+  if (config.lr_scheduler.scheduler->counts_steps()) config.lr_scheduler.interval = Interval::kStep;
+  return config;
+}
 
 Batch LightningModule::transfer_batch_to_device(Batch batch, at::Device device) {
   // Only copies out of pinned memory really run behind the host's back; others are waited for.

@@ -8,7 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include <lightning/config/class_spec.h>
 #include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/registry.h>
 #include <lightning/util/export.h>
 
 namespace torch::optim {
@@ -33,6 +35,13 @@ struct OptimizerConfig {
   std::shared_ptr<torch::optim::Optimizer> optimizer;
   /// No scheduler by default.
   LRSchedulerConfig lr_scheduler = {};
+};
+
+/// The optimizer and the LR scheduler that a config or a program names for modules that don't
+/// override configure_optimizers(); empty: none.
+struct OptimizerSpecs {
+  config::SpecOf<optim::optimizer_registry> optimizer = {};
+  config::SpecOf<optim::lr_scheduler_registry> lr_scheduler = {};
 };
 
 class LIGHTNING_API OptimizerList {

@@ -23,6 +23,7 @@ class Callback;
 class Logger;
 class LightningModule;
 struct OptimizerConfig;
+struct OptimizerSpecs;
 
 enum class Stage { kFit, kValidate, kTest, kPredict };
 LIGHTNING_API std::string_view to_string(Stage stage);
@@ -83,6 +84,8 @@ class LIGHTNING_API TrainerContext {
   // ---- parts
   virtual LightningModule& lightning_module() = 0;
   virtual std::vector<OptimizerConfig>& optimizers() = 0;
+  /// What the base body of configure_optimizers() builds.
+  virtual const OptimizerSpecs& optimizer_specs() const = 0;
   virtual const std::vector<std::shared_ptr<Callback>>& callbacks() const = 0;
   virtual const std::vector<std::shared_ptr<Logger>>& loggers() const = 0;
 

@@ -17,6 +17,7 @@ Placement place_rank(const WorldRequest& request) {
   const bool as_many_as_there_are = request.devices == "auto";
   TopologyRequest topology;
   topology.cluster = request.cluster;
+  topology.environment = request.environment;
   if (!as_many_as_there_are) topology.devices = static_cast<int64_t>(devices.size());
   // 1 is also what stands there when nobody thought of it: the cluster knows better.
   if (request.num_nodes > 1) topology.num_nodes = request.num_nodes;

@@ -21,8 +21,10 @@ struct WorldRequest {
   std::string devices = "auto";
   /// 1: as many as the cluster gave.
   int64_t num_nodes = 1;
-  /// auto, slurm, torchrun, mpi, lsf or local.
-  std::string cluster = "auto";
+  /// auto or a class of cluster_registry(): slurm, torchrun, mpi, lsf, local, a program's own.
+  config::ClassSpec cluster = "auto";
+  /// Goes before `cluster`; may be null.
+  std::shared_ptr<const ClusterEnvironment> environment = nullptr;
   ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
 };
 

@@ -28,6 +28,15 @@ void check_steps(const char* scheduler, int64_t warmup_steps, int64_t total_step
                   ", expected 0 or more. HINT: pass the trainer's estimated_stepping_batches().");
 }
 
+/// `given` steps, or those of the whole fit.
+int64_t total_of(const LRSchedulerContext& context, std::optional<int64_t> given,
+                 const char* scheduler) {
+  LIGHTNING_CHECK(given || context.total_steps > 0, ConfigError, scheduler,
+                  ": total_steps is null and the number of steps of the fit is unknown, expected "
+                  "one of them. HINT: set total_steps, or trainer.max_steps.");
+  return given.value_or(context.total_steps);
+}
+
 }  // namespace
 
 LRScheduler::LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer)
@@ -113,6 +122,11 @@ LinearWarmupLR::LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimize
   apply();
 }
 
+LinearWarmupLR::LinearWarmupLR(const LRSchedulerContext& context,
+                               const LinearWarmupLROptions& options)
+    : LinearWarmupLR(context.optimizer, options.warmup_steps,
+                     total_of(context, options.total_steps, "LinearWarmupLR")) {}
+
 double LinearWarmupLR::factor(int64_t step) const {
   if (step < warmup_steps_) return fraction(step, warmup_steps_);
   return std::max(0.0, fraction(total_steps_ - step, total_steps_ - warmup_steps_));
@@ -131,6 +145,12 @@ CosineAnnealingLR::CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> op
                   "rate by the base rate.");
   apply();
 }
+
+CosineAnnealingLR::CosineAnnealingLR(const LRSchedulerContext& context,
+                                     const CosineAnnealingLROptions& options)
+    : CosineAnnealingLR(context.optimizer,
+                        total_of(context, options.total_steps, "CosineAnnealingLR"),
+                        options.warmup_steps, options.min_factor) {}
 
 double CosineAnnealingLR::factor(int64_t step) const {
   if (step < warmup_steps_) return fraction(step, warmup_steps_);

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include <lightning/config/fields.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
@@ -17,9 +19,18 @@ class Optimizer;
 
 namespace lightning::optim {
 
+/// What a schedule that a config names is made from.
+struct LRSchedulerContext {
+  std::shared_ptr<torch::optim::Optimizer> optimizer;
+  /// Optimizer steps of the whole fit; 0: unknown.
+  int64_t total_steps = 0;
+};
+
 class LIGHTNING_API LRScheduler {
  public:
   virtual ~LRScheduler();
+  /// Whether a schedule that a config names counts optimizer steps; else it counts epochs.
+  virtual bool counts_steps() const { return false; }
 
   /// One interval has passed: sets the learning rate of every parameter group.
   void step();
@@ -59,15 +70,25 @@ class LIGHTNING_API LambdaLR : public LRScheduler {
 class LIGHTNING_API ConstantLR : public LRScheduler {
  public:
   explicit ConstantLR(std::shared_ptr<torch::optim::Optimizer> optimizer);
+  explicit ConstantLR(const LRSchedulerContext& context) : ConstantLR(context.optimizer) {}
 
  private:
   double factor(int64_t) const override { return 1.0; }
 };
 
+struct StepLROptions {
+  int64_t step_size = 1;
+  double gamma = 0.1;
+};
+LIGHTNING_FIELDS(StepLROptions, LIGHTNING_FIELD(step_size, "epochs between changes"),
+                 LIGHTNING_FIELD(gamma, "factor of each change"))
+
 /// Times gamma every `step_size` steps (torch.optim.lr_scheduler.StepLR).
 class LIGHTNING_API StepLR : public LRScheduler {
  public:
   StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_size, double gamma = 0.1);
+  StepLR(const LRSchedulerContext& context, const StepLROptions& options)
+      : StepLR(context.optimizer, options.step_size, options.gamma) {}
 
  private:
   double factor(int64_t step) const override;
@@ -75,12 +96,23 @@ class LIGHTNING_API StepLR : public LRScheduler {
   double gamma_;
 };
 
+struct LinearWarmupLROptions {
+  int64_t warmup_steps = 0;
+  /// None: those of the whole fit.
+  std::optional<int64_t> total_steps = std::nullopt;
+};
+LIGHTNING_FIELDS(LinearWarmupLROptions, LIGHTNING_FIELD(warmup_steps, "steps up to the base rate"),
+                 LIGHTNING_FIELD(total_steps, "steps until the rate is 0; null: the whole fit"))
+
 /// From 0 up to the base rates over `warmup_steps`, then linearly down to 0 at `total_steps`
 /// (transformers' get_linear_schedule_with_warmup).
 class LIGHTNING_API LinearWarmupLR : public LRScheduler {
  public:
   LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t warmup_steps,
                  int64_t total_steps);
+  /// Throws ConfigError when neither says the total.
+  LinearWarmupLR(const LRSchedulerContext& context, const LinearWarmupLROptions& options);
+  bool counts_steps() const override { return true; }
 
  private:
   double factor(int64_t step) const override;
@@ -88,12 +120,26 @@ class LIGHTNING_API LinearWarmupLR : public LRScheduler {
   int64_t total_steps_;
 };
 
+struct CosineAnnealingLROptions {
+  /// None: those of the whole fit.
+  std::optional<int64_t> total_steps = std::nullopt;
+  int64_t warmup_steps = 0;
+  double min_factor = 0.0;
+};
+LIGHTNING_FIELDS(CosineAnnealingLROptions,
+                 LIGHTNING_FIELD(total_steps, "steps until the lowest rate; null: the whole fit"),
+                 LIGHTNING_FIELD(warmup_steps, "steps up to the base rate"),
+                 LIGHTNING_FIELD(min_factor, "lowest rate as a share of the base rate"))
+
 /// Linear warmup, then half a cosine from the base rates down to `min_factor` times them at
 /// `total_steps` (torch's CosineAnnealingLR when warmup_steps is 0).
 class LIGHTNING_API CosineAnnealingLR : public LRScheduler {
  public:
   CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t total_steps,
                     int64_t warmup_steps = 0, double min_factor = 0.0);
+  /// Throws ConfigError when neither says the total.
+  CosineAnnealingLR(const LRSchedulerContext& context, const CosineAnnealingLROptions& options);
+  bool counts_steps() const override { return true; }
 
  private:
   double factor(int64_t step) const override;

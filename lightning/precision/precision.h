@@ -1,5 +1,6 @@
 /// Precision: in which number formats a module computes, and what that takes around the forward
-/// pass, the backward pass and the optimizer's step. One object per Trainer.
+/// pass, the backward pass and the optimizer's step. One object per run. Public functions hold what
+/// is common to all; subclasses implement the private ones (docs/extending.md).
 ///
 /// A window (the micro-batches of one optimizer step) goes like this:
 ///   { auto context = precision.forward_context(); loss = training_step(...); }
@@ -10,13 +11,12 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <string_view>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include <lightning/data/batch.h>
-#include <lightning/precision/precision_mode.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
@@ -33,44 +33,35 @@ class LossScaler;
 
 class LIGHTNING_API Precision {
  public:
-  /// On the CPU 16-mixed becomes bf16-mixed, with one warning.
-  static std::unique_ptr<Precision> create(PrecisionMode mode, at::Device device,
-                                           const PrecisionOptions& options = {});
-  /// The mode that create() will use.
-  static PrecisionMode effective_mode(PrecisionMode mode, at::Device device);
-  ~Precision();
+  virtual ~Precision();
+  Precision(const Precision&) = delete;
+  Precision& operator=(const Precision&) = delete;
 
-  PrecisionMode mode() const { return mode_; }
-  /// nullptr but with 16-mixed.
-  const LossScaler* loss_scaler() const { return scaler_.get(); }
+  /// As trainer.precision names it.
+  virtual std::string_view name() const = 0;
+  at::Device device() const { return device_; }
+  /// The built-in dynamic loss scaler; nullptr but with 16-mixed.
+  virtual const LossScaler* loss_scaler() const { return nullptr; }
 
-  /// 64-true: floating-point parameters and buffers become float64, in place.
-  void convert_module(torch::nn::Module& module) const;
-  /// 64-true: a copy whose floating-point tensors are float64.
-  Batch convert_batch(Batch batch) const;
+  /// Brings parameters and buffers to their number format, in place, before optimizers are made.
+  void convert_module(torch::nn::Module& module) const { do_convert_module(module); }
+  /// The batch in the number format that the module takes; once per batch, before its transfer.
+  Batch convert_batch(Batch batch) const { return do_convert_batch(std::move(batch)); }
 
-  /// Autocast for as long as it lives, in the thread that made it; contexts may be nested. No casts
-  /// of weights are kept from one operation to the next, so that weights may change inside.
+  /// What holds around a forward pass for as long as it lives, in the thread that made it.
   class LIGHTNING_API ForwardContext {
    public:
-    ~ForwardContext();
+    ForwardContext() = default;
+    virtual ~ForwardContext();
     ForwardContext(const ForwardContext&) = delete;
     ForwardContext& operator=(const ForwardContext&) = delete;
-
-   private:
-    friend class Precision;
-    ForwardContext(at::DeviceType device, std::optional<at::ScalarType> dtype);
-
-    at::DeviceType device_;
-    bool active_;
-    bool was_enabled_ = false;
-    bool was_cache_enabled_ = false;
-    at::ScalarType previous_dtype_ = at::kFloat;
   };
-  ForwardContext forward_context() const;
+  /// To be kept while steps of the module run; may be null. Contexts may be nested. No casts of
+  /// weights are kept from one operation to the next, so that weights may change inside.
+  std::unique_ptr<ForwardContext> forward_context() const { return do_forward_context(); }
 
   /// What backward() must run on. With weights, give it loss * weight.
-  at::Tensor scale_loss(const at::Tensor& loss) const;
+  at::Tensor scale_loss(const at::Tensor& loss) const { return do_scale_loss(loss); }
 
   /// After the window's last backward: makes the gradients of the optimizer's parameters, in place,
   /// those of the window's mean loss by dividing by the loss scale and by `weight`, the summed
@@ -82,30 +73,46 @@ class LIGHTNING_API Precision {
   /// One step of the optimizer. It is skipped, leaving weights and optimizer state alone, when
   /// scaled gradients overflowed or the summed weight is 0. Several optimizers that share one
   /// backward: give `ends_window` with the last of them only; the loss scale is adjusted then.
-  /// Sync: none with fused optimizers; others wait for the device with 16-mixed.
+  /// Sync: none with fused optimizers; others wait for the device with loss scaling.
   void step(torch::optim::Optimizer& optimizer, bool ends_window = true);
 
-  /// Empty but with 16-mixed. No sync.
-  StateDict state_dict() const;
+  /// What a checkpoint holds of it; empty but with loss scaling. No sync.
+  virtual StateDict state_dict() const { return {}; }
   /// An empty state (of a run without loss scaling) changes nothing.
-  void load_state_dict(const StateDict& state);
+  virtual void load_state_dict(const StateDict& /*state*/) {}
+
+ protected:
+  explicit Precision(at::Device device) : device_(device) {}
+  /// The optimizer's step with what is left to divide and to skip: the body of do_step().
+  void step_optimizer(torch::optim::Optimizer& optimizer);
 
  private:
+  virtual void do_convert_module(torch::nn::Module& /*module*/) const {}
+  virtual Batch do_convert_batch(Batch batch) const { return batch; }
+  virtual std::unique_ptr<ForwardContext> do_forward_context() const { return nullptr; }
+  virtual at::Tensor do_scale_loss(const at::Tensor& loss) const { return loss; }
+  /// Whether do_scale_loss() scales, so that do_unscale() must run before each step.
+  virtual bool do_scales_loss() const { return false; }
+  /// Divides gradients in place by the loss scale, and by `divisor` (one element) when it is
+  /// defined. Returns one float32 element on the gradients' device: 1 when the step must be skipped
+  /// because a gradient holds inf or nan, else 0; undefined: never skip. Called once per optimizer
+  /// and step, only with do_scales_loss().
+  virtual at::Tensor do_unscale(const std::vector<at::Tensor>& gradients,
+                                const at::Tensor& divisor);
+  /// Calls step_optimizer(), and does what must follow a step. `ends_window`: this is the last
+  /// optimizer of the window.
+  virtual void do_step(torch::optim::Optimizer& optimizer, bool ends_window);
+
   struct PendingStep {
     const torch::optim::Optimizer* optimizer = nullptr;
     bool prepared = false;
     at::Tensor divisor;  // what is left for the kernel to divide by; undefined: nothing
     at::Tensor skip;     // one float32 element, 1: skip the step; undefined: don't
   };
+  PendingStep& pending_step_of(const torch::optim::Optimizer& optimizer);
 
-  Precision(PrecisionMode mode, at::Device device, const PrecisionOptions& options);
-  PendingStep& window_of(const torch::optim::Optimizer& optimizer);
-  std::optional<at::ScalarType> autocast_dtype() const;
-
-  PrecisionMode mode_;
   at::Device device_;
-  std::unique_ptr<LossScaler> scaler_;
-  std::vector<PendingStep> windows_;
+  std::vector<PendingStep> pending_steps_;
   std::vector<at::Tensor> gradients_;  // used again from step to step
 };
 

@@ -8,14 +8,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include <lightning/cluster/cluster_environment.h>
 #include <lightning/collectives/collectives_backend.h>
+#include <lightning/config/class_spec.h>
 #include <lightning/config/fields.h>
 #include <lightning/core/gradient_clip.h>
 #include <lightning/data/shard.h>
-#include <lightning/precision/precision_mode.h>
+#include <lightning/precision/registry.h>
 #include <lightning/strategies/ddp_options.h>
+#include <lightning/strategies/registry.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
@@ -104,6 +108,34 @@ class LIGHTNING_API Devices {
   std::string text_;
 };
 
+/// A class of a registry, or auto: the Trainer chooses. In a config it is a name, or {class_path,
+/// init_args} where options of the class are to differ from their defaults.
+template <auto& registry_function>
+class ClassChoice : public config::SpecOf<registry_function> {
+  using Spec = config::SpecOf<registry_function>;
+
+ public:
+  using Spec::Spec;
+
+  bool is_auto() const { return this->class_path() == "auto"; }
+  void read(const config::ConfigNode& node, std::string_view path) {
+    config::ClassSpec given(node, std::string(path));
+    const bool is_class = !given.empty() && given.class_path() != "auto";
+    if (is_class) Spec::registry().resolve(node, path);  // throws for what the class doesn't take
+    static_cast<config::ClassSpec&>(*this) = std::move(given);
+  }
+  /// As it was given, the class by its registered name.
+  config::ConfigNode to_node() const {
+    if (this->empty()) return {};
+    const auto* entry = Spec::registry().find_entry(this->node());
+    const std::string name = entry != nullptr ? entry->name : this->class_path();
+    if (this->node().find("init_args") == nullptr) return config::ConfigNode::scalar(name);
+    config::ConfigNode node = this->node();
+    node.set("class_path", config::ConfigNode::scalar(name));
+    return node;
+  }
+};
+
 /// What to do about a loss or gradient that is not finite.
 enum class OnNonfinite { kError, kWarn, kIgnore };
 
@@ -133,9 +165,12 @@ struct TrainerOptions {
   std::string accelerator = "auto";
   Devices devices = "auto";
   int64_t num_nodes = 1;
-  std::string strategy = "auto";
+  /// auto (ddp with several ranks, else single_device), or a class of strategy_registry().
+  ClassChoice<strategy_registry> strategy = "auto";
+  /// Under the init_args of strategy ddp.
   DDPOptions ddp = {};
-  std::string cluster = "auto";
+  /// auto (the first that recognizes its variables), or a class of cluster_registry().
+  ClassChoice<cluster_registry> cluster = "auto";
   SlurmOptions slurm = {};
   bool sync_batchnorm = false;
   bool use_distributed_sampler = true;
@@ -146,7 +181,8 @@ struct TrainerOptions {
   std::chrono::seconds collective_timeout{1800};
   std::string network_interface = "";
   ProcessGroupBackend process_group_backend = ProcessGroupBackend::kAuto;
-  PrecisionMode precision = PrecisionMode::k32True;
+  /// A class of precision_registry().
+  ClassChoice<precision_registry> precision = "32-true";
   // ---- how long
   std::optional<int64_t> max_epochs = std::nullopt;
   std::optional<int64_t> min_epochs = std::nullopt;
@@ -190,9 +226,10 @@ LIGHTNING_FIELDS(
     TrainerOptions, LIGHTNING_FIELD(accelerator, "auto, cpu or gpu (also: cuda)"),
     LIGHTNING_FIELD(devices, "auto, a number of devices (-1: all), or a list of indices ([0, 1])"),
     LIGHTNING_FIELD(num_nodes, "number of machines"),
-    LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp or single_device"),
+    LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp, single_device, or a class"),
     LIGHTNING_FIELD(ddp, "how gradients are reduced over ranks"),
-    LIGHTNING_FIELD(cluster, "who starts the ranks: auto, slurm, torchrun, mpi, lsf or local"),
+    LIGHTNING_FIELD(cluster,
+                    "who starts the ranks: auto, slurm, torchrun, mpi, lsf, local, or a class"),
     LIGHTNING_FIELD(slurm, "stopping and starting again inside a SLURM job"),
     LIGHTNING_FIELD(sync_batchnorm, "normalise over the global batch"),
     LIGHTNING_FIELD(use_distributed_sampler, "each rank loads its own part of the data"),
@@ -205,7 +242,7 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
     LIGHTNING_FIELD(process_group_backend,
                     "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
-    LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed or 64-true"),
+    LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed, 64-true, or a class"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
     LIGHTNING_FIELD(min_epochs,

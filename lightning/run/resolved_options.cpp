@@ -1,8 +1,9 @@
 #include <lightning/run/resolved_options.h>
 
+#include <utility>
+
 #include <lightning/accelerators/accelerator.h>
 #include <lightning/distributed/join_world.h>
-#include <lightning/precision/precision.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -108,31 +109,32 @@ Placement place_dry_run(const TrainerOptions& user) {
 }
 
 /// Which rank this process is and which device it has.
-void place(ResolvedOptions& resolved) {
+void place(ResolvedOptions& resolved, std::shared_ptr<const ClusterEnvironment> environment) {
   const TrainerOptions& user = resolved.user;
   const Placement placement = user.dry_run ? place_dry_run(user)
                                            : place_rank({.accelerator = user.accelerator,
                                                          .devices = user.devices.to_text(),
                                                          .num_nodes = user.num_nodes,
-                                                         .cluster = user.cluster});
+                                                         .cluster = user.cluster,
+                                                         .environment = std::move(environment)});
   resolved.topology = placement.topology;
   resolved.world_size = placement.topology.world_size;
   resolved.device = placement.device;
   resolved.device_name = device_name(resolved.device);
 
-  LIGHTNING_CHECK(
-      user.strategy == "auto" || user.strategy == "ddp" || user.strategy == "single_device",
-      ConfigError, "Trainer: strategy is \"", user.strategy,
-      "\", expected auto, ddp or single_device. HINT: use ddp; strategies that shard "
-      "(fsdp, deepspeed_stage_2, ...) aren't there yet.");
-  LIGHTNING_CHECK(user.strategy != "single_device" || resolved.world_size == 1, ConfigError,
-                  "Trainer: strategy is single_device and there are ", resolved.world_size,
-                  " ranks, expected one. HINT: use ddp, or devices: 1.");
+  if (!user.strategy.is_auto()) {
+    strategy_registry().resolve(user.strategy.node(), "trainer.strategy");
+  }
+  precision_registry().resolve(user.precision.node(), "trainer.precision");
+  LIGHTNING_CHECK(user.strategy.class_path() != "single_device" || resolved.world_size == 1,
+                  ConfigError, "Trainer: strategy is single_device and there are ",
+                  resolved.world_size, " ranks, expected one. HINT: use ddp, or devices: 1.");
 }
 
 }  // namespace
 
-ResolvedOptions resolve(const TrainerOptions& options) {
+ResolvedOptions resolve(const TrainerOptions& options,
+                        std::shared_ptr<const ClusterEnvironment> environment) {
   validate(options);
   validate_dry_run(options);
   ResolvedOptions resolved;
@@ -141,8 +143,7 @@ ResolvedOptions resolve(const TrainerOptions& options) {
   if (options.dry_run) resolved.user.enable_checkpointing = false;
   const TrainerOptions& user = resolved.user;
 
-  place(resolved);
-  resolved.precision = Precision::effective_mode(user.precision, resolved.device);
+  place(resolved, std::move(environment));
   resolved.max_steps = user.max_steps;
   // Lightning's rule: without any limit there are 1000 epochs, a limit in steps alone has no
   // epochs.

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <c10/core/Device.h>
 
 #include <lightning/cluster/topology.h>
-#include <lightning/precision/precision_mode.h>
 #include <lightning/run/options.h>
 #include <lightning/util/export.h>
 
@@ -18,7 +18,6 @@ struct ResolvedOptions {
   TrainerOptions user;  // with fast_dev_run and aliases applied
   at::Device device = at::Device(at::kCPU);
   std::string device_name;
-  PrecisionMode precision = PrecisionMode::k32True;  // after the fall-back on the CPU
   /// Where this process stands when the Trainer is made; launched ranks don't run yet.
   Topology topology;
   int64_t world_size = 1;
@@ -27,6 +26,8 @@ struct ResolvedOptions {
 };
 
 /// Checks every option (ConfigError naming it) and resolves what doesn't depend on the data.
-LIGHTNING_API ResolvedOptions resolve(const TrainerOptions& options);
+/// `environment` (may be null) goes before options.cluster.
+LIGHTNING_API ResolvedOptions resolve(
+    const TrainerOptions& options, std::shared_ptr<const ClusterEnvironment> environment = nullptr);
 
 }  // namespace lightning

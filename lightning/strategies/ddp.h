@@ -26,7 +26,7 @@ class GradientReducer;
 ///   trainable parameters that had no part in the window's last loss; with static_graph those whose
 ///   part is another one than in the first.
 /// Sync: none on a GPU, but in the first window and on ranks that skip a whole window.
-class LIGHTNING_API DDPStrategy final : public Strategy {
+class LIGHTNING_API DDPStrategy : public Strategy {
  public:
   /// Throws ConfigError for options out of range.
   explicit DDPStrategy(StrategyContext context, const DDPOptions& options = {});

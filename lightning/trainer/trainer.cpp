@@ -114,6 +114,7 @@ std::vector<StateDict> Trainer::all_gather(std::string_view name, const StateDic
 at::Device Trainer::device() const { return impl_->options().device; }
 LightningModule& Trainer::lightning_module() { return *impl_->session().context.module; }
 std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->session().context.optimizers; }
+const OptimizerSpecs& Trainer::optimizer_specs() const { return impl_->optimizer_specs(); }
 const Callbacks& Trainer::callbacks() const { return impl_->session().context.callbacks; }
 const Loggers& Trainer::loggers() const { return impl_->session().context.loggers; }
 const MetricMap& Trainer::callback_metrics() {

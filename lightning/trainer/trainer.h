@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,10 @@
 
 namespace lightning {
 
+class Precision;
+class Strategy;
+struct StrategyContext;
+
 using Callbacks = std::vector<std::shared_ptr<Callback>>;
 using Loggers = std::vector<std::shared_ptr<Logger>>;
 
@@ -31,6 +36,15 @@ struct TrainerParts {
   std::optional<Loggers> loggers = std::nullopt;
   /// Measures the run, on every rank; null: nothing is measured.
   std::shared_ptr<Profiler> profiler = nullptr;
+  /// Go before the options of the same names; null: those decide. What these make is used for one
+  /// run; each of them runs on every rank.
+  std::function<std::shared_ptr<Strategy>(const StrategyContext&)> strategy = nullptr;
+  std::function<std::shared_ptr<Precision>(at::Device)> precision = nullptr;
+  std::shared_ptr<const ClusterEnvironment> cluster = nullptr;
+  /// What configure_optimizers() gives for modules that don't override it: the keys `optimizer` and
+  /// `lr_scheduler` of a config. From C++: {"AdamW"}, or
+  /// config::SpecOf<optim::optimizer_registry>::of("AdamW", optim::AdamWArguments{.lr = 1e-4}).
+  OptimizerSpecs optimizers = {};
 };
 
 /// Arguments of fit(), validate(), test() and predict().
@@ -112,6 +126,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   at::Device device() const override;
   LightningModule& lightning_module() override;
   std::vector<OptimizerConfig>& optimizers() override;
+  const OptimizerSpecs& optimizer_specs() const override;
   const Callbacks& callbacks() const override;
   const Loggers& loggers() const override;
   const MetricMap& callback_metrics() override;

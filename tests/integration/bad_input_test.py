@@ -160,8 +160,8 @@ def test_option_of_the_trainer(option, value, world):
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
 def test_strategy_to_come(strategy, world):
-    world.sample(["--trainer.strategy", strategy], f'strategy is "{strategy}"',
-                 "aren't there yet", "HINT: use ddp")
+    world.sample(["--trainer.strategy", strategy], f'unknown strategy "{strategy}"',
+                 "command line (--trainer.strategy)", "expected one of ddp")
 
 
 @pytest.mark.parametrize(("arguments", "words"), cases({

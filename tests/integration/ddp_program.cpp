@@ -14,7 +14,7 @@
 #include <lightning/lightning.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/adadelta.h>
-#include <lightning/precision/precision.h>
+#include <lightning/precision/detail/modes.h>
 #include <lightning/strategies/ddp.h>
 #include <lightning/strategies/detail/single_device.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
@@ -223,7 +223,7 @@ class Run {
     if (options.batch_norm) lightning::synchronize_batch_norm(*model_, world.group);
     make_strategy();
     optimizer_ = make_optimizer(options.optimizer, *model_);
-    precision_ = lightning::Precision::create(lightning::PrecisionMode::k32True, at::kCPU);
+    precision_ = std::make_unique<lightning::Float32Precision>(at::kCPU);
     model_->train();
   }
 

@@ -297,7 +297,7 @@ void fit_twice(const std::string& devices, const std::string& root) {
   lightning::TrainerOptions options;
   options.accelerator = "cpu";
   options.devices = devices;
-  options.precision = lightning::PrecisionMode::k64True;
+  options.precision = "64-true";
   options.max_epochs = 2;
   options.enable_progress_bar = options.enable_model_summary = false;
   options.default_root_dir = root;

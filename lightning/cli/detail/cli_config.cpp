@@ -157,6 +157,10 @@ ConfigNode resolve_cli_config(const CliProgram& program, const CliCommandOptions
   ConfigNode resolved = ConfigNode::map();
   resolved.set("seed_everything", *general_node.find("seed_everything"));
   resolved.set("trainer", resolve_trainer(trainer));
+  for (const char* key : {"optimizer", "lr_scheduler"}) {
+    const ConfigNode* named = general_node.find(key);
+    if (!named->is_null()) resolved.set(key, *named);
+  }
   resolved.set("model", program.model.resolve(model));
   if (program.data.create) resolved.set("data", program.data.resolve(data));
   resolved.set("ckpt_path", *general_node.find("ckpt_path"));

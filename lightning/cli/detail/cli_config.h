@@ -14,6 +14,7 @@
 #include <lightning/config/fields.h>
 #include <lightning/config/node.h>
 #include <lightning/loggers/registry.h>
+#include <lightning/optim/registry.h>
 #include <lightning/profilers/registry.h>
 #include <lightning/run/options.h>
 #include <lightning/util/export.h>
@@ -40,12 +41,16 @@ class LIGHTNING_API SeedOption {
 /// Keys outside of all sections.
 struct GeneralOptions {
   SeedOption seed_everything = {};
+  config::SpecOf<optim::optimizer_registry> optimizer = {};
+  config::SpecOf<optim::lr_scheduler_registry> lr_scheduler = {};
   std::optional<std::string> ckpt_path = std::nullopt;
 };
 LIGHTNING_FIELDS(GeneralOptions,
                  LIGHTNING_FIELD(seed_everything,
                                  "seed of all generators; true: 0, or the environment's "
                                  "LIGHTNING_SEED; false: none"),
+                 LIGHTNING_FIELD(optimizer, "for models that don't make one themselves; see below"),
+                 LIGHTNING_FIELD(lr_scheduler, "LR schedule of that optimizer; see below"),
                  LIGHTNING_FIELD(ckpt_path, "checkpoint to start from: a folder, last or best"));
 
 /// One class or a list of them; null is an empty list.

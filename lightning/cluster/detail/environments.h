@@ -3,10 +3,14 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <lightning/cluster/topology.h>
 
 namespace lightning::detail {
+
+/// Whether the library registers a ClusterEnvironment of that name.
+bool is_builtin_cluster(std::string_view name);
 
 // ---- torchrun
 /// All variables of a worker are there.

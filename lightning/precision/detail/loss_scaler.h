@@ -7,11 +7,24 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <lightning/precision/precision_mode.h>
+#include <lightning/config/fields.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
 namespace lightning {
+
+struct LossScalerOptions {
+  double init_scale = 65536.0;
+  /// The scale grows by this factor after growth_interval good steps in a row.
+  double growth_factor = 2.0;
+  /// The scale shrinks by this factor after a step with inf or nan in its gradients.
+  double backoff_factor = 0.5;
+  int64_t growth_interval = 2000;
+};
+LIGHTNING_FIELDS(LossScalerOptions, LIGHTNING_FIELD(init_scale, "the scale at the start"),
+                 LIGHTNING_FIELD(growth_factor, "growth after growth_interval good steps"),
+                 LIGHTNING_FIELD(backoff_factor, "shrinkage after an overflow"),
+                 LIGHTNING_FIELD(growth_interval, "good steps in a row before the scale grows"))
 
 class LIGHTNING_API LossScaler {
  public:

@@ -25,8 +25,8 @@ struct RunContext {
   std::shared_ptr<LightningModule> module;
   std::shared_ptr<LightningDataModule> data_module = nullptr;  // may be null
   std::shared_ptr<World> world = nullptr;                      // null with one rank
-  std::unique_ptr<Strategy> strategy = nullptr;
-  std::unique_ptr<Precision> precision = nullptr;
+  std::shared_ptr<Strategy> strategy = nullptr;
+  std::shared_ptr<Precision> precision = nullptr;
   std::vector<std::shared_ptr<Callback>> callbacks = {};
   std::vector<std::shared_ptr<Logger>> loggers = {};
   std::vector<OptimizerConfig> optimizers = {};

@@ -41,7 +41,7 @@ TrainerOptions in_effect(const RunState& run) {
   options.devices = run.context.options.topology.local_world_size;
   options.num_nodes = run.context.options.topology.num_nodes;
   options.strategy = run.context.strategy->name();
-  options.precision = run.context.options.precision;
+  options.precision = run.context.precision->name();
   options.max_epochs = run.context.options.max_epochs;
   options.max_steps = run.context.options.max_steps;
   return options;

@@ -39,6 +39,7 @@ class Trainer::Impl {
   /// The run under way or the last one. Throws ConfigError before the first.
   Session& session();
   const ResolvedOptions& options() const { return options_; }
+  const OptimizerSpecs& optimizer_specs() const { return parts_.optimizers; }
 
   void fit(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
            DataLoaders train, DataLoaders val, const RunArguments& arguments);
@@ -66,6 +67,8 @@ class Trainer::Impl {
   std::shared_ptr<World> join_real_ranks() const;
   /// With several ranks: joins them, and gives the run what reduces over them.
   void join_ranks(Session& run);
+  std::shared_ptr<Strategy> make_strategy(const StrategyContext& context) const;
+  std::shared_ptr<Precision> make_precision() const;
   void begin_run(Stage stage, std::shared_ptr<LightningModule> module,
                  std::shared_ptr<LightningDataModule> data);
   std::optional<std::filesystem::path> resolve_checkpoint(const std::string& ckpt_path);
@@ -91,6 +94,7 @@ class Trainer::Impl {
 
   Trainer& trainer_;
   ResolvedOptions options_;
+  TrainerParts parts_;  // but for callbacks, loggers and profiler, which are below
   Callbacks callbacks_;
   Loggers loggers_;
   std::shared_ptr<Profiler> profiler_;       // may be null

@@ -23,8 +23,7 @@
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/run/detail/run_folder.h>
-#include <lightning/strategies/ddp.h>
-#include <lightning/strategies/detail/single_device.h>
+#include <lightning/strategies/registry.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
 #include <lightning/trainer/detail/report.h>
 #include <lightning/util/error.h>
@@ -61,9 +60,10 @@ void set_deterministic(const Deterministic& deterministic) {
 
 Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts)
     : trainer_(trainer),
-      options_(resolve(options)),
-      callbacks_(std::move(parts.callbacks)),
-      profiler_(std::move(parts.profiler)) {
+      options_(resolve(options, parts.cluster)),
+      parts_(std::move(parts)),
+      callbacks_(std::move(parts_.callbacks)),
+      profiler_(std::move(parts_.profiler)) {
   const TrainerOptions& user = options_.user;
   if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
     callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
@@ -83,8 +83,8 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts
   }
   move_checkpoint_writers_last(callbacks_);
   if (!writes_files()) return;
-  loggers_ = parts.loggers
-                 ? *std::move(parts.loggers)
+  loggers_ = parts_.loggers
+                 ? *std::move(parts_.loggers)
                  : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
                            std::make_shared<TensorBoardLogger>(TensorBoardLoggerOptions{})};
   logger_positions_.resize(loggers_.size());
@@ -104,7 +104,7 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
                                                   .data_module = std::move(data)});
   Session& run = *session_;
   join_ranks(run);
-  run.context.precision = Precision::create(options_.user.precision, options_.device);
+  run.context.precision = make_precision();
   run.state.nonfinite = NonFiniteGuard(run.context.precision->loss_scaler());
   run.context.callbacks = callbacks_;
   run.context.loggers = loggers_;
@@ -146,8 +146,7 @@ void Trainer::Impl::join_ranks(Session& run) {
   if (alone) {
     set_current_device(options_.device);
     set_threads(options_.topology);
-    run.context.strategy = std::make_unique<SingleDeviceStrategy>(
-        StrategyContext{options_.device, options_.topology, nullptr});
+    run.context.strategy = make_strategy({options_.device, options_.topology, nullptr});
     run.state.phases.report_to(nullptr, profiler_.get());
     if (user.dry_run) run.state.phases.dry_run.emplace(nullptr, nullptr);
     return;
@@ -158,12 +157,45 @@ void Trainer::Impl::join_ranks(Session& run) {
     run.context.world = join_real_ranks();
   }
   World& world = *run.context.world;
-  run.context.strategy = std::make_unique<DDPStrategy>(
-      StrategyContext{options_.device, world.topology(), &world}, user.ddp);
+  run.context.strategy = make_strategy({options_.device, world.topology(), &world});
   run.state.metrics.sync.emplace(world.group(), world.control(), options_.device);
   run.state.phases.report_to(&world.control(), profiler_.get());
   if (user.dry_run) run.state.phases.dry_run.emplace(&world, &*run.state.metrics.sync);
   run.state.stop.set_control(&world.control());
+}
+
+std::shared_ptr<Strategy> Trainer::Impl::make_strategy(const StrategyContext& context) const {
+  if (parts_.strategy) {
+    std::shared_ptr<Strategy> strategy = parts_.strategy(context);
+    LIGHTNING_CHECK(strategy != nullptr, ConfigError,
+                    "Trainer: TrainerParts::strategy returned null, expected a strategy.");
+    return strategy;
+  }
+  const TrainerOptions& user = options_.user;
+  config::ConfigNode spec = user.strategy.node();
+  if (user.strategy.empty() || user.strategy.is_auto()) {
+    spec = config::ConfigNode::map();
+    spec.set_path("class_path",
+                  config::ConfigNode::scalar(context.world != nullptr ? "ddp" : "single_device"));
+  }
+  const std::string_view name = strategy_registry().find_entry(spec)->name;
+  if (name.starts_with("ddp")) {
+    config::ConfigNode arguments = config::to_node(user.ddp);
+    if (const auto* given = spec.find("init_args")) arguments.merge(*given);
+    spec.set("init_args", std::move(arguments));
+  }
+  return strategy_registry().create(spec, "trainer.strategy", context);
+}
+
+std::shared_ptr<Precision> Trainer::Impl::make_precision() const {
+  if (!parts_.precision) {
+    return precision_registry().create(options_.user.precision.node(), "trainer.precision",
+                                       options_.device);
+  }
+  std::shared_ptr<Precision> precision = parts_.precision(options_.device);
+  LIGHTNING_CHECK(precision != nullptr, ConfigError,
+                  "Trainer: TrainerParts::precision returned null, expected a precision.");
+  return precision;
 }
 
 void Trainer::Impl::set_config(std::string yaml, std::string program) {
@@ -175,6 +207,12 @@ std::string Trainer::Impl::make_config() const {
   if (!config_.empty()) return config_;
   config::ConfigNode config = config::ConfigNode::map();
   config.set("trainer", config::to_node(options_.user));
+  if (!parts_.optimizers.optimizer.empty()) {
+    config.set("optimizer", parts_.optimizers.optimizer.to_node());
+  }
+  if (!parts_.optimizers.lr_scheduler.empty()) {
+    config.set("lr_scheduler", parts_.optimizers.lr_scheduler.to_node());
+  }
   if (!session_->context.module->hyperparameters().is_null()) {
     config.set("model", session_->context.module->hyperparameters());
   }
@@ -261,7 +299,7 @@ void Trainer::Impl::setup_optimizers() {
   LIGHTNING_CHECK(
       !optimizers.empty(), ConfigError,
       "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
-      "override it and return a shared_ptr to an optimizer.");
+      "override it and return a shared_ptr to an optimizer, or name one by the key optimizer.");
   LIGHTNING_CHECK(
       optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
       optimizers.size(),

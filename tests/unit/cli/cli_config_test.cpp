@@ -144,6 +144,13 @@ TEST_CASE("values on the command line are read by the type of their key") {
   CHECK(text_at(resolved({"--trainer.limit_train_batches", "0.5"}),
                 "trainer.limit_train_batches") == "0.5");
   CHECK(text_at(resolved({"--trainer.precision", "16"}), "trainer.precision") == "16-mixed");
+  CHECK(text_at(resolved({"--trainer.strategy", "auto"}), "trainer.strategy") == "auto");
+  CHECK(text_at(resolved({"--trainer.strategy.class_path=ddp",
+                          "--trainer.strategy.init_args.bucket_cap_mb=4"}),
+                "trainer.strategy.init_args.bucket_cap_mb") == "4");
+  CHECK(text_at(resolved({"--optimizer=AdamW", "--optimizer.init_args.lr=0.5"}),
+                "optimizer.init_args.weight_decay") == "0.01");
+  CHECK(resolved({}).find("optimizer") == nullptr);
   CHECK(text_at(resolved({"--trainer.devices", "2"}), "trainer.devices") == "2");
   for (const char* list : {"0,1", "[0, 1]"}) {
     const auto config = resolved({"--trainer.devices", list});

@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <lightning/cluster/cluster_environment.h>
 #include <lightning/util/error.h>
 #include <support/temporary_folder.h>
 
@@ -319,7 +320,8 @@ TEST_CASE("detect_topology refuses what doesn't fit and says what would") {
                {"trainer.devices is 4", "2 GPUs are visible", "trainer.devices: 2"});
   expect_error("launched, incomplete", {{"LIGHTNING_RANK", "1"}}, {},
                {"LIGHTNING_WORLD_SIZE, LIGHTNING_MAIN_PORT, LIGHTNING_RUN_ID"});
-  expect_error("an unknown cluster", {}, {.cluster = "pbs"}, {"'pbs'", "auto, slurm"});
+  expect_error("an unknown cluster", {}, {.cluster = "pbs"},
+               {"unknown cluster \"pbs\" in trainer.cluster", "torchrun, lsf, mpi, slurm, local"});
   expect_error("no devices", {}, {.devices = 0}, {"trainer.devices is 0"});
   expect_error("no nodes", {}, {.num_nodes = 0}, {"trainer.num_nodes is 0"});
 }
@@ -400,4 +402,60 @@ TEST_CASE("describe says which cluster was chosen, and why") {
              Catch::Contains("local (this is an interactive shell of a SLURM job"));
   CHECK_THAT(describe(detect_topology({}, {.cluster = "local"})),
              Catch::Contains("trainer.cluster names it"));
+}
+
+namespace {
+
+struct WorkersOptions {
+  std::string prefix = "WORKER";
+};
+LIGHTNING_FIELDS(WorkersOptions, LIGHTNING_FIELD(prefix, "what its variables begin with"))
+
+/// Workers that PREFIX_RANK and PREFIX_SIZE number.
+class Workers final : public lightning::ClusterEnvironment {
+ public:
+  explicit Workers(const WorkersOptions& options) : options_(options) {}
+  std::string_view name() const override { return "workers"; }
+  bool detect(const EnvironmentVariables& variables) const override {
+    return variables.contains(options_.prefix + "_RANK");
+  }
+  Topology topology(const EnvironmentVariables& variables, const TopologyRequest&) const override {
+    Topology topology;
+    topology.world_size = std::stoll(variables.at(options_.prefix + "_SIZE"));
+    topology.local_world_size = topology.world_size;
+    topology.global_rank = std::stoll(variables.at(options_.prefix + "_RANK"));
+    topology.local_rank = topology.global_rank;
+    topology.main_host = "10.0.0.1";
+    topology.main_ports = {4000};
+    return topology;
+  }
+
+ private:
+  WorkersOptions options_;
+};
+
+}  // namespace
+
+TEST_CASE("A program's own cluster is asked first and is named with its options") {
+  lightning::cluster_registry().add<Workers, WorkersOptions>("workers", "for this test");
+  const EnvironmentVariables own = {{"WORKER_RANK", "2"}, {"WORKER_SIZE", "3"}};
+  const Topology found = detect_topology(with(slurm_task(), own), {});
+  CHECK(found.cluster == "workers");
+  CHECK(found.global_rank == 2);
+  CHECK(found.reason == "it recognized its variables");
+  CHECK(detect_topology(slurm_task(), {}).cluster == "slurm");
+  CHECK(detect_topology(with(slurm_task(), own), {.cluster = "slurm"}).cluster == "slurm");
+
+  const EnvironmentVariables others = {{"CREW_RANK", "1"}, {"CREW_SIZE", "2"}};
+  const Topology named =
+      detect_topology(others, {.cluster = "{class_path: workers, init_args: {prefix: CREW}}"});
+  CHECK(named.global_rank == 1);
+  CHECK(named.reason == "trainer.cluster names it");
+
+  const auto object = std::make_shared<Workers>(WorkersOptions{.prefix = "CREW"});
+  CHECK(detect_topology(others, {.environment = object}).world_size == 2);
+  CHECK_THROWS_WITH(detect_topology({{"WORKER_RANK", "3"}, {"WORKER_SIZE", "3"}}, {}),
+                    Catch::Contains("cluster workers: rank 3 of 3") && Catch::Contains("HINT"));
+  CHECK_THROWS_WITH(detect_topology({}, {.cluster = "slrum"}),
+                    Catch::Contains("did you mean \"slurm\""));
 }

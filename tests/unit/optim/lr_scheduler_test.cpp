@@ -3,6 +3,9 @@
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
+#include <lightning/config/class_spec.h>
+#include <lightning/optim/optimizer_state.h>
+#include <lightning/optim/registry.h>
 #include <lightning/util/error.h>
 
 #include "golden/optim/lr_scheduler_goldens.h"
@@ -123,4 +126,61 @@ TEST_CASE("schedulers refuse options out of range", "[optim]") {
   CHECK_THROWS_AS(CosineAnnealingLR(optimizer, 10, 0, 1.5), lightning::ConfigError);
   CHECK_THROWS_AS(LambdaLR(optimizer, nullptr), lightning::ConfigError);
   CHECK_THROWS_AS(ConstantLR(nullptr), lightning::ConfigError);
+}
+
+TEST_CASE("The registry of LR schedulers makes each with its arguments", "[optim]") {
+  using lightning::config::SpecOf;
+  using Spec = SpecOf<lr_scheduler_registry>;
+  const auto rates_after = [](const Spec& spec, int64_t total_steps, int64_t steps) {
+    const auto scheduler = spec.create(LRSchedulerContext{two_groups(1.0, 1.0), total_steps});
+    for (int64_t i = 0; i < steps; ++i) scheduler->step();
+    return scheduler->get_last_lr()[0];
+  };
+  CHECK(rates_after("ConstantLR", 0, 5) == 1.0);
+  CHECK(rates_after(Spec::of("StepLR", StepLROptions{.step_size = 2, .gamma = 0.5}), 0, 4) == 0.25);
+  CHECK(rates_after(Spec::of("LinearWarmupLR", LinearWarmupLROptions{.warmup_steps = 4}), 20, 2) ==
+        0.5);
+  CHECK(rates_after("LinearWarmupLR", 4, 2) == 0.5);
+  CHECK(rates_after(Spec::of("CosineAnnealingLR",
+                             CosineAnnealingLROptions{.total_steps = 4, .min_factor = 0.25}),
+                    100, 4) == 0.25);
+  CHECK_THROWS_WITH(rates_after("CosineAnnealingLR", 0, 1),
+                    Catch::Contains("total_steps is null") && Catch::Contains("HINT"));
+  CHECK_THROWS_WITH(rates_after("SteppLR", 0, 1), Catch::Contains("did you mean \"StepLR\""));
+  CHECK(lr_scheduler_registry().entries().size() == 4);
+}
+
+TEST_CASE("The registry of optimizers makes each with its arguments", "[optim]") {
+  using Spec = lightning::config::SpecOf<optimizer_registry>;
+  const auto groups = [] {
+    std::vector<torch::optim::OptimizerParamGroup> one;
+    one.emplace_back(std::vector<at::Tensor>{torch::ones({1})});
+    return one;
+  };
+  const auto create = [&](const Spec& spec) { return spec.create(groups()); };
+  const auto names = [] {
+    std::vector<std::string> all;
+    for (const auto& entry : optimizer_registry().entries()) all.push_back(entry.name);
+    return all;
+  }();
+  CHECK(names ==
+        std::vector<std::string>{"Adadelta", "Adagrad", "Adam", "AdamW", "RMSprop", "SGD"});
+  for (const std::string& name : names) {
+    const auto optimizer = create(name);
+    CHECK(optimizer_name(*optimizer) == name);
+    CHECK_NOTHROW(require_supported(*optimizer));
+    CHECK(create("{class_path: " + name + ", init_args: {lr: 0.125}}")->defaults().get_lr() ==
+          0.125);
+  }
+  const auto adam = create(
+      Spec::of("AdamW", AdamWArguments{.betas = {0.5, 0.75}, .eps = 0.5, .weight_decay = 0.25}));
+  const auto& options = static_cast<const torch::optim::AdamWOptions&>(adam->defaults());
+  CHECK(options.betas() == std::make_tuple(0.5, 0.75));
+  CHECK(options.eps() == 0.5);
+  CHECK(options.weight_decay() == 0.25);
+  CHECK_THROWS_WITH(create("{class_path: Adam, init_args: {betas: [0.9]}}"),
+                    Catch::Contains("betas has 1 values"));
+  CHECK_THROWS_WITH(create("AdmaW"), Catch::Contains("did you mean \"AdamW\""));
+  CHECK_THROWS_WITH(create("{class_path: SGD, init_args: {momentun: 0.9}}"),
+                    Catch::Contains("momentum"));
 }

@@ -6,15 +6,13 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/optim/optimizers.h>
-#include <lightning/precision/precision.h>
+#include <lightning/precision/detail/modes.h>
 #include <lightning/util/error.h>
 
 #include "golden/optim/loss_scaler_goldens.h"
 
 using lightning::LossScaler;
 using lightning::LossScalerOptions;
-using lightning::Precision;
-using lightning::PrecisionMode;
 
 namespace {
 
@@ -28,8 +26,9 @@ LossScalerOptions golden_options() { return {.init_scale = 1024.0, .growth_inter
 TEST_CASE("scales and skipped steps are those of torch.amp.GradScaler", "[precision]") {
   const std::string marks = golden::kScalerSteps;
   for (const bool fused : {true, false}) {
-    auto precision = Precision::create(PrecisionMode::k16Mixed, kCpu,
-                                       {.loss_scaler = golden_options(), .force_float16 = true});
+    const auto precision = std::make_unique<lightning::Float16MixedPrecision>(
+        kCpu,
+        lightning::Float16MixedOptions{.loss_scaler = golden_options(), .force_float16 = true});
     at::Tensor weight = torch::ones({1}, torch::requires_grad());
     const torch::optim::SGDOptions options(0.01);
     std::unique_ptr<torch::optim::Optimizer> optimizer;

@@ -1,6 +1,8 @@
 #include <lightning/precision/precision.h>
 
+#include <array>
 #include <limits>
+#include <utility>
 
 #include <ATen/autocast_mode.h>
 #include <torch/torch.h>
@@ -8,20 +10,31 @@
 
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizers.h>
+#include <lightning/precision/registry.h>
 #include <lightning/util/log.h>
 
 using Catch::Matchers::Contains;
 using lightning::Batch;
 using lightning::Precision;
-using lightning::PrecisionMode;
 namespace lo = lightning::optim;
 
 namespace {
 
 const at::Device kCpu(at::kCPU);
 
-std::unique_ptr<Precision> make(PrecisionMode mode) {
-  return Precision::create(mode, kCpu, {.force_float16 = true});
+/// As a config names it; float16 stays float16.
+std::shared_ptr<Precision> make(const std::string& name) {
+  auto spec = lightning::config::ConfigNode::map();
+  spec.set_path("class_path", lightning::config::ConfigNode::scalar(name));
+  if (name == "16-mixed") {
+    spec.set_path("init_args.force_float16", lightning::config::ConfigNode::scalar("true"));
+  }
+  return lightning::precision_registry().create(spec, "trainer.precision", kCpu);
+}
+
+std::shared_ptr<Precision> make_plain(const std::string& name) {
+  return lightning::precision_registry().create(lightning::config::ConfigNode::scalar(name),
+                                                "trainer.precision", kCpu);
 }
 
 at::ScalarType matmul_dtype() {
@@ -36,35 +49,85 @@ TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision
   std::string lines;
   auto previous =
       lightning::set_log_sink([&](std::string_view line) { lines += std::string(line) + "\n"; });
-  const auto first = Precision::create(PrecisionMode::k16Mixed, kCpu);
-  const auto second = Precision::create(PrecisionMode::k16Mixed, kCpu);
+  const auto first = make_plain("16-mixed");
+  const auto second = make_plain("16-mixed");
   lightning::set_log_sink(std::move(previous));
-  CHECK(first->mode() == PrecisionMode::kBf16Mixed);
+  CHECK(first->name() == "bf16-mixed");
   CHECK(second->loss_scaler() == nullptr);
   CHECK(std::count(lines.begin(), lines.end(), '\n') == 1);
   CHECK_THAT(lines, Contains("bf16-mixed"));
-  CHECK(Precision::effective_mode(PrecisionMode::k16Mixed, at::Device(at::kCUDA, 0)) ==
-        PrecisionMode::k16Mixed);
 }
 
-TEST_CASE("precision texts are Lightning's, aliases included", "[precision]") {
-  const auto texts = lightning_enumerators(static_cast<const PrecisionMode*>(nullptr));
-  const auto value_of = [&](std::string_view text) {
-    for (const auto& entry : texts) {
-      if (entry.text == text) return entry.value;
+TEST_CASE("The registry of precisions has Lightning's names, aliases included", "[precision]") {
+  const std::array<std::pair<const char*, const char*>, 8> names = {{{"32-true", "32-true"},
+                                                                     {"32", "32-true"},
+                                                                     {"64-true", "64-true"},
+                                                                     {"64", "64-true"},
+                                                                     {"bf16-mixed", "bf16-mixed"},
+                                                                     {"bf16", "bf16-mixed"},
+                                                                     {"16-mixed", "16-mixed"},
+                                                                     {"16", "16-mixed"}}};
+  for (const auto& [given, name] : names) {
+    const auto* entry =
+        lightning::precision_registry().find_entry(lightning::config::ConfigNode::scalar(given));
+    REQUIRE(entry != nullptr);
+    CHECK(entry->name == name);
+  }
+  CHECK_THROWS_WITH(make_plain("bf17-mixed"), Contains("unknown precision \"bf17-mixed\"") &&
+                                                  Contains("did you mean \"bf16-mixed\""));
+}
+
+TEST_CASE("init_args of 16-mixed reach its loss scaler", "[precision]") {
+  auto spec = lightning::config::ConfigNode::map();
+  spec.set_path("class_path", lightning::config::ConfigNode::scalar("16-mixed"));
+  spec.set_path("init_args.force_float16", lightning::config::ConfigNode::scalar("true"));
+  spec.set_path("init_args.loss_scaler.init_scale", lightning::config::ConfigNode::scalar("8"));
+  const auto precision = lightning::precision_registry().create(spec, "trainer.precision", kCpu);
+  CHECK(precision->loss_scaler()->scale().item<double>() == 8.0);
+}
+
+/// Scales losses by 4 and counts steps.
+class ByFour final : public Precision {
+ public:
+  explicit ByFour(at::Device device) : Precision(device) {}
+  std::string_view name() const override { return "by_four"; }
+  int steps = 0;
+
+ private:
+  at::Tensor do_scale_loss(const at::Tensor& loss) const override { return loss * 4.0; }
+  bool do_scales_loss() const override { return true; }
+  at::Tensor do_unscale(const std::vector<at::Tensor>& gradients,
+                        const at::Tensor& divisor) override {
+    for (const at::Tensor& gradient : gradients) {
+      gradient.div_(4.0);
+      if (divisor.defined()) gradient.div_(divisor.to(gradient.scalar_type()));
     }
-    FAIL("no text " << text);
-    return PrecisionMode::k32True;
-  };
-  CHECK(value_of("32-true") == value_of("32"));
-  CHECK(value_of("64-true") == value_of("64"));
-  CHECK(value_of("bf16-mixed") == value_of("bf16"));
-  CHECK(value_of("16-mixed") == value_of("16"));
+    return gradients.front().isfinite().all().logical_not().to(at::kFloat).reshape({1});
+  }
+  void do_step(torch::optim::Optimizer& optimizer, bool) override {
+    step_optimizer(optimizer);
+    ++steps;
+  }
+};
+
+TEST_CASE("A precision of the user's own scales, unscales and skips", "[precision]") {
+  ByFour precision(kCpu);
+  at::Tensor weight = torch::zeros({1}, torch::requires_grad());
+  lo::SGD optimizer({weight}, torch::optim::SGDOptions(1.0));
+  precision.scale_loss(weight.sum() * 6.0).backward();
+  CHECK(weight.grad().item<float>() == 24.0F);
+  precision.prepare_gradients(optimizer, weight_of(2.0), /*needed=*/false);
+  precision.step(optimizer);
+  CHECK(weight.item<float>() == -3.0F);
+  weight.mutable_grad().fill_(std::numeric_limits<float>::infinity());
+  precision.step(optimizer);
+  CHECK(weight.item<float>() == -3.0F);
+  CHECK(precision.steps == 2);
 }
 
 TEST_CASE("64-true converts floating weights, buffers and batches only", "[precision]") {
   torch::nn::BatchNorm1d module(3);
-  const auto precision = make(PrecisionMode::k64True);
+  const auto precision = make("64-true");
   const at::Tensor weight = module->weight;
   precision->convert_module(*module);
   CHECK(weight.scalar_type() == torch::kDouble);
@@ -76,22 +139,21 @@ TEST_CASE("64-true converts floating weights, buffers and batches only", "[preci
   CHECK(batch["x"].scalar_type() == torch::kDouble);
   CHECK(batch["ids"].scalar_type() == torch::kLong);
 
-  const auto plain = make(PrecisionMode::k32True);
+  const auto plain = make("32-true");
   CHECK(plain->convert_batch(Batch({{"x", torch::ones({2})}}))["x"].scalar_type() == torch::kFloat);
 }
 
 TEST_CASE("the forward context autocasts for as long as it lives", "[precision]") {
   CHECK(matmul_dtype() == torch::kFloat);
-  for (const auto& [mode, dtype] : {std::pair(PrecisionMode::k32True, torch::kFloat),
-                                    std::pair(PrecisionMode::k64True, torch::kFloat),
-                                    std::pair(PrecisionMode::kBf16Mixed, torch::kBFloat16),
-                                    std::pair(PrecisionMode::k16Mixed, torch::kHalf)}) {
+  for (const auto& [mode, dtype] :
+       {std::pair("32-true", torch::kFloat), std::pair("64-true", torch::kFloat),
+        std::pair("bf16-mixed", torch::kBFloat16), std::pair("16-mixed", torch::kHalf)}) {
     const auto precision = make(mode);
     {
       const auto context = precision->forward_context();
       CHECK(matmul_dtype() == dtype);
       {
-        const auto inner = make(PrecisionMode::kBf16Mixed)->forward_context();
+        const auto inner = make("bf16-mixed")->forward_context();
         CHECK(matmul_dtype() == torch::kBFloat16);
       }
       CHECK(matmul_dtype() == dtype);
@@ -101,7 +163,7 @@ TEST_CASE("the forward context autocasts for as long as it lives", "[precision]"
 }
 
 TEST_CASE("the forward context ends with an exception", "[precision]") {
-  const auto precision = make(PrecisionMode::kBf16Mixed);
+  const auto precision = make("bf16-mixed");
   try {
     const auto context = precision->forward_context();
     throw std::runtime_error("in training_step");
@@ -112,7 +174,7 @@ TEST_CASE("the forward context ends with an exception", "[precision]") {
 }
 
 TEST_CASE("weights changed inside a forward context are seen at once", "[precision]") {
-  const auto precision = make(PrecisionMode::kBf16Mixed);
+  const auto precision = make("bf16-mixed");
   at::Tensor weight = torch::ones({2, 2}, torch::requires_grad());
   lo::SGD optimizer({weight}, torch::optim::SGDOptions(1.0));
   const at::Tensor x = torch::ones({1, 2});
@@ -126,7 +188,7 @@ TEST_CASE("weights changed inside a forward context are seen at once", "[precisi
 }
 
 TEST_CASE("a forward without gradients doesn't cut weights off", "[precision]") {
-  const auto precision = make(PrecisionMode::kBf16Mixed);
+  const auto precision = make("bf16-mixed");
   at::Tensor weight = torch::ones({2, 2}, torch::requires_grad());
   const at::Tensor x = torch::ones({1, 2});
   at::Tensor loss;
@@ -149,12 +211,11 @@ TEST_CASE("weighted windows equal one big batch, in every mode and on every way"
   const auto loss_of = [](const at::Tensor& weight, const at::Tensor& rows) {
     return rows.matmul(weight.to(rows.scalar_type())).square().mean();
   };
-  for (const auto mode :
-       {PrecisionMode::k32True, PrecisionMode::k64True, PrecisionMode::k16Mixed}) {
-    const auto dtype = mode == PrecisionMode::k64True ? torch::kDouble : torch::kFloat;
+  for (const std::string mode : {"32-true", "64-true", "16-mixed"}) {
+    const auto dtype = mode == "64-true" ? torch::kDouble : torch::kFloat;
     for (const bool fused : {true, false}) {
       for (const bool needed : {true, false}) {
-        CAPTURE(static_cast<int>(mode), fused, needed);
+        CAPTURE(mode, fused, needed);
         const auto precision = make(mode);
         at::Tensor weight = torch::ones({2}, dtype).requires_grad_();
         at::Tensor reference = torch::ones({2}, dtype).requires_grad_();
@@ -187,7 +248,7 @@ TEST_CASE("weighted windows equal one big batch, in every mode and on every way"
 }
 
 TEST_CASE("a summed weight of zero skips the step", "[precision]") {
-  for (const auto mode : {PrecisionMode::k32True, PrecisionMode::k16Mixed}) {
+  for (const std::string mode : {"32-true", "16-mixed"}) {
     for (const bool needed : {true, false}) {
       const auto precision = make(mode);
       at::Tensor weight = torch::ones({2}, torch::requires_grad());
@@ -206,7 +267,7 @@ TEST_CASE("a summed weight of zero skips the step", "[precision]") {
 }
 
 TEST_CASE("clipping sees unscaled gradients, which are unscaled once", "[precision]") {
-  const auto precision = make(PrecisionMode::k16Mixed);
+  const auto precision = make("16-mixed");
   at::Tensor weight = torch::zeros({1}, torch::requires_grad());
   lo::SGD optimizer({weight}, torch::optim::SGDOptions(1.0));
   precision->scale_loss((weight * 10.0).sum()).backward();
@@ -219,7 +280,7 @@ TEST_CASE("clipping sees unscaled gradients, which are unscaled once", "[precisi
 }
 
 TEST_CASE("of two optimizers only the one that overflowed is skipped", "[precision]") {
-  const auto precision = make(PrecisionMode::k16Mixed);
+  const auto precision = make("16-mixed");
   at::Tensor a = torch::zeros({1}, torch::requires_grad());
   at::Tensor b = torch::zeros({1}, torch::requires_grad());
   lo::SGD first({a}, torch::optim::SGDOptions(1.0));
@@ -234,9 +295,9 @@ TEST_CASE("of two optimizers only the one that overflowed is skipped", "[precisi
 }
 
 TEST_CASE("precision state is the scaler's and empty without one", "[precision]") {
-  const auto plain = make(PrecisionMode::kBf16Mixed);
+  const auto plain = make("bf16-mixed");
   CHECK(plain->state_dict().empty());
-  const auto scaled = make(PrecisionMode::k16Mixed);
+  const auto scaled = make("16-mixed");
   CHECK(scaled->loss_scaler() != nullptr);
   const lightning::StateDict state = scaled->state_dict();
   CHECK(state.contains("scale"));

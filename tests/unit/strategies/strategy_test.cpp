@@ -6,9 +6,11 @@
 #include <lightning/distributed/world.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/nn/batch_norm.h>
+#include <lightning/precision/detail/modes.h>
 #include <lightning/run/options.h>
 #include <lightning/strategies/ddp.h>
 #include <lightning/strategies/detail/single_device.h>
+#include <lightning/strategies/registry.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
@@ -138,7 +140,7 @@ TEST_CASE("A transfer hook that makes a new batch doesn't lose the rank's weight
   lightning::Trainer trainer(quiet_options(), {}, lightning::Loggers{});
   lightning::RunContext context = {
       .trainer = trainer, .options = trainer.options(), .module = std::make_shared<NewBatches>()};
-  context.precision = lightning::Precision::create(lightning::PrecisionMode::k32True, at::kCPU);
+  context.precision = std::make_shared<lightning::Float32Precision>(at::kCPU);
   lightning::RunState run(context);
   lightning::Batch batch({{"x", torch::ones({2})}});
   batch.set_rank_weight(0.25);
@@ -254,4 +256,69 @@ TEST_CASE("sync_batchnorm takes our layers and names torch's", "[strategies]") {
   CHECK(own->at<lightning::nn::BatchNormImpl>(1).process_group() == group);
   lightning::synchronize_batch_norm(*own, nullptr);
   CHECK(own->at<lightning::nn::BatchNormImpl>(1).process_group() == nullptr);
+}
+
+TEST_CASE("The registry of strategies has the library's with their options", "[strategies]") {
+  std::vector<std::string> names;
+  for (const auto& entry : lightning::strategy_registry().entries()) names.push_back(entry.name);
+  for (const char* name : {"ddp", "ddp_find_unused_parameters_true", "single_device"}) {
+    CHECK(std::find(names.begin(), names.end(), name) != names.end());
+  }
+  DryRun dry(2);
+  const auto create = [&](const lightning::config::SpecOf<lightning::strategy_registry>& spec) {
+    return spec.create(dry.context);
+  };
+  CHECK(create("ddp")->name() == "ddp");
+  CHECK_THROWS_WITH(create("{class_path: ddp, init_args: {bucket_cap_mb: 0}}"),
+                    Contains("bucket_cap_mb is 0"));
+  CHECK_THROWS_WITH(create("single_device"), Contains("there are 2 ranks"));
+  CHECK_THROWS_WITH(create("dpp"), Contains("did you mean \"ddp\""));
+  // A parameter that no loss uses is no error there.
+  const auto unused = create("ddp_find_unused_parameters_true");
+  OutOfOrder module;
+  unused->setup(module);
+  unused->begin_window(module);
+  CHECK_NOTHROW(unused->backward(run_backward, loss_of(module, 1.0), {}, true));
+}
+
+TEST_CASE("trainer.strategy takes a strategy of the program's own", "[strategies]") {
+  static int backwards;
+  class Scaling final : public lightning::Strategy {
+   public:
+    Scaling(const lightning::StrategyContext& context, double scale)
+        : Strategy(context), scale_(scale) {}
+    std::string_view name() const override { return "scaling"; }
+
+   private:
+    void do_backward(const RunBackward& run, const at::Tensor& loss, bool,
+                     lightning::AccumulationWindow&) override {
+      run(loss * scale_);
+      ++backwards;
+    }
+    double scale_;
+  };
+  backwards = 0;
+  lightning::strategy_registry().add_factory<lightning::DDPOptions>(
+      "scaling", "for this test",
+      [](const lightning::StrategyContext& context, const lightning::DDPOptions& options) {
+        return std::make_shared<Scaling>(context, options.bucket_cap_mb);
+      });
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  options.strategy = "{class_path: scaling, init_args: {bucket_cap_mb: 0}}";
+  const auto module = std::make_shared<BoringModule>();
+  const at::Tensor before = module->layer->weight.detach().clone();
+  lightning::Trainer(options, {}, lightning::Loggers{}).fit(module, boring_loader());
+  CHECK(backwards == 3);
+  CHECK(module->layer->weight.equal(before));
+
+  options.strategy = "auto";
+  lightning::Trainer(options, {.loggers = lightning::Loggers{},
+                               .strategy =
+                                   [](const lightning::StrategyContext& context) {
+                                     return std::make_shared<Scaling>(context, 1.0);
+                                   }})
+      .fit(module, boring_loader());
+  CHECK(backwards == 6);
+  CHECK_FALSE(module->layer->weight.equal(before));
 }

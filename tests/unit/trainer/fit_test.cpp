@@ -350,9 +350,40 @@ TEST_CASE("64-true trains in float64 on float32 data", "[trainer]") {
   };
   TrainerOptions options = quiet_options();
   options.max_epochs = 1;
-  options.precision = lightning::PrecisionMode::k64True;
+  options.precision = "64-true";
   const auto module = std::make_shared<Checks>();
   Trainer trainer(options, {}, lightning::Loggers{});
   trainer.fit(module, boring_loader(), boring_loader());
   CHECK(module->layer->weight.scalar_type() == torch::kFloat64);
+}
+
+TEST_CASE("A model without configure_optimizers() trains with what the program names",
+          "[trainer]") {
+  class Plain : public lightning::LightningModule {
+   public:
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      return layer->forward(batch["x"]).square().mean();
+    }
+    torch::nn::Linear layer{register_module("layer", torch::nn::Linear(2, 1))};
+  };
+  TrainerOptions options = quiet_options();
+  options.max_epochs = 2;
+  lightning::TrainerParts parts{.loggers = lightning::Loggers{}};
+  CHECK_THROWS_WITH(Trainer(options, parts).fit(std::make_shared<Plain>(), boring_loader()),
+                    Catch::Contains("configure_optimizers() gave no optimizer") &&
+                        Catch::Contains("name one by the key optimizer"));
+
+  parts.optimizers.lr_scheduler = "{class_path: StepLR, init_args: {gamma: 0.5}}";
+  CHECK_THROWS_WITH(Trainer(options, parts).fit(std::make_shared<Plain>(), boring_loader()),
+                    Catch::Contains("StepLR is named and no optimizer"));
+
+  parts.optimizers.optimizer = "{class_path: SGD, init_args: {lr: 0.5}}";
+  const auto rate_after_fit = [&] {
+    Trainer trainer(options, parts);
+    trainer.fit(std::make_shared<Plain>(), boring_loader());
+    return trainer.optimizers().front().optimizer->param_groups().front().options().get_lr();
+  };
+  CHECK(rate_after_fit() == 0.125);  // two epochs
+  parts.optimizers.lr_scheduler = "LinearWarmupLR";
+  CHECK(rate_after_fit() == 0.0);  // at the last of the fit's steps
 }

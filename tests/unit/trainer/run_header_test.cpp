@@ -44,7 +44,7 @@ TEST_CASE("The table at the start shows what the options came to", "[trainer]") 
   lightning::TrainerOptions options = quiet_options();
   options.accelerator = "auto";
   options.devices = 1;
-  options.precision = lightning::PrecisionMode::k16Mixed;
+  options.precision = "16-mixed";
   options.gradient_clip_val = 0.5;
   lightning::Trainer trainer(options, {}, lightning::Loggers{});
   const bool on_cpu = trainer.options().device.is_cpu();
