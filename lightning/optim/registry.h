@@ -102,8 +102,8 @@ LIGHTNING_FIELDS(AdagradArguments, LIGHTNING_FIELD(lr, "learning rate"),
 /// those that the program adds in main(). A class is constructible from its parameter groups and,
 /// if it has any, its options; to be saved in checkpoints it is a StatefulOptimizer as well.
 LIGHTNING_API
-    config::Registry<torch::optim::Optimizer, std::vector<torch::optim::OptimizerParamGroup>>&
-    optimizer_registry();
+config::Registry<torch::optim::Optimizer, std::vector<torch::optim::OptimizerParamGroup>>&
+optimizer_registry();
 
 /// The classes that the key `lr_scheduler` may name: ConstantLR, CosineAnnealingLR, LinearWarmupLR,
 /// StepLR, and those that the program adds in main(). A class is constructible from an

@@ -1,9 +1,11 @@
 """A user's program builds and runs against the library, in each of the two ways users have:
 find_package(lightning) of an installed library, and add_subdirectory() of this repository."""
 
+import concurrent.futures
 import os
 import re
 
+import ports
 import support
 from support import ROOT
 
@@ -26,7 +28,42 @@ def build_and_run(folder, *options):
     targets = run("ninja", "-C", folder, "-t", "targets", "all")
     for ours in ("lightning_test_main", "bert_squad"):
         assert ours not in targets, f"{ours} became a target of the user's project"
-    support.run(folder / "consumer", cwd=folder)
+    check_doors(folder)
+
+
+KINDS = ("strategy", "precision", "cluster", "logger", "callback", "optimizer", "lr_scheduler",
+         "profiler")
+
+
+def run_ranks(folder, size, *arguments, expect=0):
+    """The program as `size` ranks, started one by one; returns their results, rank 0's first."""
+    port = ports.free_port()
+    with concurrent.futures.ThreadPoolExecutor(size) as pool:
+        return list(pool.map(lambda rank: support.run(
+            folder / "consumer", *arguments, cwd=folder, expect=expect, timeout=120,
+            env=os.environ | {"PAIR_RANK": str(rank), "PAIR_SIZE": str(size),
+                              "PAIR_PORT": str(port), "OMP_NUM_THREADS": "1"}), range(size)))
+
+
+def check_doors(folder):
+    """The user's class of each kind, named in one file, trains and resumes; so do objects given
+    from C++. The program itself fails when one of the classes had no part in the run."""
+    config = ("--config", CONSUMER / "consumer.yaml")
+    for size in (1, 2):
+        root = f"--trainer.default_root_dir={folder / f'runs_{size}'}"
+        for epochs, more in ((5, ()), (10, ("--ckpt_path", "last"))):
+            results = run_ranks(folder, size, "fit", *config, root,
+                                f"--trainer.max_epochs={epochs}", *more)
+            # Over both sessions: 16 batches of an epoch, shared by the ranks.
+            assert f"batches: {epochs * 16 // size}" in results[0].text
+        values = list((folder / f"runs_{size}").rglob("values.txt"))
+        assert values and all("train_loss" in path.read_text() for path in values)
+    without = ("--trainer.strategy=auto", "--trainer.precision=32-true", "--trainer.cluster=local",
+               "--trainer.logger=false", "--trainer.callbacks=[]", "--trainer.profiler=null",
+               "--optimizer=AdamW", "--optimizer.init_args.lr=0.1", "--lr_scheduler=ConstantLR")
+    unused, = run_ranks(folder, 1, "fit", *config, *without, expect=3)
+    assert [kind for kind in KINDS if f"not used: {kind}" in unused.text] == list(KINDS)
+    run_ranks(folder, 2, "fit_with_objects")
 
 
 def public_headers():

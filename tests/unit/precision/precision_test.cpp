@@ -10,6 +10,7 @@
 
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizers.h>
+#include <lightning/precision/detail/loss_scaler.h>
 #include <lightning/precision/registry.h>
 #include <lightning/util/log.h>
 
