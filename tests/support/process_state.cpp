@@ -46,6 +46,7 @@ void ProcessState::restore() const {
   for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &actions_[i], nullptr);
   lightning::set_log_sink(log_sink_);
   lightning::set_log_rank(0);
+  lightning::set_log_level(lightning::LogLevel::kInfo);
 
   if (lightning::global_seed() != 0) lightning::seed_everything(0);
   at::Generator generator = at::detail::getDefaultCPUGenerator();

@@ -13,8 +13,8 @@
 namespace lightning_tests {
 
 /// The state of the process at construction; restore() brings it back: environment variables,
-/// working directory, signal handlers, the log's sink and rank, torch's default generator, default
-/// type, grad mode, determinism and number of threads, the seed of seed_everything().
+/// working directory, signal handlers, the log's sink, rank and level, torch's default generator,
+/// default type, grad mode, determinism and number of threads, the seed of seed_everything().
 class ProcessState {
  public:
   ProcessState();
