@@ -137,7 +137,7 @@ AddLayerNormOutput add_layer_norm(const at::Tensor& input, const at::Tensor& bia
         AddLayerNormFunction::apply(input, bias, residual, weight, shift, options.epsilon, p);
     return {outputs.front(), outputs.back()};
   }
-  const at::Tensor sum = residual + dropout(input + bias, p, options.training);
+  const at::Tensor sum = residual + ops::dropout(input + bias, p, options.training);
   const at::Tensor output = at::layer_norm(sum, {input.size(-1)}, weight, shift, options.epsilon);
   return {output, output.to(input.scalar_type())};
 }
