@@ -75,7 +75,7 @@ std::string format_filename(std::string_view text, const MetricMap& values) {
   std::string result;
   for_each_part(
       text, [&](std::string_view literal) { result += literal; },
-      [&](std::string_view name, std::string_view format) {
+      [&](std::string_view name, std::string_view number_format) {
         const auto found = values.find(name);
         if (found == values.end()) {
           std::string known;
@@ -83,7 +83,7 @@ std::string format_filename(std::string_view text, const MetricMap& values) {
           throw ConfigError(detail::concat("ModelCheckpoint: filename asks for \"", name,
                                            "\", which was not logged. Available: ", known, "."));
         }
-        result += detail::concat(name, "=", format_number(found->second, format));
+        result += detail::concat(name, "=", format_number(found->second, number_format));
       });
   // A metric such as "val/loss" must not make a folder.
   std::replace(result.begin(), result.end(), '/', '_');
