@@ -18,6 +18,16 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
+// docs/logging.md
+#include <lightning/util/format.h>
+#include <lightning/util/log.h>
+
+void report(int64_t step, double loss) {
+  lightning::log_info(lightning::format("step {}: loss {:.3f}", step, loss));
+  // Once for each key, whatever the values are.
+  if (loss > 100) lightning::log_warning(lightning::format("loss is {}", loss), "large loss");
+}
+
 // docs/config.md
 #include <lightning/config/fields.h>
 
