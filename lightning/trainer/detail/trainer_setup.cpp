@@ -178,8 +178,8 @@ std::shared_ptr<Strategy> Trainer::Impl::make_strategy(const StrategyContext& co
     spec.set_path("class_path",
                   config::ConfigNode::scalar(context.world != nullptr ? "ddp" : "single_device"));
   }
-  const std::string_view name = strategy_registry().find_entry(spec)->name;
-  if (name.starts_with("ddp")) {
+  // Also a strategy of the program's own that takes them.
+  if (*strategy_registry().find_entry(spec)->options == typeid(DDPOptions)) {
     config::ConfigNode arguments = config::to_node(user.ddp);
     if (const auto* given = spec.find("init_args")) arguments.merge(*given);
     spec.set("init_args", std::move(arguments));
