@@ -82,7 +82,7 @@ class SynchronizedBatchNorm : public torch::autograd::Function<SynchronizedBatch
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    detail::check_first_derivative("BatchNorm");
+    ops::detail::check_first_derivative("BatchNorm");
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& input = saved[0];
     const at::Tensor& mean = saved[2];
