@@ -51,7 +51,7 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
                   key, " FILE.");
   auto* module = dynamic_cast<SquadModule*>(&trainer().lightning_module());
   LIGHTNING_CHECK(module != nullptr, ConfigError,
-                  "SquadDataModule: the module is no SquadModule, whose tokenizer is needed.");
+                  "SquadDataModule: the module is not a SquadModule, whose tokenizer is needed.");
   const int64_t positions = module->model()->config().max_position_embeddings;
   LIGHTNING_CHECK(options_.max_seq_length <= positions, ConfigError, "data.max_seq_length is ",
                   options_.max_seq_length, ", expected at most the model's ", positions,

@@ -1,4 +1,4 @@
-/// Callback: code that looks on while a module is trained. Hooks have Lightning's names and order
+/// Callback: code that observes training through hooks. Hooks have Lightning's names and order
 /// (docs/hooks.md); callbacks run before the module's own hook, in the order they were given,
 /// checkpoints last. Every rank runs every hook.
 #pragma once

@@ -22,9 +22,9 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
                   "one that the module logs, such as val_loss.");
   LIGHTNING_CHECK(
       options_.patience >= 0, ConfigError, "EarlyStopping: patience is ", options_.patience,
-      ", expected 0 or more. HINT: use 0 to end at the first look without improvement.");
+      ", expected a value >= 0. HINT: use 0 to stop at the first check without improvement.");
   LIGHTNING_CHECK(options_.min_delta >= 0.0, ConfigError, "EarlyStopping: min_delta is ",
-                  options_.min_delta, ", expected 0 or more.");
+                  options_.min_delta, ", expected a value >= 0.");
 }
 
 void EarlyStopping::on_validation_end(TrainerContext& trainer, LightningModule&) {

@@ -11,8 +11,8 @@ std::optional<double> monitored_value(TrainerContext& trainer, std::string_view 
   const auto found = metrics.find(monitor);
   if (found != metrics.end()) return found->second;
   if (trainer.awaits_validation()) {
-    log_warning(detail::concat(callback, ": ", monitor,
-                               " was not logged yet and no validation has run; nothing is done."));
+    log_warning(format("{}: {} has not been logged yet because no validation has run; skipping.",
+                       callback, monitor));
     return std::nullopt;
   }
   std::string available;

@@ -96,7 +96,7 @@ void FolderWriter::write_assets(const Checkpoint& checkpoint) {
   disk.create_directories(assets);
   for (const auto& [name, content] : checkpoint.assets) {
     LIGHTNING_CHECK(detail::is_safe_file_name(name), CheckpointError, "the asset name \"", name,
-                    "\" is no relative path below the assets folder.");
+                    "\" is not a relative path below the assets folder.");
     const std::string file = std::string(detail::kAssetsFolder) + "/" + name;
     LIGHTNING_CHECK(!manifest_.files.contains(file), CheckpointError, "two assets are named \"",
                     name, "\".");
@@ -172,8 +172,8 @@ auto with_manifest(const fs::path& directory, const Body& body) {
   } catch (const detail::DamagedCheckpoint& error) {
     const auto neighbour = detail::newest_sound_neighbour(directory);
     const std::string hint =
-        neighbour ? detail::concat("use ", *neighbour, ", the newest sound checkpoint beside it")
-                  : "check the path; no sound checkpoint lies beside it";
+        neighbour ? format("use {}, the newest valid checkpoint in the same folder", *neighbour)
+                  : "check the path; there is no valid checkpoint in the same folder";
     throw CheckpointError(detail::concat(error.what(), ". HINT: ", hint, "."));
   }
 }

@@ -92,7 +92,7 @@ void SafetensorsFile::Impl::read_header() {
   }
   if (length > detail::kMaxHeaderBytes) fail("its header of ", length, " bytes is too long");
   const std::string_view text(file_.data() + 8, length);
-  if (text.empty() || text.front() != '{') fail_as_damaged("its header is no JSON object");
+  if (text.empty() || text.front() != '{') fail_as_damaged("its header is not a JSON object");
   data_ = file_.data() + 8 + length;
   data_bytes_ = rest - length;
 
@@ -111,7 +111,7 @@ void SafetensorsFile::Impl::read_header() {
   try {
     header = json::parse(text, check);
   } catch (const json::exception& error) {
-    fail_as_damaged("its header is no JSON (", error.what(), ")");
+    fail_as_damaged("its header is not JSON (", error.what(), ")");
   }
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
@@ -124,9 +124,9 @@ void SafetensorsFile::Impl::read_header() {
 
 void SafetensorsFile::Impl::read_metadata(const json& value) {
   if (value.is_null()) return;
-  if (!value.is_object()) fail_as_damaged("its __metadata__ is no JSON object");
+  if (!value.is_object()) fail_as_damaged("its __metadata__ is not a JSON object");
   for (const auto& [key, text] : value.items()) {
-    if (!text.is_string()) fail_as_damaged("its metadata \"", key, "\" is no string");
+    if (!text.is_string()) fail_as_damaged("its metadata \"", key, "\" is not a string");
     metadata[key] = text.get<std::string>();
   }
 }

@@ -76,7 +76,7 @@ int run_predict(CliContext& context) {
 /// The built-in commands with the program's own over them.
 std::vector<CliCommand> all_commands(const CliSettings& settings) {
   std::vector<CliCommand> commands = {
-      make_command("fit", "train the model; with --ckpt_path, go on from a checkpoint", run_fit),
+      make_command("fit", "train the model; with --ckpt_path, resume from a checkpoint", run_fit),
       make_command("validate", "run the validation data through the model", run_validate),
       make_command("test", "run the test data through the model", run_test),
       make_command("predict", "run the prediction data through the model and write what it gives",
@@ -136,7 +136,7 @@ ConfigNode take_own_options(const CliCommand& command, ConfigNode& config) {
 void print_to_stdout(const std::string& text) {
   const bool written =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  LIGHTNING_CHECK(written, Error, "standard output can't be written (", std::strerror(errno), ")");
+  LIGHTNING_CHECK(written, Error, "cannot write to standard output (", std::strerror(errno), ")");
 }
 
 }  // namespace

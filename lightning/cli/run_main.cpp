@@ -47,8 +47,7 @@ int run(const std::function<int()>& body) {
   } catch (const std::exception& error) {
     return report("error: ", error.what(), kFailureExitCode);
   } catch (...) {
-    return report("error: ", "an exception that is no std::exception left the program",
-                  kFailureExitCode);
+    return report("error: ", "uncaught exception of an unknown type", kFailureExitCode);
   }
 }
 

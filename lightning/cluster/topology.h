@@ -24,7 +24,7 @@ using EnvironmentVariables = std::map<std::string, std::string, std::less<>>;
 /// (all that ranks of MPICH's mpiexec on one machine have in common).
 LIGHTNING_API EnvironmentVariables current_environment();
 
-/// What the user asked for.
+/// What the user requested.
 struct TopologyRequest {
   /// auto or a class of cluster_registry(): slurm, torchrun, mpi, lsf, local, a program's own.
   config::ClassSpec cluster = "auto";
@@ -52,7 +52,7 @@ struct Topology {
   /// Index of this process's GPU among those it sees (0 where each task sees only its own).
   int64_t device_index = 0;
   /// Where rank 0 listens: a host name or address, empty with one process, before launch_ranks(),
-  /// and where `rendezvous_file` says it.
+  /// and where `rendezvous_file` names it.
   std::string main_host;
   /// Ports that rank 0 tries, in this order; clients try them in the same order.
   std::vector<uint16_t> main_ports;

@@ -1,5 +1,5 @@
 /// ProcessGroup: collectives on tensors between all ranks of a run, over shared memory or Gloo
-/// (CPU) or NCCL (GPU). A c10d::Backend of our own stands around the library's: its futures can be
+/// (CPU) or NCCL (GPU). A custom c10d::Backend wraps LibTorch's: its futures can be
 /// failed from outside, it counts what is sent, and it remembers the last collectives for messages.
 #pragma once
 
@@ -75,9 +75,9 @@ class LIGHTNING_API ProcessGroup {
   at::Tensor reduce_scatter(const at::Tensor& tensor);
   void barrier();
 
-  /// Whoever waits in a collective gets a DistributedError of this failure, and so does everybody
-  /// who begins one later. What carried the collectives is never destroyed then. Any thread; only
-  /// the first call counts.
+  /// A thread that waits in a collective gets a DistributedError of this failure, and so does every
+  /// one who begins one later. What carried the collectives is never destroyed then. Any thread;
+  /// only the first call counts.
   void fail(const Failure& failure) noexcept;
   bool failed() const;
 

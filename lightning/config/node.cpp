@@ -158,7 +158,7 @@ void ConfigNode::merge(const ConfigNode& over) {
   if (kind_ == Kind::kScalar && !new_class && over.find("init_args") != nullptr) {
     *this = map({{"class_path", *this}}, source_);
   }
-  // A map that says more of the class than its name stays.
+  // A map with more of the class than its name stays.
   if (kind_ == Kind::kMap && over.kind_ == Kind::kScalar && old_class && !class_changes) return;
   if (kind_ != Kind::kMap || over.kind_ != Kind::kMap || class_changes) {
     *this = over;

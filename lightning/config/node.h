@@ -37,7 +37,7 @@ class LIGHTNING_API ConfigNode {
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::kNull; }
-  // What temporaries are asked for comes by value: in `for (auto& entry : node().entries())` the
+  // Accessors of temporaries return by value: in `for (auto& entry : node().entries())` the
   // node is gone before the loop begins.
   const Source& source() const& { return source_; }
   Source source() && { return std::move(source_); }

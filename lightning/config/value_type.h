@@ -23,7 +23,7 @@
 
 namespace lightning::config {
 
-/// A type that says itself how it is written: `static T from_text(std::string_view)`, which throws
+/// A type that defines how it is written: `static T from_text(std::string_view)`, which throws
 /// ConfigError("expected ..."), and `std::string to_text() const`. Lists and maps come as
 /// flow YAML ("[0, 1]"). A `static std::string type_name()`, if there is one, is shown by --help.
 template <typename T>

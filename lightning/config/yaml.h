@@ -1,5 +1,5 @@
 /// YAML text to config nodes and back. Anchors, aliases, tags and several documents in one file are
-/// refused: a config says everything where it is read.
+/// refused: a config contains everything where it is read.
 #pragma once
 
 #include <filesystem>

@@ -75,7 +75,7 @@ class NodeBuilder : public YAML::EventHandler {
   /// A list or map whose end hasn't come yet.
   struct Open {
     ConfigNode node;
-    std::string key;  // of the entry under way
+    std::string key;  // of the current entry
     Source key_source;
     bool has_key;
   };

@@ -94,7 +94,7 @@ bool fits_on_line(const ConfigNode& node, size_t width) {
 
 class Writer {
  public:
-  /// Writes the entries or items of `node`, each on lines of its own. The first line begins at the
+  /// Writes the entries or items of `node`, each on separate lines. The first line begins at the
   /// cursor when `at_cursor`, so that "- key: value" stays on one line.
   void write_block(const ConfigNode& node, size_t indent, bool at_cursor) {
     for (const auto& [key, value] : node.entries()) {

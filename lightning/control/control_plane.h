@@ -1,10 +1,10 @@
-/// ControlPlane: what ranks tell one another beside the tensors. A small TCP hub runs in rank 0;
-/// each rank has one connection and one thread of its own. The training thread pays one atomic
-/// store and one load per boundary.
+/// ControlPlane: out-of-band communication between ranks. A small TCP hub runs in rank 0; each rank
+/// has one connection and one dedicated thread. The training thread pays one atomic store and one
+/// load per boundary.
 ///
-/// It agrees on where to stop, carries one rank's error to all others, notices ranks that died or
-/// froze, and exchanges short texts (names, hashes, states) with a time limit. It needs no process
-/// group and works while one is stuck.
+/// It agrees on where to stop, carries one rank's error to all others, notices ranks that exited or
+/// hang, and exchanges short texts (names, hashes, states) with a time limit. It needs no process
+/// group and works while one is blocked.
 #pragma once
 
 #include <chrono>
@@ -24,12 +24,12 @@ namespace lightning {
 struct ControlPlaneOptions {
   /// How long ranks wait for one another at the start.
   std::chrono::milliseconds connect_timeout{300'000};
-  /// Silence after which a rank counts as frozen.
+  /// A rank that is silent for this long is considered hung.
   std::chrono::milliseconds heartbeat_timeout{30'000};
   /// How long others wait for a late rank: a warning after the first, the end after the second.
   std::chrono::milliseconds late_warning{60'000};
   std::chrono::milliseconds collective_timeout{1'800'000};
-  /// After a failure: time for the main thread to leave by itself, then the process is ended.
+  /// After a failure: time for the main thread to return, then the process is ended.
   std::chrono::milliseconds grace{10'000};
   /// Network interface to use; empty: the one that leads to rank 0, loopback on one node.
   std::string interface;
@@ -72,7 +72,7 @@ class LIGHTNING_API ControlPlane {
 
   // ---- exchange (training thread; every rank must call with the same name, in the same order)
   /// The payloads of all ranks, by rank. Throws DistributedError when a rank is at an exchange of
-  /// another name, failed, or is late by collective_timeout.
+  /// a different name, failed, or is late by collective_timeout.
   virtual std::vector<std::string> all_gather(std::string_view name, std::string_view payload) = 0;
   /// Rank 0's payload.
   virtual std::string broadcast(std::string_view name, std::string_view payload) = 0;
@@ -95,7 +95,7 @@ class LIGHTNING_API ControlPlane {
   virtual bool stop_at(int64_t boundary) = 0;
   /// What was agreed on, once stop_at() has returned true.
   virtual std::optional<StopRequest> stop() const = 0;
-  /// Forgets the stop (agreed on or only asked for) and the boundaries, at the end of a fit; the
+  /// Forgets the stop (agreed on or only requested) and the boundaries, at the end of a fit; the
   /// next one may count anew. An exchange: every rank must call it.
   virtual void clear_stop() = 0;
 
@@ -104,7 +104,7 @@ class LIGHTNING_API ControlPlane {
   /// rank and a text that ends with this one. Returns when it is on its way (bounded).
   virtual void fail(std::string_view text, FailureKind kind = FailureKind::kThrew) noexcept = 0;
   /// Called once, on the control thread, when this or another rank failed (at once when it has): it
-  /// frees whoever waits.
+  /// frees the threads that wait.
   virtual void set_failure_handler(std::function<void(const Failure& failure)> handler) = 0;
   /// Called on a side thread (and given a few seconds) before the process is ended with
   /// kHungExitCode because its main thread didn't come to leave() or the destructor within `grace`
@@ -123,12 +123,12 @@ class LIGHTNING_API ControlPlane {
   /// the last one stays.
   virtual void set_status(const RankStatus& status) = 0;
   /// The newest collective of this rank (name: a literal), its number, and whether it is still
-  /// under way. The process group calls it at the begin and the end of each, from any thread.
+  /// in flight. The process group calls it at the begin and the end of each, from any thread.
   virtual void set_collective(const char* /*name*/, uint64_t /*sequence*/, bool /*waiting*/) {}
 
-  /// Says goodbye in order: from then on the end of a process is no failure. Every rank must call
-  /// it; an exchange, which throws DistributedError when a rank fails before all have come. After a
-  /// failure that this rank knows of it returns at once.
+  /// Leaves the run cleanly: after this, process exit is not treated as a failure. Every rank must
+  /// call it; an exchange, which throws DistributedError when a rank fails before all have come.
+  /// After a failure that this rank knows of it returns at once.
   virtual void leave() = 0;
 };
 

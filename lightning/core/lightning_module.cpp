@@ -113,8 +113,8 @@ void LightningModule::print(std::string_view line) { trainer().print(line); }
 
 TrainerContext& LightningModule::trainer() const {
   LIGHTNING_CHECK(trainer_ != nullptr, ConfigError,
-                  "LightningModule: no Trainer runs this module, trainer() needs one. HINT: call "
-                  "it inside hooks only, or ask has_trainer() first.");
+                  "LightningModule: trainer() was called on a module that is not attached to a "
+                  "Trainer. HINT: call it inside hooks only, or check has_trainer() first.");
   return *trainer_;
 }
 

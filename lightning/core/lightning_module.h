@@ -35,7 +35,7 @@ struct LIGHTNING_API StepOutput {
   StepOutput(at::Tensor loss_value, at::Tensor loss_weight)
       : loss(std::move(loss_value)), weight(std::move(loss_weight)) {}
   StepOutput(at::Tensor loss_value, double loss_weight);
-  /// No backward for this batch; it counts as a batch all the same.
+  /// Skips backward for this batch; the batch is still counted.
   static StepOutput skip() { return StepOutput(at::Tensor()); }
   bool is_skip() const { return !loss.defined(); }
 

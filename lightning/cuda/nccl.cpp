@@ -1,4 +1,4 @@
-// Compiled where nccl.h is found, but so far never run: no machine with a GPU was at hand.
+// Compiled where nccl.h is found, but never run: no GPU was available.
 #include <lightning/cuda/nccl.h>
 
 #include <chrono>

@@ -20,9 +20,11 @@ constexpr int64_t kUnknownEnd = std::numeric_limits<int64_t>::max();
 
 void check_same_size(const StateDict& state, const char* entry, const char* what, int64_t now) {
   const int64_t then = state.get<int64_t>(entry);
-  LIGHTNING_CHECK(then == now, CheckpointError, "DataLoader: the checkpoint was written with a ",
-                  what, " of ", then, " samples, now there are ", now,
-                  ", the same data were expected.");
+  LIGHTNING_CHECK(
+      then == now, CheckpointError,
+      format("DataLoader: the checkpoint was written with a {} of {} samples, now there "
+             "are {}; the same dataset is required to resume.",
+             what, then, now));
 }
 
 }  // namespace

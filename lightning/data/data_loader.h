@@ -1,6 +1,6 @@
 /// DataLoader: batches from a data set, made by worker threads and delivered in order whatever the
 /// number of workers. Its state is (seed, epoch, samples consumed), so that a run resumes at the
-/// exact sample; what was prefetched and not delivered doesn't count.
+/// exact sample; prefetched but undelivered batches are not part of the state.
 #pragma once
 
 #include <cstdint>

@@ -24,8 +24,8 @@ Dataset::~Dataset() = default;
 
 Batch Dataset::get(int64_t /*index*/, SampleContext& /*context*/) {
   throw ConfigError(
-      "Dataset: get() was called, this data set doesn't define it. HINT: override get(), or "
-      "get_batch() if only whole batches are asked for.");
+      "Dataset: get() is not implemented by this dataset. HINT: override get(), or get_batch() if "
+      "only whole batches are requested.");
 }
 
 Batch Dataset::get_batch(std::span<const int64_t> indices, std::span<SampleContext> contexts) {

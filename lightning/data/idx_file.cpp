@@ -116,8 +116,9 @@ at::Tensor read_idx(const std::string& path) {
                   count, " bytes of data, its shape ", at::IntArrayRef(shape), " needs ", expected,
                   ".");
   uint8_t extra = 0;
-  LIGHTNING_CHECK(file.read(&extra, 1) == 0, DataError, "read_idx: ", path, " goes on after the ",
-                  expected, " bytes of its shape ", at::IntArrayRef(shape), ".");
+  LIGHTNING_CHECK(file.read(&extra, 1) == 0, DataError,
+                  format("read_idx: {} has data beyond the {} bytes its shape {} requires.", path,
+                         expected, at::IntArrayRef(shape)));
   return tensor;
 }
 

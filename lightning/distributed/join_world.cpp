@@ -19,7 +19,7 @@ Placement place_rank(const WorldRequest& request) {
   topology.cluster = request.cluster;
   topology.environment = request.environment;
   if (!as_many_as_there_are) topology.devices = static_cast<int64_t>(devices.size());
-  // 1 is also what stands there when nobody thought of it: the cluster knows better.
+  // 1 is the default, so it does not override what the cluster reports.
   if (request.num_nodes > 1) topology.num_nodes = request.num_nodes;
   if (on_gpu) topology.visible_gpus = num_gpus();
 

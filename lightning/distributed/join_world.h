@@ -1,5 +1,5 @@
-/// How a program comes to its ranks: where this process stands among them, on which device, and the
-/// world that they make up. The Trainer does the same for its options.
+/// How a program joins its ranks: which rank this process is, on which device, and the world that
+/// they make up. The Trainer does the same for its options.
 #pragma once
 
 #include <memory>
@@ -37,10 +37,10 @@ struct Placement {
 /// request.
 LIGHTNING_API Placement place_rank(const WorldRequest& request);
 
-/// place_rank() and World::join(): starts the other ranks where nobody did, joins them and sets
-/// this process's threads (threads_per_rank()) and current device. With one rank it is a world of
-/// one. Every rank must call it, early in main(): a started process comes here anew, from the top.
-/// Throws ConfigError like place_rank(), DistributedError when the ranks don't come together.
+/// place_rank() and World::join(): starts the other ranks unless a launcher did, joins them and
+/// sets this process's threads (threads_per_rank()) and current device. With one rank it is a world
+/// of one. Every rank must call it, early in main(): a started process comes here anew, from the
+/// top. Throws ConfigError like place_rank(), DistributedError when the ranks don't come together.
 LIGHTNING_API std::shared_ptr<World> join_world(const WorldRequest& request = {});
 /// The same for a place that is known.
 LIGHTNING_API std::shared_ptr<World> join_world(const Topology& topology,

@@ -33,7 +33,7 @@ void check_same_world(const World& world, const Topology& topology, const at::De
   LIGHTNING_CHECK(
       world.topology().world_size == topology.world_size && device.type() == own_device.type(),
       ConfigError, "world: ", topology.world_size, " ranks on ", device.str(),
-      " are asked for, expected the ", world.topology().world_size, " ranks on ", own_device.str(),
+      " are requested, expected the ", world.topology().world_size, " ranks on ", own_device.str(),
       " that this process has joined before. HINT: give all Trainers of a program the same devices "
       "and num_nodes.");
 }

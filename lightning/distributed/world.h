@@ -1,5 +1,6 @@
-/// World: the ranks of this program and the ways between them. Made once per process, by the first
-/// Trainer that needs more than one rank or by join_world(), and kept until the process ends.
+/// World: the ranks of this program and the channels that connect them. Made once per process, by
+/// the first Trainer that needs more than one rank or by join_world(), and kept until the process
+/// ends.
 #pragma once
 
 #include <memory>
@@ -26,13 +27,13 @@ struct WorldOptions {
 
 class LIGHTNING_API World {
  public:
-  /// Launches the other ranks where nobody did, connects all, and makes the process group. Every
-  /// rank must call it. Later calls give the same world; a ConfigError when they want another. When
-  /// a rank fails, now or later, the group fails with the control plane's text, which under
-  /// torchrun is also written to its error file.
+  /// Launches the other ranks unless a launcher did, connects all, and makes the process group.
+  /// Every rank must call it. Later calls give the same world; a ConfigError when they want
+  /// another. When a rank fails, now or later, the group fails with the control plane's text, which
+  /// under torchrun is also written to its error file.
   static std::shared_ptr<World> join(const Topology& topology, const WorldOptions& options);
-  /// Rank 0 of ranks that don't exist, for a dry run: collectives and exchanges return at once with
-  /// what equal ranks would give. Independent of join(); nobody waits for it at the end.
+  /// Rank 0 of a simulated world, for dry runs: collectives and exchanges return at once with what
+  /// equal ranks would give. Independent of join(); no process waits for it at the end.
   static std::shared_ptr<World> fake(const Topology& topology, const at::Device& device);
   /// A world of parts that exist already: ranks that are threads of one process, tests.
   static std::shared_ptr<World> from_parts(const Topology& topology, const at::Device& device,
@@ -41,9 +42,9 @@ class LIGHTNING_API World {
   /// The world of this process, or null before one is joined (a Trainer with one rank needs none).
   static std::shared_ptr<World> current();
 
-  /// At the end of the program (run_main() calls it, else it happens at exit): says goodbye to the
-  /// other ranks, or tells them that this one failed when `exit_code` says so. Waits for them.
-  /// Returns what went wrong meanwhile (a rank died or froze before it said goodbye); else an empty
+  /// At the end of the program (run_main() calls it, else it happens at exit): leaves the
+  /// other ranks, or notifies them that this one failed when `exit_code` isn't 0. Waits for them.
+  /// Returns what went wrong meanwhile (a rank exited or hung before it left); else an empty
   /// text.
   static std::string leave(int exit_code) noexcept;
 

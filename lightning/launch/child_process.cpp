@@ -88,7 +88,7 @@ void close_on_exec_from(unsigned first) {
 // Only async-signal-safe calls: other threads of the parent may have held any lock.
 [[noreturn]] void become_rank(const Preparation& it) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != it.parent) ::_exit(127);  // it died before the line above
+  if (::getppid() != it.parent) ::_exit(127);  // it exited before the line above
   ::setpgid(0, 0);
   for (int signal = 1; signal < NSIG; ++signal) {
     // The parent's handlers know nothing of this process; what is ignored stays so, as exec has it.

@@ -1,4 +1,4 @@
-/// Starting one process per rank, and what the two sides tell one another about it.
+/// Starting one process per rank, and what the two sides exchange about it.
 #pragma once
 
 #include <sys/types.h>
@@ -28,7 +28,7 @@ struct ChildProcess {
   int err = -1;
 };
 
-/// Runs `command` in a process group of its own. It gets SIGKILL when the calling thread ends. Its
+/// Runs `command` in a separate process group. It gets SIGKILL when the calling thread ends. Its
 /// stdout and stderr are pipes, stdin is /dev/null, its signal mask is `mask`; `stderr_copy` and
 /// the read ends of its pipes stay open in it, all other descriptors are closed. The numbers are
 /// added to its environment (LIGHTNING_STDERR_FD, LIGHTNING_LAUNCHER). To be called with all

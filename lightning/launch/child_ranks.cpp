@@ -36,7 +36,7 @@ void write_stdout(std::string_view lines) {
       continue;
     }
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return;  // nobody reads; the ranks go on
+    if (count <= 0) return;  // no process reads; the ranks continue
     lines.remove_prefix(static_cast<size_t>(count));
   }
 }
@@ -111,7 +111,7 @@ void ChildRanks::start() {
 }
 
 void ChildRanks::start_all(const sigset_t& mask) {
-  // The terminal, for the children's last words.
+  // The terminal, for the children's final messages.
   int stderr_copy = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
   if (stderr_copy < 0) stderr_copy = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   ranks_.reserve(commands_.size());
@@ -195,7 +195,7 @@ void ChildRanks::announce_ends() {
       end = *std::find_if(ends_.begin(), ends_.end(),
                           [&](const RankExit& other) { return other.rank == rank.number; });
     }
-    // What it wrote last; a process of its own that goes on may still hold the pipes.
+    // What it wrote last; a process that it started may still hold the pipes.
     read_all(rank.process.out, rank.out);
     read_all(rank.process.err, rank.err);
     if (end.failed()) log_info(describe(end));
@@ -220,9 +220,8 @@ void ChildRanks::signal_remaining(int signal) {
   ended_by_launcher_ = true;
   for (const Rank& rank : ranks_) {
     if (rank.ended) continue;
-    log_info(concat("rank ", rank.number, " (pid ", rank.process.pid,
-                    ") has not ended after rank 0", ", it gets ",
-                    signal == SIGTERM ? "SIGTERM" : "SIGKILL"));
+    log_info(format("rank {} (pid {}) is still running after rank 0 finished; sending {}",
+                    rank.number, rank.process.pid, signal == SIGTERM ? "SIGTERM" : "SIGKILL"));
     ::kill(rank.process.pid, signal);
   }
 }

@@ -15,7 +15,7 @@
 
 namespace lightning::detail {
 
-/// Owned by a thread of its own (serve()) that starts the processes and lives as long as they do:
+/// Owned by a dedicated thread (serve()) that starts the processes and lives as long as they do:
 /// Linux kills them when the thread that made them ends.
 class ChildRanks {
  public:
@@ -30,7 +30,7 @@ class ChildRanks {
   /// another while SIGKILL. Returns the exit code of the run.
   int finish(int own_code);
 
-  /// How the rank ended, as launched_rank_exit() tells it.
+  /// How the rank ended, as launched_rank_exit() describes it.
   std::string end_of(int64_t rank);
 
  private:
@@ -40,7 +40,7 @@ class ChildRanks {
     LinePrefixer out;
     LinePrefixer err;
     bool ended = false;      // seen by collect_ends()
-    bool announced = false;  // its output until then is written, its end is told
+    bool announced = false;  // its output until then is written, its end is reported
   };
 
   void start_all(const sigset_t& mask);

@@ -10,7 +10,7 @@
 namespace lightning {
 
 struct LaunchOptions {
-  /// How long ranks may go on once rank 0 is through, or gone. Then they are ended.
+  /// Grace period for the other ranks after rank 0 exits, before they are terminated.
   std::chrono::milliseconds grace{10'000};
 };
 

@@ -50,7 +50,7 @@ std::string variable(const char* name) {
 
 void write_to_terminal(std::string_view bytes) {
   while (!bytes.empty()) {
-    // Whoever reads it may be frozen too.
+    // The process that reads it may hang as well.
     struct pollfd terminal = {state().terminal, POLLOUT, 0};
     const int ready = ::poll(&terminal, 1, kWriteMilliseconds);
     if (ready < 0 && errno == EINTR) continue;
@@ -84,7 +84,7 @@ void wait_for_end(int pidfd) {
   }
 }
 
-/// What this process wrote and nobody has read.
+/// What this process wrote and no process has read.
 void drain(int pipe) {
   detail::LinePrefixer lines(state().prefix, write_to_terminal);
   char buffer[4096];
@@ -102,8 +102,8 @@ void watch(int pidfd) {
   ::dup2(state().terminal, STDERR_FILENO);
   drain(launcher.out);
   drain(launcher.err);
-  write_lines(detail::concat("rank 0 (pid ", launcher.pid, ") is gone, this rank (pid ", ::getpid(),
-                             ") ends"));
+  write_lines(format("rank 0 (pid {}) has exited; terminating this rank (pid {})", launcher.pid,
+                     ::getpid()));
   std::this_thread::sleep_for(std::chrono::milliseconds(launcher.grace_milliseconds));
   ::kill(::getpid(), SIGKILL);
 }
@@ -157,8 +157,9 @@ void watch_launcher() {
   const int pidfd = detail::open_pidfd(here.launcher.pid);
   launched = true;
   if (!start_watching(pidfd)) return;
-  // SIGCONT instead of SIGKILL: should this process be stopped when rank 0 dies, it wakes up to end
-  // like the others. Linux keeps this by thread, and it was the main thread that asked for SIGKILL.
+  // SIGCONT instead of SIGKILL: should this process be stopped when rank 0 exits, it wakes up to
+  // end like the others. Linux keeps this by thread, and it was the main thread that requested
+  // SIGKILL.
   if (::gettid() == ::getpid()) ::prctl(PR_SET_PDEATHSIG, SIGCONT);
 }
 
@@ -175,7 +176,7 @@ void kill_stopped_launcher() noexcept {
   try {
     const pid_t launcher = state().launcher.pid;
     if (process_state(launcher) != 'T' || ::getppid() != launcher) return;
-    write_lines(detail::concat("rank 0 (pid ", launcher, ") is stopped, it gets SIGKILL"));
+    write_lines(format("rank 0 (pid {}) is stopped; sending SIGKILL", launcher));
     ::kill(launcher, SIGKILL);
   } catch (...) {
     return;

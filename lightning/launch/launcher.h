@@ -41,7 +41,7 @@ LIGHTNING_API void watch_launcher();
 
 /// Writes to the terminal's stderr even when rank 0, which carries all other output, is dead or
 /// frozen. Lines begin with "[rank 1] "; in a process that was not launched it is plain stderr.
-/// Gives up after a second in which nobody reads.
+/// Gives up after a second in which no process reads.
 LIGHTNING_API void write_final_message(std::string_view text) noexcept;
 
 /// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that ends because of it: nobody

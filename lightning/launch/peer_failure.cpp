@@ -11,9 +11,9 @@ namespace lightning::detail {
 
 void report_peer_failure(const std::string& text) {
   static std::mutex mutex;
-  static std::string told;
+  static std::string reported;
   const std::lock_guard lock(mutex);
-  if (std::exchange(told, text) == text) return;
+  if (std::exchange(reported, text) == text) return;
   std::fflush(stdout);
   if (!is_launched_rank()) return log_on_every_rank(text, LogLevel::kError);
   log_to_file(text, LogLevel::kError);

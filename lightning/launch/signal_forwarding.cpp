@@ -32,7 +32,7 @@ void send(int signal) {
 
 void forward(int signal) {
   if (signal == SIGTSTP) {
-    // Without a terminal of its own a process would ignore SIGTSTP.
+    // Without a controlling terminal a process would ignore SIGTSTP.
     send(SIGSTOP);
   } else {
     if (signal > 0 && signal < 64) forwarded.fetch_or(uint64_t{1} << signal);
@@ -54,7 +54,7 @@ void handle(int signal, siginfo_t* info, void* context) {
     detail::act_by_default(signal);
   }
   chaining = before;
-  // Here again: somebody has continued this process, or it was never stopped.
+  // Here again: another process has continued this one, or it was never stopped.
   if (signal == SIGTSTP) send(SIGCONT);
   errno = error;
 }

@@ -8,14 +8,15 @@
 
 namespace lightning::detail {
 
-/// Installs them, once. The processes must never be reaped: a signal could meet a stranger.
+/// Installs them, once. The processes must never be reaped: a signal could reach an unrelated
+/// process.
 void start_forwarding(const std::vector<pid_t>& processes);
 
 /// The handler that it installs.
 using SignalHandler = void (*)(int, siginfo_t*, void*);
 SignalHandler forwarding_handler() noexcept;
 
-/// Does what the system does for a signal that nobody handles, from within a handler.
+/// Does what the system does for a signal without a handler, from within a handler.
 /// Async-signal-safe.
 void act_by_default(int signal) noexcept;
 

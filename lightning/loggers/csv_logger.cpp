@@ -82,8 +82,8 @@ void CSVLogger::cut_back(const fs::path& path, const StateDict& state) {
   const auto& columns = state.get<std::vector<std::string>>("columns");
   const auto table = detail::CsvTable::parse(read_file(path));
   if (!table || !table->starts_with(columns)) {
-    log_warning(detail::concat("CSVLogger: ", path,
-                               " is not the table of the run that goes on; a new one is begun."));
+    log_warning(
+        format("CSVLogger: {} does not belong to the resumed run; starting a new file.", path));
     start_table(path);
     return;
   }
@@ -91,9 +91,10 @@ void CSVLogger::cut_back(const fs::path& path, const StateDict& state) {
   columns_ = columns;
   rows_ = std::min(state.get<int64_t>("rows"), table->num_rows());
   if (rows_ < state.get<int64_t>("rows")) {
-    log_warning(detail::concat("CSVLogger: \"", path.string(), "\" has ", rows_, " rows, but ",
-                               state.get<int64_t>("rows"),
-                               " were there at the checkpoint; the rest is lost."));
+    log_warning(
+        format("CSVLogger: {} has {} rows, but the checkpoint was written after {}; the rest "
+               "is lost.",
+               path, rows_, state.get<int64_t>("rows")));
   }
   write_file_atomically(path, table->cut(rows_, columns_.size()));
 }

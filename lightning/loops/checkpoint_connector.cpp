@@ -67,7 +67,7 @@ CheckpointConnector::CheckpointConnector(RunState& run)
 
 void CheckpointConnector::request(SaveRequest request) {
   requests_.push_back(std::move(request));
-  // Outside of fit nothing is under way: the state is whole.
+  // Outside of fit nothing is in progress: the state is complete.
   if (!in_fit_loops_) write_requested();
 }
 
@@ -213,8 +213,8 @@ void CheckpointConnector::restore_fit() {
   const StateDict& state = checkpoint_.state;
   LIGHTNING_CHECK(
       state.contains_nested("optimizer"), CheckpointError, "checkpoint ", path_.string(),
-      ": it holds weights only, fit() needs the whole state to go on. HINT: start a new "
-      "run from these weights with load_from_checkpoint(), or resume from another one.");
+      ": it holds weights only; fit() needs the full training state to resume. HINT: start a new "
+      "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
   const optim::ParameterNames names(*run_.context.module);
   for (size_t i = 0; i < run_.context.optimizers.size(); ++i) {
     const OptimizerConfig& config = run_.context.optimizers[i];
@@ -241,7 +241,8 @@ void CheckpointConnector::restore_metrics() {
     run_.metrics.train.load_state_dict(of_rank(own));
     return;
   }
-  // Another number of ranks: the first one goes on with what all of them had gathered of the epoch.
+  // A different number of ranks: the first one continues with what all of them had gathered of the
+  // epoch.
   run_.metrics.train.load_state_dict(of_rank(0));
   if (own > 0) run_.metrics.train.reset_epoch();
   for (size_t rank = 1; rank < saved && own == 0; ++rank) {
@@ -262,7 +263,7 @@ void CheckpointConnector::restore_data_and_generators() {
   if (ranks.contains_nested(own)) {
     GeneratorState::from_state_dict(ranks.nested(own + "/rng")).restore();
   } else {
-    // A rank that wasn't there: a stream of its own, which depends on seed, step and rank alone.
+    // A rank that wasn't there: a separate stream, which depends on seed, step and rank alone.
     seed_rank_generators(run_.progress.global_step, run_.context.strategy->global_rank());
   }
 }

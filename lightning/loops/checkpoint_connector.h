@@ -29,7 +29,7 @@ class CheckpointConnector {
   void begin_fit() { in_fit_loops_ = true; }
   void end_fit() { in_fit_loops_ = false; }
 
-  /// Writes the checkpoints that were asked for (rank 0 does, with what the others tell it); to be
+  /// Writes the checkpoints that were requested (rank 0 does, with what the others send it); to be
   /// called at safe points and outside of loops.
   /// A state that isn't finite (a parameter, a buffer, what the optimizer keeps) is never written:
   /// DataError when on_nonfinite is error, else a warning. Throws CheckpointError too.

@@ -199,7 +199,7 @@ Profiled EvaluationLoop::enter(const Phase& phase, const MetricLog::Scope& scope
 
 bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const BatchLimit& limit,
                                  std::optional<int64_t> at_most, bool may_stop) {
-  // fit goes on with the same tensors after a validation; inference tensors could not be trained
+  // fit continues with the same tensors after a validation; inference tensors could not be trained
   // on.
   const bool inside_fit = run_.context.stage == Stage::kFit;
   const c10::InferenceMode inference(/*enabled=*/!inside_fit);
@@ -256,7 +256,7 @@ void EvaluationLoop::evaluate_batch(const Kind& kind, const Batch& loaded, int64
     has_step_ = false;
     log_warning(
         "Trainer: there is validation data and validation_step() is not overridden; "
-        "validation is left out.");
+        "validation is skipped.");
   }
   {
     const auto phase = enter(kind.batch_end, scope);

@@ -10,14 +10,14 @@
 
 namespace lightning {
 
-/// Whether an option says that no batch is to be used.
+/// Whether an option sets the number of batches to 0.
 bool leaves_none(const BatchLimit& limit);
 /// The number of batches of a pass that `option` limits; nothing when unknown. Throws ConfigError
 /// when there are batches and a share of them leaves none.
 std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
                                        std::string_view option);
 
-/// In the loader under way of an evaluation or a prediction.
+/// In the current loader of an evaluation or a prediction.
 struct EvaluationPlace {
   int64_t batch_idx = 0;
   std::optional<int64_t> num_batches;  // unknown without

@@ -24,7 +24,7 @@ void prepare_training_loader(RunState& run) {
   loader.set_shard(run.context.shard(options.uneven_inputs));
   const std::optional<int64_t> available = loader.num_batches();
   LIGHTNING_CHECK(available != 0, DataError,
-                  "Trainer: the training loader has no batch. HINT: the data set is empty, or "
+                  "Trainer: the training loader yields no batches. HINT: the data set is empty, or "
                   "drop_last drops its only batch.");
   const std::optional<int64_t> batches =
       limited_batches(options.limit_train_batches, loader, "limit_train_batches");
@@ -90,8 +90,8 @@ void FitLoop::begin_epoch() {
 }
 
 void FitLoop::end_epoch(bool completed) {
-  // An epoch that a limit cut short isn't counted: a run resumed from it goes on in its middle. Its
-  // end hooks run all the same; the rows they log are not part of what is resumed.
+  // An epoch that a limit cut short isn't counted: a run resumed from it continues in its middle.
+  // Its end hooks run all the same; the rows they log are not part of what is resumed.
   if (!completed) run_.metrics.saved_positions = run_.metrics.connector.positions();
   {
     const auto phase =

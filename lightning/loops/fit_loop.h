@@ -12,7 +12,7 @@ class FitLoop {
  public:
   FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints);
 
-  /// Returns when a limit was reached, a stop was asked for, or a signal came.
+  /// Returns when a limit was reached, a stop was requested, or a signal came.
   void run();
 
  private:

@@ -9,11 +9,10 @@ void check_nonfinite(RunState& run) {
   if (run.context.options.user.on_nonfinite == OnNonfinite::kIgnore) return;
   const auto finding = run.nonfinite.read();
   if (!finding) return;
-  const std::string text =
-      detail::concat("Trainer: ", finding->in_gradients ? "a gradient" : "the loss",
-                     " was not finite at step ", finding->step, " of epoch ", run.progress.epoch,
-                     ". HINT: lower the learning rate, set trainer.gradient_clip_val, or use "
-                     "trainer.on_nonfinite: warn to go on.");
+  const std::string text = format(
+      "Trainer: {} was not finite at step {} of epoch {}. HINT: lower the learning rate, set "
+      "trainer.gradient_clip_val, or use trainer.on_nonfinite: warn to continue.",
+      finding->in_gradients ? "a gradient" : "the loss", finding->step, run.progress.epoch);
   if (run.context.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
   log_warning(text);
 }

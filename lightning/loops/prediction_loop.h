@@ -18,7 +18,7 @@ class PredictionLoop {
   void predict_batch(const Batch& batch, int64_t batch_idx, const PredictionSink& sink);
 
   RunState& run_;
-  EvaluationLoop& evaluation_;  // is told the place
+  EvaluationLoop& evaluation_;  // gets the place
 };
 
 }  // namespace lightning

@@ -19,7 +19,7 @@ class TrainEpochLoop {
 
   /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
-  /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was asked for.
+  /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was requested.
   bool must_stop();
 
  private:
@@ -39,7 +39,7 @@ class TrainEpochLoop {
   EvaluationLoop& validation_;
   CheckpointConnector& checkpoints_;
   Optimization optimization_;
-  std::optional<int64_t> num_batches_;  // of the epoch under way
+  std::optional<int64_t> num_batches_;  // of the current epoch
   int64_t batches_in_session_ = 0;
   bool in_window_ = false;  // gradients of an unfinished window are there
 };

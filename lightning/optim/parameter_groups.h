@@ -26,7 +26,7 @@ class LIGHTNING_API ParameterNames {
   ParameterNames() = default;
   explicit ParameterNames(const torch::nn::Module& module);
 
-  /// The name, or nullptr for a tensor that is no parameter of the module.
+  /// The name, or nullptr for a tensor that is not a parameter of the module.
   const std::string* find(const at::Tensor& parameter) const;
 
  private:

@@ -60,7 +60,7 @@ class LIGHTNING_API Precision {
   /// weights are kept from one operation to the next, so that weights may change inside.
   std::unique_ptr<ForwardContext> forward_context() const { return do_forward_context(); }
 
-  /// What backward() must run on. With weights, give it loss * weight.
+  /// Returns the (scaled) loss to call backward() on; pass loss * weight when weights are used.
   at::Tensor scale_loss(const at::Tensor& loss) const { return do_scale_loss(loss); }
 
   /// After the window's last backward: makes the gradients of the optimizer's parameters, in place,

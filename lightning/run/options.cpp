@@ -9,7 +9,7 @@
 namespace lightning {
 namespace {
 
-/// The indices of "0,1", "0," or "[0, 1]"; nothing for what is no list.
+/// The indices of "0,1", "0," or "[0, 1]"; nothing for what is not a list.
 std::optional<std::vector<int64_t>> parse_indices(std::string_view text) {
   const bool in_brackets = text.starts_with('[') && text.ends_with(']');
   if (in_brackets) text = text.substr(1, text.size() - 2);
@@ -42,9 +42,9 @@ std::optional<int64_t> BatchLimit::resolve(std::optional<int64_t> available,
 }
 
 void BatchLimit::validate(std::string_view option) const {
-  const bool sound = is_count_ ? count_ >= 0 : fraction_ >= 0.0 && fraction_ <= 1.0;
+  const bool valid = is_count_ ? count_ >= 0 : fraction_ >= 0.0 && fraction_ <= 1.0;
   LIGHTNING_CHECK(
-      sound, ConfigError, "Trainer: ", option, " is ", to_text(),
+      valid, ConfigError, "Trainer: ", option, " is ", to_text(),
       ", expected a share from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
 }
 
@@ -94,9 +94,9 @@ Devices::Devices(std::string_view text) : text_(trimmed(text)) {
 
 Devices Devices::from_text(std::string_view text) {
   Devices devices(text);
-  const bool sound =
+  const bool valid =
       devices == "auto" || parse_number<int64_t>(devices.text_) || parse_indices(devices.text_);
-  if (!sound) throw ConfigError("expected auto, a number of devices (2) or a list ([0, 1])");
+  if (!valid) throw ConfigError("expected auto, a number of devices (2) or a list ([0, 1])");
   return devices;
 }
 

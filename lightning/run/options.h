@@ -24,8 +24,8 @@
 
 namespace lightning {
 
-/// A share of the batches (0.5, 1.0) or a number of batches (10), told apart by the type in C++ and
-/// by the decimal point in YAML: 1.0 is all of them, 1 is one batch.
+/// A fraction of the batches (0.5, 1.0) or a number of batches (10), distinguished by the type in
+/// C++ and by the decimal point in YAML: 1.0 is all of them, 1 is one batch.
 class LIGHTNING_API BatchLimit {
  public:
   BatchLimit(double fraction) : fraction_(fraction), is_count_(false) {}  // NOLINT
@@ -43,7 +43,7 @@ class LIGHTNING_API BatchLimit {
   void validate(std::string_view option) const;
 
   static BatchLimit from_text(std::string_view text);
-  static std::string type_name() { return "share or count"; }
+  static std::string type_name() { return "fraction or count"; }
   std::string to_text() const;
   bool operator==(const BatchLimit&) const = default;
 
@@ -153,9 +153,9 @@ struct SlurmOptions {
 };
 LIGHTNING_FIELDS(
     SlurmOptions,
-    LIGHTNING_FIELD(auto_requeue, "a job that was stopped before its end is started again"),
+    LIGHTNING_FIELD(auto_requeue, "requeue the job when it is stopped before training finishes"),
     LIGHTNING_FIELD(requeue_signal, "SIGUSR1, SIGUSR2 or SIGHUP: announces the job's end"),
-    LIGHTNING_FIELD(max_requeues, "how often a job may be started again; null: no limit"),
+    LIGHTNING_FIELD(max_requeues, "how often a job may be requeued; null: no limit"),
     LIGHTNING_FIELD(stop_before_end,
                     "stop this long before the job's end (at most a tenth of its time) when no "
                     "signal came; 0s: don't"))
@@ -212,8 +212,8 @@ struct TrainerOptions {
   bool async_checkpointing = false;
   std::filesystem::path default_root_dir = ".";
   // ---- a dry run; on the command line also --dry_run and --world_size
-  /// fit() trains as rank 0 of ranks that don't exist, for 3 optimizer steps unless max_steps says
-  /// how many, writes nothing, and prints what each rank holds and sends (docs/distributed.md).
+  /// fit() trains as rank 0 of a simulated world, for max_steps optimizer steps (default: 3),
+  /// writes nothing, and prints what each rank holds and sends (docs/distributed.md).
   bool dry_run = false;
   /// Ranks of the dry run, spread over num_nodes; none: num_nodes times devices.
   std::optional<int64_t> world_size = std::nullopt;
@@ -229,36 +229,37 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(strategy, "auto (ddp with several ranks), ddp, single_device, or a class"),
     LIGHTNING_FIELD(ddp, "how gradients are reduced over ranks"),
     LIGHTNING_FIELD(cluster,
-                    "who starts the ranks: auto, slurm, torchrun, mpi, lsf, local, or a class"),
-    LIGHTNING_FIELD(slurm, "stopping and starting again inside a SLURM job"),
+                    "launcher of the ranks: auto, slurm, torchrun, mpi, lsf, local, or a class"),
+    LIGHTNING_FIELD(slurm, "stopping and requeueing inside a SLURM job"),
     LIGHTNING_FIELD(sync_batchnorm, "normalise over the global batch"),
     LIGHTNING_FIELD(use_distributed_sampler, "each rank loads its own part of the data"),
     LIGHTNING_FIELD(uneven_inputs,
                     "join, pad or drop: the last global batch when it can't be full"),
     LIGHTNING_FIELD(prepare_data_per_node, "prepare_data() runs on each node, not once in all"),
     LIGHTNING_FIELD(connect_timeout, "how long ranks wait for one another at the start"),
-    LIGHTNING_FIELD(heartbeat_timeout, "silence after which a rank counts as frozen"),
-    LIGHTNING_FIELD(collective_timeout, "how long ranks wait for one that is late"),
+    LIGHTNING_FIELD(heartbeat_timeout, "a rank that is silent for this long is considered hung"),
+    LIGHTNING_FIELD(collective_timeout, "time limit for a rank that has not joined a collective"),
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
     LIGHTNING_FIELD(process_group_backend,
                     "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
     LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed, 64-true, or a class"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
-    LIGHTNING_FIELD(min_epochs,
-                    "a stop asked for earlier (not by a signal) waits for this many epochs"),
+    LIGHTNING_FIELD(
+        min_epochs,
+        "minimum number of epochs before an early stop takes effect (signals excepted)"),
     LIGHTNING_FIELD(max_steps, "stop after this many optimizer steps; -1: no limit"),
     LIGHTNING_FIELD(min_steps,
-                    "a stop asked for earlier (not by a signal) waits for this many steps"),
+                    "minimum number of steps before an early stop takes effect (signals excepted)"),
     LIGHTNING_FIELD(max_time, "stop after this time, DD:HH:MM:SS"),
     LIGHTNING_FIELD(limit_train_batches,
-                    "share (0.5) or number (10) of training batches per epoch"),
-    LIGHTNING_FIELD(limit_val_batches, "share or number of validation batches"),
-    LIGHTNING_FIELD(limit_test_batches, "share or number of test batches"),
-    LIGHTNING_FIELD(limit_predict_batches, "share or number of prediction batches"),
+                    "fraction (0.5) or number (10) of training batches per epoch"),
+    LIGHTNING_FIELD(limit_val_batches, "fraction or number of validation batches"),
+    LIGHTNING_FIELD(limit_test_batches, "fraction or number of test batches"),
+    LIGHTNING_FIELD(limit_predict_batches, "fraction or number of prediction batches"),
     LIGHTNING_FIELD(fast_dev_run, "true or n: n batches of everything, no checkpoints, no logs"),
     LIGHTNING_FIELD(val_check_interval,
-                    "validate every share (0.25) of an epoch or number (1000) of batches"),
+                    "validate after every fraction (0.25) of an epoch or number (1000) of batches"),
     LIGHTNING_FIELD(
         check_val_every_n_epoch,
         "validate in every n-th epoch; null: val_check_interval counts batches across epochs"),
@@ -267,18 +268,18 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
     LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
     LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
-    LIGHTNING_FIELD(deterministic,
-                    "use only deterministic kernels; warn: go on where there is none"),
+    LIGHTNING_FIELD(
+        deterministic,
+        "use deterministic kernels only; warn: warn instead of failing where none exists"),
     LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
     LIGHTNING_FIELD(log_every_n_steps, "optimizer steps between rows of step metrics"),
     LIGHTNING_FIELD(enable_progress_bar, "show progress on the terminal"),
     LIGHTNING_FIELD(enable_checkpointing,
                     "save a checkpoint each epoch when no ModelCheckpoint is given"),
     LIGHTNING_FIELD(enable_model_summary, "print the table of layers"),
-    LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a thread while training goes on"),
+    LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a background thread"),
     LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"),
-    LIGHTNING_FIELD(dry_run,
-                    "train a few steps as rank 0 of ranks that don't exist; write nothing"),
+    LIGHTNING_FIELD(dry_run, "run a few steps as rank 0 of a simulated world; write nothing"),
     LIGHTNING_FIELD(world_size, "ranks of the dry run; null: num_nodes times devices"))
 
 }  // namespace lightning

@@ -67,7 +67,7 @@ void validate_dry_run(const TrainerOptions& o) {
   LIGHTNING_CHECK(o.dry_run || !o.world_size, ConfigError, "Trainer: world_size is ",
                   o.world_size.value_or(0),
                   " without a dry run, expected none: it is the number of ranks that a dry run "
-                  "makes believe. HINT: add --dry_run, or use trainer.devices and "
+                  "simulates. HINT: add --dry_run, or use trainer.devices and "
                   "trainer.num_nodes for real ranks.");
   if (!o.world_size) return;
   require_at_least(*o.world_size, 1, "world_size", "leave it out for num_nodes times devices.");

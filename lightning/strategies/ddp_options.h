@@ -30,8 +30,10 @@ struct DDPOptions {
   bool broadcast_buffers = true;
 };
 LIGHTNING_FIELDS(DDPOptions,
-                 LIGHTNING_FIELD(find_unused_parameters, "allow losses that leave parameters out"),
-                 LIGHTNING_FIELD(static_graph, "the same parameters have part in every loss"),
+                 LIGHTNING_FIELD(find_unused_parameters,
+                                 "allow parameters that receive no gradient"),
+                 LIGHTNING_FIELD(static_graph,
+                                 "the set of parameters used by the loss never changes"),
                  LIGHTNING_FIELD(gradient_as_bucket_view, "gradients are views of what is sent"),
                  LIGHTNING_FIELD(bucket_cap_mb, "MiB of gradients that are sent at once"),
                  LIGHTNING_FIELD(comm_hook,

@@ -1,4 +1,4 @@
-/// DistributedDataParallel: DDP for any torch::nn::Module, in a loop of your own without the
+/// DistributedDataParallel: DDP for any torch::nn::Module in a custom training loop, without the
 /// Trainer.
 ///
 ///   const auto world = lightning::join_world();

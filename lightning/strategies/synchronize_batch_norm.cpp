@@ -21,7 +21,7 @@ void synchronize_batch_norm(torch::nn::Module& module, const std::shared_ptr<Pro
   for (const auto& layer : layers) {
     LIGHTNING_CHECK(group == nullptr || !is_torch_batch_norm(*layer.value()), ConfigError,
                     "sync_batchnorm: the layer ", layer.key(),
-                    " is a torch::nn::BatchNorm, which knows no other ranks, expected a "
+                    " is a torch::nn::BatchNorm, which cannot synchronize across ranks; expected a "
                     "lightning::nn::BatchNorm. HINT: use that class in the model: it takes the "
                     "same options and loads the same weights.");
   }

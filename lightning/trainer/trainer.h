@@ -1,5 +1,5 @@
 /// Trainer: runs a LightningModule. Options are Lightning's; what a run writes lies in one folder;
-/// a run that was stopped goes on exactly where it was.
+/// an interrupted run resumes exactly where it stopped.
 #pragma once
 
 #include <filesystem>
@@ -49,7 +49,7 @@ struct TrainerParts {
 
 /// Arguments of fit(), validate(), test() and predict().
 struct RunArguments {
-  /// A checkpoint directory, "last" or "best"; empty: none. fit() goes on from it exactly; the
+  /// A checkpoint directory, "last" or "best"; empty: none. fit() resumes from it exactly; the
   /// others take the weights.
   std::string ckpt_path = "";
 };
@@ -95,7 +95,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
                const PredictionSink& sink, RunArguments arguments = {});
 
   /// The configuration to be saved with the run and in checkpoints, as YAML; the command that runs
-  /// this program ("build/bin/sample_li"), for the line that says how to resume. Without it, the
+  /// this program ("build/bin/sample_li"), for the line that shows how to resume. Without it, the
   /// options and the hyperparameters of module and data module are saved.
   void set_config(std::string yaml, std::string program);
 

@@ -39,12 +39,12 @@ class LIGHTNING_API CheckpointError : public Error {
   ~CheckpointError() override;
 };
 
-/// Why ranks can't go on together.
+/// Why ranks can't continue together.
 enum class FailureKind : uint8_t {
   kOther,         // connections, shared memory, processes that can't be started
-  kThrew,         // a rank left its run by an error of its own
+  kThrew,         // a rank left its run because of an error there
   kExited,        // the process of a rank ended
-  kUnresponsive,  // nothing was heard of a rank for heartbeat_timeout
+  kUnresponsive,  // no message of a rank for heartbeat_timeout
   kLate,          // a rank didn't come to an exchange or collective within collective_timeout
   kDisagreement,  // ranks are at different exchanges, collectives or boundaries
   kMissing,       // a rank didn't come within connect_timeout

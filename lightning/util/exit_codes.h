@@ -6,7 +6,7 @@ namespace lightning {
 inline constexpr int kFailureExitCode = 1;
 /// A wrong command line, config or option.
 inline constexpr int kUsageExitCode = 2;
-/// A process that was ended because its main thread stayed stuck after a failure.
+/// A process that was ended because its main thread stayed blocked after a failure.
 inline constexpr int kHungExitCode = 70;
 /// A rank that ended because another one failed (run_main() returns it for a DistributedError):
 /// never the failure that a run is judged by when there is another.

@@ -162,7 +162,7 @@ class PosixFileSystem final : public FileSystem {
     std::error_code ignored;
     const fs::file_status status = fs::symlink_status(link, ignored);
     if (fs::exists(status) && !fs::is_symlink(status)) {
-      throw_io_error("replace (it is no link)", link, EEXIST);
+      throw_io_error("replace (it is not a link)", link, EEXIST);
     }
     const fs::path temporary = temporary_beside(link);
     ::unlink(temporary.c_str());
@@ -232,7 +232,7 @@ std::string read_file(const fs::path& path) {
   }
   size_t used = 0;
   for (;;) {
-    // Devices and /proc tell no size, so the end is where read() says it is.
+    // Devices and /proc report no size, so the end is where read() returns 0.
     text.resize(used < text.capacity() ? text.capacity() : used + 65536);
     const ssize_t got = ::read(descriptor, text.data() + used, text.size() - used);
     if (got < 0 && errno == EINTR) continue;

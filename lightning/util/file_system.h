@@ -65,7 +65,7 @@ class LIGHTNING_API ScopedFileSystem {
 /// The whole file as text; throws DataError (path, reason) when it can't be read.
 LIGHTNING_API std::string read_file(const std::filesystem::path& path);
 /// Writes, syncs and renames a temporary file over `path`, so that it is never half written.
-/// Something that is no regular file (/dev/stdout) is written to directly.
+/// Something that is not a regular file (/dev/stdout) is written to directly.
 LIGHTNING_API void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 /// "can't <action> <path>: <reason>. HINT: <action>" for an error number of the system.

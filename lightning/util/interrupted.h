@@ -1,4 +1,4 @@
-/// Interrupted: a run ended early because a signal asked for it; its checkpoint is written.
+/// Interrupted: a run ended early because of a signal; its checkpoint is written.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@ namespace lightning {
 
 class LIGHTNING_API Interrupted : public Error {
  public:
-  /// `signal` is the number of the signal that arrived. What a shell expects of a program that a
-  /// signal ended is 128 + signal: 130 for SIGINT, 143 for SIGTERM. 0 when the run is sure to go on
-  /// by itself.
+  /// `signal` is the number of the signal that arrived. By shell convention the exit code of a
+  /// program killed by a signal is 128 + signal: 130 for SIGINT, 143 for SIGTERM. It is 0 when the
+  /// run is certain to resume automatically.
   Interrupted(int signal, const std::string& message);
   Interrupted(int signal, const std::string& message, int exit_code);
   ~Interrupted() override;

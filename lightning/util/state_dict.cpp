@@ -67,8 +67,9 @@ void StateDict::throw_wrong_type(std::string_view name) const {
   static const char* const kTypes[] = {"bool",           "int64",         "double",
                                        "string",         "tensor",        "list of int64",
                                        "list of double", "list of string"};
-  throw CheckpointError(detail::concat("StateDict: entry \"", name, "\" holds a ",
-                                       kTypes[at(name).index()], ", another type was asked for."));
+  throw CheckpointError(
+      format("StateDict: entry \"{}\" holds a {}, but a different type was requested.", name,
+             kTypes[at(name).index()]));
 }
 
 }  // namespace lightning

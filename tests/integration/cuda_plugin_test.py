@@ -144,7 +144,7 @@ FOREIGN = {
     "another LibTorch": ('const void* lightning_cuda_plugin(void) { return &table; }', None, "1.13.0",
                          ["was built with LibTorch 1.13.0", "HINT: install liblightning"]),
     "another library": ('int unrelated(void) { return table.abi; }', 0, "",
-                        ["is no CUDA plug-in", "HINT: set LIGHTNING_CUDA_PLUGIN"]),
+                        ["is not a CUDA plug-in", "HINT: set LIGHTNING_CUDA_PLUGIN"]),
     "unresolved symbols": ('int missing(void); int call(void) { return missing() + table.abi; }', 0,
                            "", ["can't be loaded", "undefined symbol: missing"]),
 }

@@ -37,17 +37,17 @@ def culprit_texts(phase, rank, pid, death):
     if death and rank == 0:
         # Those that learn of it from the control plane may be through before their watch prints.
         if phase in ("start", "stuck"):
-            return [rf"\[rank [12]\] rank 0 \(pid {pid}\) is gone"]
-        return [rf"\[rank [12]\] error: rank 0 {host} died \(its connection closed\)"]
+            return [rf"\[rank [12]\] rank 0 \(pid {pid}\) has exited"]
+        return [rf"\[rank [12]\] error: rank 0 {host} exited \(its connection closed\)"]
     if death:
         ended = rf"rank {rank} \(pid {pid}\) ended by signal 9 \(Killed\)"
         if phase == "start":
-            return [rf"^{ended}$", rf"{ended} before it had come"]
-        return [rf"^{ended}$", rf"rank {rank} {host} died \(its connection closed\)"]
+            return [rf"^{ended}$", rf"{ended} before it connected"]
+        return [rf"^{ended}$", rf"rank {rank} {host} exited \(its connection closed\)"]
     if phase == "start":
-        return [r"rank 0 \(pid \d+\) is stopped, it gets SIGKILL"] if rank == 0 else [
-            rf"rank {rank} of {RANKS} didn't come within"]
-    return [rf"rank {rank} {host} is frozen \(nothing heard for {TIMEOUT:g} s\)"]
+        return [r"rank 0 \(pid \d+\) is stopped; sending SIGKILL"] if rank == 0 else [
+            rf"rank {rank} of {RANKS} did not connect within"]
+    return [rf"rank {rank} {host} is not responding \(no message for {TIMEOUT:g} s\)"]
 
 
 def exit_code(phase, rank, death):

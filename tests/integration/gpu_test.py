@@ -73,8 +73,8 @@ def undisturbed(work):
 @two_gpus
 @pytest.mark.parametrize("phase", ["training", "backward", "validation", "checkpoint"])
 @pytest.mark.parametrize(("fault", "pattern"), [
-    ("kill", r"rank 1 .*(died|ended by signal 9)"),
-    ("freeze", r"rank 1 .*is frozen"),
+    ("kill", r"rank 1 .*(exited|ended by signal 9)"),
+    ("freeze", r"rank 1 .*is not responding"),
     ("throw", r"the disk of this rank"),
 ])
 def test_faults_on_two_gpus(fault, pattern, phase, undisturbed, tmp_path):

@@ -96,8 +96,8 @@ def test_ends_by_force(start, tmp_path):
     expect_gone(pids.values(), run)
     errors = "".join(run.errors)
     for rank, name in ((1, "SIGTERM"), (2, "SIGKILL"), (3, "SIGKILL")):
-        check(f"rank {rank} (pid {pids[rank]}) has not ended after rank 0, it gets {name}\n"
-              in errors, f"rank {rank}, {name}", run)
+        text = f"rank {rank} (pid {pids[rank]}) is still running after rank 0 finished; sending {name}"
+        check(text + "\n" in errors, f"rank {rank}, {name}", run)
     # Rank 0's own failure counts, not the ends that the launcher made.
     ready.unlink()
     run = start(PROGRAM, "--ranks=2", GRACE, f"0:wait {ready};return 9",
@@ -196,7 +196,8 @@ def test_death_of_rank_0(frozen, start, tmp_path):
     run.end(-signal.SIGKILL)
     expect_gone(pids.values(), run)
     for rank in (1, 2):
-        text = f"[rank {rank}] rank 0 (pid {pids[0]}) is gone, this rank (pid {pids[rank]}) ends\n"
+        text = (f"[rank {rank}] rank 0 (pid {pids[0]}) has exited; "
+                f"terminating this rank (pid {pids[rank]})\n")
         check(text in run.errors, f"last words of rank {rank}", run)
     check(any("after" in line for line in run.errors), "written after the death", run)
 
@@ -229,7 +230,7 @@ def test_frozen_rank_0(start, tmp_path):
     run.end(-signal.SIGKILL)
     expect_gone(pids.values(), run)
     errors = "".join(run.errors)
-    for text in ("is heard", "error: lost rank 7", f"rank 0 (pid {pids[0]}) is stopped, it gets"):
+    for text in ("is heard", "error: lost rank 7", f"rank 0 (pid {pids[0]}) is stopped; sending"):
         check(f"[rank 1] {text}" in errors, text, run)
 
 

@@ -102,7 +102,7 @@ def test_no_requeue_without_a_step(make_job):
     # before they all know.)
     job = make_job(ranks=1, squeue="kill -USR1 $PPID; echo 1:00:00")
     run = job.start().end(128 + signal.SIGUSR1)
-    check("Nothing was trained" in run.text and "made no step since it was started" in run.text,
+    check("Nothing was trained" in run.text and "made no progress since it started" in run.text,
           "no reason", run)
     assert not job.calls("scontrol") and not job.requeue_checkpoints()
 
@@ -115,7 +115,7 @@ def test_no_requeue_without_a_step_after_others(make_job):
     job.write("squeue", "kill -USR1 $PPID; echo 1:00:00")
     run = job.start(restart=1).end(128 + signal.SIGUSR1)
     Jobs.check_resumed(run.text, 1)
-    check("Job 77 is not requeued: job 77 made no step since it was started" in run.text,
+    check("Job 77 is not requeued: job 77 made no progress since it started" in run.text,
           "no reason", run)
     assert job.calls("scontrol") == ["scontrol requeue 77"]
 

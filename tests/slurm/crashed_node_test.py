@@ -36,7 +36,7 @@ def check_crash(jobs, node, silent):
     jobs.check_resumed(text, 1)
 
     lost, left = ("[01]", (2, 3)) if node == 1 else ("[23]", (0, 1))
-    pattern = rf"rank {lost} \(node{node}\) died"
+    pattern = rf"rank {lost} \(node{node}\) exited"
     said = said_by(folder, left)
     assert re.search(pattern, said), said
     # srun and the batch script ran on node 1.

@@ -49,7 +49,7 @@ def test_signal_requeues(jobs):
         jobs.comes_back(job, restart + 1)
     text = jobs.finish(folder, job)
     assert text.count("Trainer: stopped by SIGUSR1 after step") == 3, text
-    assert text.count(f"job {job} is to be started again: scontrol requeue {job}") == 3, text
+    assert text.count(f"job {job} will be requeued (scontrol requeue {job})") == 3, text
     jobs.check_resumed(text, 3, job)
     jobs.same_as_undisturbed(folder)
     assert len(requeue_checkpoints(folder)) == 2, requeue_checkpoints(folder)
@@ -143,8 +143,8 @@ def test_two_jobs_share_a_folder(jobs):
     assert len(rows(folder, 0)) == len(rows(folder, 1))
 
 
-DIED = r"died \(its connection closed\)"
-FROZEN = r"is frozen \(nothing heard for 5 s\)"
+DIED = r"exited \(its connection closed\)"
+FROZEN = r"is not responding \(no message for 5 s\)"
 
 
 @pytest.mark.parametrize(("fault", "rank", "end"), cases({
@@ -261,5 +261,5 @@ def test_old_incarnation_writes_nothing(jobs, start):
     for run in old:
         run.process.send_signal(signal.SIGCONT)
     output = end(old, 75)
-    assert "belongs to job slurm/test/77 (restart 1) now" in output, output
+    assert "now belongs to job slurm/test/77 (restart 1)" in output, output
     assert everything() == before

@@ -117,7 +117,7 @@ def file_set_faults(root: pathlib.Path, room: str, public: list) -> list:
     listed = re.search(r"FILE_SET HEADERS[^\n]*FILES\n((?:\s+[\w/-]+\.h\n)*)", text)
     listed = set(listed.group(1).split()) if listed else set()
     public = {path.split("/", 2)[2] for path in public}
-    return ([f"lightning/{room}/CMakeLists.txt lists {name}, which is no public header"
+    return ([f"lightning/{room}/CMakeLists.txt lists {name}, which is not a public header"
              for name in sorted(listed - public)]
             + [f"lightning/{room}/{name} is a public header that no file set lists"
                for name in sorted(public - listed)])

@@ -117,8 +117,8 @@ class Training:
 def culprit(launcher, fault, rank):
     """What is said of the rank that went wrong; of an exception by the other one."""
     return {
-        "kill": rf"rank {rank} \({launcher.hosts[rank]}\) (died|ended by signal 9|is gone)",
-        "freeze": rf"rank {rank} \({launcher.hosts[rank]}\) is (frozen|stopped)",
+        "kill": rf"rank {rank} \({launcher.hosts[rank]}\) (exited|ended by signal 9|has exited)",
+        "freeze": rf"rank {rank} \({launcher.hosts[rank]}\) is (not responding|stopped)",
         "throw": rf"rank {rank} \({launcher.hosts[rank]}\) failed at step \d+ in \w+.*: "
                  r"the disk of this rank is full",
     }[fault]

@@ -56,7 +56,7 @@ class Jobs:
     @staticmethod
     def check_resumed(text, restart, job=r"\S+", run=""):
         """The job was started again, and its run resumed from a checkpoint of its own."""
-        pattern = rf"job {job} was started again \(restart {restart}\), .* from \S*{run}"
+        pattern = rf"job {job} was requeued \(restart {restart}\), .* from \S*{run}"
         assert re.search(pattern, text), text
 
     def undisturbed(self):

@@ -85,7 +85,7 @@ CudaPluginState load() {
   }
   void* function = ::dlsym(library, kCudaPluginFunction);
   if (function == nullptr) {
-    return without(true, concat(path, " is no CUDA plug-in (", last_dl_error(), ")"),
+    return without(true, concat(path, " is not a CUDA plug-in (", last_dl_error(), ")"),
                    "set LIGHTNING_CUDA_PLUGIN to the file liblightning_cuda.so");
   }
   return checked(function, path);

@@ -48,7 +48,7 @@ void for_each_part(std::string_view text, const std::function<void(std::string_v
     const size_t close = text.find('}', open);
     LIGHTNING_CHECK(text[open] == '{' && close != std::string_view::npos, ConfigError,
                     "ModelCheckpoint: filename is \"", whole,
-                    "\" with a brace that has no partner. HINT: write {name} or {name:.2f}.");
+                    "\", which has an unmatched brace. HINT: write {name} or {name:.2f}.");
     const std::string_view inside = text.substr(open + 1, close - open - 1);
     const size_t colon = inside.find(':');
     const std::string_view format =

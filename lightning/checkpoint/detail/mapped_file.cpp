@@ -30,7 +30,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   ::close(descriptor);
   if (error != 0) throw CheckpointError(io_error_text("read", path, error));
   LIGHTNING_CHECK(regular, CheckpointError, "can't read \"", path.string(),
-                  "\": it is no regular file. HINT: check the path.");
+                  "\": it is not a regular file. HINT: check the path.");
 }
 
 MappedFile::~MappedFile() {

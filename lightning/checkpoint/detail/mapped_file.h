@@ -9,7 +9,7 @@ namespace lightning::detail {
 
 class MappedFile {
  public:
-  /// Throws CheckpointError when the path can't be read or is no regular file.
+  /// Throws CheckpointError when the path can't be read or is not a regular file.
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -55,7 +55,7 @@ double decode_double(const json& value) {
   if (word == "inf") return std::numeric_limits<double>::infinity();
   if (word == "-inf") return -std::numeric_limits<double>::infinity();
   if (word == "nan") return std::numeric_limits<double>::quiet_NaN();
-  throw CheckpointError("\"" + word + "\" is no number");
+  throw CheckpointError("\"" + word + "\" is not a number");
 }
 
 std::string decode_string(const json& value) {
@@ -82,7 +82,7 @@ StateDict::Value decode_object(const json& value) {
     for (const json& item : content) items.push_back(decode_string(item));
     return items;
   }
-  throw CheckpointError("\"" + kind + "\" is no kind of value");
+  throw CheckpointError("\"" + kind + "\" is not a kind of value");
 }
 
 StateDict::Value decode(const json& value) {
@@ -100,7 +100,7 @@ StateDict::Value decode(const json& value) {
       if (value.size() == 1) return decode_object(value);
       [[fallthrough]];
     default:
-      throw CheckpointError(value.dump() + " is no value");
+      throw CheckpointError(value.dump() + " is not a value");
   }
 }
 

@@ -72,7 +72,7 @@ ConfigNode CliKeys::checked(ConfigNode layer) const {
   if (layer.is_null()) return ConfigNode::map();
   LIGHTNING_CHECK(
       layer.kind() == ConfigNode::Kind::kMap, ConfigError, layer.source().to_string(),
-      ": the top level is no map, expected keys such as \"trainer:\". HINT: put a space "
+      ": the top level is not a map; expected keys such as \"trainer:\". HINT: put a space "
       "after each colon.");
   check(layer, "");
   return layer;

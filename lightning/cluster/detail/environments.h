@@ -33,7 +33,7 @@ enum class SlurmContext {
 };
 SlurmContext slurm_place(const EnvironmentVariables& variables);
 Topology slurm_topology(const EnvironmentVariables& variables, const TopologyRequest& request);
-/// What a program in a batch script is told.
+/// The error for a program that runs in a batch script.
 [[noreturn]] void refuse_batch_script(const EnvironmentVariables& variables,
                                       const TopologyRequest& request);
 

@@ -8,7 +8,7 @@
 namespace lightning::detail {
 namespace {
 
-/// The names by which one kind of launcher tells a rank its place.
+/// The variables by which one kind of launcher gives a rank its place.
 struct Dialect {
   std::string_view name;
   std::string_view rank, size, local_rank, local_size;
@@ -84,7 +84,8 @@ bool is_mpi_rank(const EnvironmentVariables& variables) {
   const Variables values(variables, "mpi");
   const Dialect* dialect = find_dialect(values);
   if (dialect == nullptr) return false;
-  // srun --mpi=pmi2 sets PMI_RANK and PMI_SIZE to what its own variables say: then it is SLURM's.
+  // srun --mpi=pmi2 sets PMI_RANK and PMI_SIZE to the values of its own variables: then it is
+  // SLURM's.
   const bool srun_agrees =
       slurm_place(variables) == SlurmContext::kTask &&
       values.number(dialect->rank) == values.number("SLURM_PROCID") &&

@@ -65,7 +65,7 @@ std::vector<std::string> expand_bracket(std::string_view text, std::string_view 
     const auto last = dash == std::string_view::npos ? first : parse_digits(range.substr(dash + 1));
     if (!first || !last) {
       refuse_nodes(text,
-                   detail::concat("has '", range, "' in a bracket, which is no number range"));
+                   detail::concat("has '", range, "' in a bracket, which is not a number range"));
     }
     if (*last < *first) refuse_nodes(text, detail::concat("has the falling range '", range, "'"));
     if (*last - *first >= kMostHosts) refuse_nodes(text, "has more than a million hosts");

@@ -105,11 +105,11 @@ std::optional<std::chrono::seconds> SlurmJob::time_left() const {
 std::string SlurmJob::reason_against_requeue(int64_t steps_since_start,
                                              std::optional<int64_t> max_requeues) const {
   if (steps_since_start < 1) {
-    return detail::concat("job ", name_, " made no step since it was started");
+    return format("job {} made no progress since it started", name_);
   }
   if (max_requeues && restart_count_ >= *max_requeues) {
-    return detail::concat("job ", name_, " was started again ", restart_count_,
-                          " times and max_requeues is ", *max_requeues);
+    return format("job {} has already been requeued {} times and max_requeues is {}", name_,
+                  restart_count_, *max_requeues);
   }
   return {};
 }

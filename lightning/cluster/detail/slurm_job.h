@@ -16,7 +16,7 @@ namespace lightning {
 /// What came of SlurmJob::requeue().
 struct RequeueResult {
   bool requeued = false;
-  std::string command;  // what was run, or is to be run by hand: "scontrol requeue 41"
+  std::string command;  // what was run, or must be run by hand: "scontrol requeue 41"
   std::string problem;  // why it wasn't requeued, for the log; else empty
 };
 
@@ -33,18 +33,18 @@ class LIGHTNING_API SlurmJob {
   /// How often SLURM started the job again: after a requeue, a preemption, the failure of a node.
   int64_t restart_count() const { return restart_count_; }
 
-  /// Time until SLURM ends the job at its limit; nothing when there is no limit or nobody knows.
+  /// Time until SLURM ends the job at its limit; nothing when there is no limit or it is unknown.
   /// From SLURM_JOB_END_TIME, else asks squeue, which takes up to 10 s: for one rank, once.
   std::optional<std::chrono::seconds> time_left() const;
 
   /// Why the job should not be requeued, or empty: a run that made no step since it was started
-  /// would come back for ever.
+  /// would be requeued indefinitely.
   std::string reason_against_requeue(int64_t steps_since_start,
                                      std::optional<int64_t> max_requeues) const;
 
   /// Whether the SIGTERM that has come means that SLURM takes the job's nodes for another one, and
   /// will start it again once its time of grace is over: but only a job that is still there then.
-  /// Asks scontrol, which takes up to 5 s; false when nobody answers. For one rank.
+  /// Asks scontrol, which takes up to 5 s; false without an answer. For one rank.
   bool is_being_preempted() const noexcept;
 
   /// Asks SLURM to start the job again. For one rank, when all have closed their files: SLURM ends

@@ -25,7 +25,7 @@ void check_ranks(const Topology& topology) {
 }
 
 /// The one GPU that this process sees is hidden from its neighbours (--gpus-per-task=1), as far as
-/// the variables tell.
+/// the variables give.
 bool sees_only_its_own(const TopologyRequest& request, const Variables& variables) {
   return request.visible_gpus == 1 && variables.has("CUDA_VISIBLE_DEVICES") &&
          variables.number("SLURM_GPUS_ON_NODE").value_or(2) != 1;

@@ -50,7 +50,7 @@ void check_topology(const Topology& topology, const TopologyRequest& request,
 /// Index of the GPU of `topology.local_rank`: 0 when the task sees only its own.
 int64_t choose_device(const Topology& topology, const TopologyRequest& request);
 
-/// Fills num_nodes and node_rank where the cluster only tells world, local rank and local size: the
+/// Fills num_nodes and node_rank where the cluster only gives world, local rank and local size: the
 /// same number of ranks on all nodes, laid out node by node or in turns. Throws ConfigError when
 /// the numbers fit neither.
 void deduce_nodes(Topology& topology, StartText start);

@@ -1,5 +1,5 @@
-/// CollectiveLog: what one process group has sent and what is still under way. The group's backends
-/// share it; the control plane fails what is under way through it.
+/// CollectiveLog: what one process group has sent and what is still in flight. The group's backends
+/// share it; the control plane fails what is in flight through it.
 #pragma once
 
 #include <atomic>
@@ -26,16 +26,16 @@ class CollectiveLog {
   /// Frees those who wait for one collective.
   using Abandon = std::function<void(const std::exception_ptr& error)>;
 
-  /// `control` is told of each begin and end; null in a group that needs none.
+  /// `control` is notified of each begin and end; null in a group that needs none.
   explicit CollectiveLog(std::shared_ptr<ControlPlane> control);
 
-  /// Counts a collective and notes it as under way; `name` is a literal. Returns its number, the
+  /// Counts a collective and notes it as in flight; `name` is a literal. Returns its number, the
   /// first is 1. Throws DistributedError after fail().
   uint64_t begin(const char* name, std::vector<int64_t> shape, at::ScalarType dtype, int64_t bytes,
                  Abandon abandon);
   void end(uint64_t sequence, bool completed);
 
-  /// Abandons all that is under way with a DistributedError; only the first call counts.
+  /// Abandons all that is in flight with a DistributedError; only the first call counts.
   void fail(const Failure& failure) noexcept;
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   /// Throws DistributedError after fail().
@@ -44,7 +44,7 @@ class CollectiveLog {
   /// cause; false after `patience`.
   bool wait_for_failure(std::chrono::milliseconds patience) const;
 
-  /// Nothing under way and never failed: what carried the collectives can be destroyed.
+  /// Nothing in flight and never failed: what carried the collectives can be destroyed.
   bool idle() const;
 
   CollectiveCounters counters() const;

@@ -14,7 +14,7 @@
 namespace lightning::detail {
 namespace {
 
-// A connection that breaks says nothing of the cause. The control plane learns it at the same time
+// A connection that breaks doesn't report the cause. The control plane learns it at the same time
 // and names the rank; its text is worth a moment's wait.
 constexpr std::chrono::seconds kPatience{5};
 

@@ -1,5 +1,5 @@
 /// RecordingBackend: a c10d::Backend around Gloo, NCCL or the fake one. It forwards collectives and
-/// returns work of its own, whose future can be failed from another thread: neither Gloo's abort()
+/// returns separate work, whose future can be failed from another thread: neither Gloo's abort()
 /// nor its timeout frees a thread that waits for a rank which is gone.
 #pragma once
 
@@ -43,7 +43,7 @@ class RecordingBackend final : public c10d::Backend {
   /// `device`: CPU or CUDA, where the tensors of `inner` are.
   RecordingBackend(c10::intrusive_ptr<c10d::Backend> inner, std::shared_ptr<CollectiveLog> log,
                    const at::Device& device);
-  /// Leaks `inner` after a failure or with something under way: its destructor would block.
+  /// Leaks `inner` after a failure or with something in flight: its destructor would block.
   ~RecordingBackend() override;
 
   const std::string getBackendName() const override { return inner_->getBackendName(); }

@@ -131,14 +131,14 @@ std::unique_ptr<SharedMemory> SharedMemory::create(ControlPlane& control,
   pid_t process = 0;
   int file_of_rank_0 = -1;
   uint64_t token = 0;
-  const bool told = static_cast<bool>(fields >> process >> file_of_rank_0 >> std::hex >> token);
-  if (rank != 0 && told) {
+  const bool parsed = static_cast<bool>(fields >> process >> file_of_rank_0 >> std::hex >> token);
+  if (rank != 0 && parsed) {
     const std::string path = concat("/proc/", process, "/fd/", file_of_rank_0);
     // Whatever another process's file of that number may be, it isn't to act on being opened.
     file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (file >= 0) mapping = Mapping::map(file, bytes);
   }
-  const bool mapped = told && mapping != nullptr && mapping->token() == token;
+  const bool mapped = parsed && mapping != nullptr && mapping->token() == token;
   // Rank 0's file must stay open until all have opened it.
   bool by_all = true;
   for (const std::string& answer : control.all_gather("shared_memory_mapped", mapped ? "1" : "0")) {

@@ -1,5 +1,5 @@
 /// SharedMemory: memory that all ranks of a node have mapped, with a place where they meet. Each
-/// rank writes into blocks of its own and reads those of all.
+/// rank writes into its own blocks and reads those of all.
 #pragma once
 
 #include <atomic>
@@ -29,7 +29,7 @@ class SharedMemory {
   static constexpr int64_t kBlockBytes = 512 << 10;
 
   /// Every rank must call it; null on all of them when one can't map the memory (it runs in a
-  /// container of its own, say). `throw_if_failed` is called now and then by whoever waits.
+  /// separate container, say). `throw_if_failed` is called now and then by a rank that waits.
   static std::unique_ptr<SharedMemory> create(ControlPlane& control,
                                               std::function<void()> throw_if_failed);
   ~SharedMemory();
@@ -43,8 +43,8 @@ class SharedMemory {
   //   next_block();  write to block(rank());  meet(what);  read all blocks;
   // and, as often as needed before the next next_block():  write to block(rank());  meet_again();
 
-  /// The block that this rank wrote two steps ago may be overwritten now: whoever read it has come
-  /// to the step after it.
+  /// The block that this rank wrote two steps ago may be overwritten now: the ranks that read it
+  /// have come to the step after it.
   void next_block() { parity_ ^= 1; }
   std::byte* block(int rank) const;
   /// Returns when all ranks have come. Throws DistributedError when they brought something else.

@@ -55,7 +55,8 @@ std::shared_ptr<ControlPlane> connect_control_plane(const Topology& topology,
                                                     const ControlPlaneOptions& options,
                                                     Socket listener, Rendezvous rendezvous) {
   const Deadline deadline = Deadline::clock::now() + options.connect_timeout;
-  // On one node it isn't used, but a wrong name is told there too, not when a second node is added.
+  // On one node it isn't used, but a wrong name is reported there too, not only when a second node
+  // is added.
   const std::string named =
       options.interface.empty() ? std::string() : address_of_interface(options.interface);
   const bool uses_file = !rendezvous.publish && !rendezvous.lookup &&

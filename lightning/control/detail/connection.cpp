@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <lightning/util/error.h>
@@ -33,7 +34,7 @@ void Connection::flush() {
                                 MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
       if (errno == EINTR) continue;
-      // A broken connection is found by fill(), after the other end's last words.
+      // A broken connection is found by fill(), after what the other end sent last.
       if (errno != EAGAIN) outgoing_.clear();
       return;
     }
@@ -69,8 +70,8 @@ bool Connection::fill() {
 
 WakeEvent::WakeEvent() : socket_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   LIGHTNING_CHECK(socket_.valid(), DistributedError,
-                  "control plane: the system gives no eventfd. HINT: raise the limit of open files "
-                  "(ulimit -n).");
+                  "control plane: eventfd failed: ", std::strerror(errno),
+                  ". HINT: raise the limit of open files (ulimit -n).");
 }
 
 void WakeEvent::signal() {

@@ -37,21 +37,21 @@ std::string place_text(const RemoteStatus& status) {
 }
 
 std::string failed_text(int64_t rank, const RankRecord& record, const std::string& text) {
-  return concat(rank_text(rank, record.host), " failed at ", place_text(record.status), ": ", text);
+  return format("{} failed at {}: {}", rank_text(rank, record.host), place_text(record.status),
+                text);
 }
 
 std::string exited_text(int64_t rank, const RankRecord& record) {
-  return concat(
-      rank_text(rank, record.host), " died (its connection closed), last heard of at ",
-      place_text(record.status),
-      ". HINT: look at the end of its output; the system's log tells if it was killed for "
-      "want of memory.");
+  return format(
+      "{} exited (its connection closed), last seen at {}. HINT: check the end of its output; the "
+      "kernel log (dmesg) shows whether the OOM killer ended it.",
+      rank_text(rank, record.host), place_text(record.status));
 }
 
 std::string unresponsive_text(int64_t rank, const RankRecord& record,
                               std::chrono::milliseconds silence) {
-  return concat(rank_text(rank, record.host), " is frozen (nothing heard for ",
-                seconds_text(silence), "), last heard of at ", place_text(record.status), ".");
+  return format("{} is not responding (no message for {}), last seen at {}.",
+                rank_text(rank, record.host), seconds_text(silence), place_text(record.status));
 }
 
 std::string seconds_text(std::chrono::milliseconds time) {

@@ -21,7 +21,7 @@ LIGHTNING_API std::string place_text(const RemoteStatus& status);
 /// "rank 2 (node1) failed at step 17 in training_step, last collective all_reduce #123: TEXT".
 LIGHTNING_API std::string failed_text(int64_t rank, const RankRecord& record,
                                       const std::string& text);
-/// "rank 2 (node1) died (its connection closed), last heard of at step 17 in ...".
+/// "rank 2 (node1) exited (its connection closed), last seen at step 17 in ...".
 LIGHTNING_API std::string exited_text(int64_t rank, const RankRecord& record);
 LIGHTNING_API std::string unresponsive_text(int64_t rank, const RankRecord& record,
                                             std::chrono::milliseconds silence);

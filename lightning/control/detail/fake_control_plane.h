@@ -1,4 +1,5 @@
-/// FakeControlPlane: rank 0 among ranks that don't exist and would all say the same. For dry runs.
+/// FakeControlPlane: rank 0 of a simulated world whose other ranks send what rank 0 sends. For dry
+/// runs.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace lightning::detail {
 
-/// Never waits and never fails: what fail() is told goes no further.
+/// Never waits and never fails: fail() does nothing.
 class LIGHTNING_API FakeControlPlane : public ControlPlane {
  public:
   explicit FakeControlPlane(int64_t world_size);

@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// A listener that says nothing holds a rank up for this long in the first round; each further
+// A listener that sends nothing delays a rank by this time in the first round; each further
 // round has twice the patience, in case it is the hub on a machine under load.
 constexpr milliseconds kFirstPatience{2000};
 constexpr milliseconds kLastPatience{30'000};
@@ -48,7 +48,7 @@ std::vector<Endpoint> endpoints_of(const Topology& topology, const ControlPlaneO
     hosts = {"127.0.0.1"};
   } else {
     hosts = {topology.main_host};
-    // On rank 0's node the name may lead to a loopback address where nobody listens.
+    // On rank 0's node the name may lead to a loopback address where no process listens.
     if (topology.node_rank == 0) {
       hosts.push_back(options.interface.empty() ? "127.0.0.1"
                                                 : address_of_interface(options.interface));
@@ -101,7 +101,7 @@ bool greet_hub(Socket& socket, const Hello& hello, Deadline deadline, std::strin
   }
   if (header && header->type == MessageType::kAccept) return true;
   if (!header || header->type != MessageType::kRefuse) {
-    foreign = "something else listens there.";
+    foreign = "another service is listening on that port.";
     return false;
   }
   const Refusal refusal = Refusal::decode(body);
@@ -128,10 +128,10 @@ Socket find_hub(const Topology& topology, const ControlPlaneOptions& options,
     pause = std::min(2 * pause, kLastPause);
   }
   throw DistributedError(
-      concat("control plane: rank ", hello.rank, " (", hello.host, ") didn't find rank 0 of run '",
-             hello.run_id, "' at ", text_of(endpoints), " within ",
-             seconds_text(options.connect_timeout), "; the last answer: ", problem,
-             " HINT: see whether rank 0 started, and whether this host can reach it."));
+      format("control plane: rank {} ({}) didn't find rank 0 of run '{}' at {} within {}; the last "
+             "answer: {} HINT: check that rank 0 is running and reachable from this host.",
+             hello.rank, hello.host, hello.run_id, text_of(endpoints),
+             seconds_text(options.connect_timeout), problem));
 }
 
 Socket open_listener(const Topology& topology, const ControlPlaneOptions& options,
@@ -174,7 +174,8 @@ Rendezvous file_rendezvous(const std::string& path, const std::string& run_id) {
     try {
       write_file_atomically(path, run_id + "\n" + addresses + "\n");
     } catch (const Error& error) {
-      throw DistributedError(concat("control plane: rank 0 can't say where it is: ", error.what()));
+      throw DistributedError(
+          concat("control plane: rank 0 cannot publish its address: ", error.what()));
     }
   };
   rendezvous.lookup = [path, run_id](Deadline deadline) -> std::string {

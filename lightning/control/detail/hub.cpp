@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <lightning/control/detail/control_thread.h>
@@ -17,7 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// A rank that fails because another one died may report it before the death is seen here.
+// A rank that fails because another one exited may report it before that exit is noticed here.
 constexpr milliseconds kHold{50};
 constexpr seconds kShutdownTimeout{5};
 constexpr seconds kLinger{2};
@@ -41,7 +43,8 @@ Hub::Hub(Socket listener, Socket own, HubOptions options)
       stop_(options_.world_size),
       late_watch_(options_.world_size, options_.control.late_warning,
                   options_.control.collective_timeout) {
-  LIGHTNING_CHECK(epoll_.valid(), DistributedError, "control plane: the system gives no epoll.");
+  LIGHTNING_CHECK(epoll_.valid(), DistributedError,
+                  "control plane: epoll_create1 failed: ", std::strerror(errno), ".");
   watch(wake_.descriptor(), EPOLLIN, EPOLL_CTL_ADD);
   if (listener_.valid()) watch(listener_.descriptor(), EPOLLIN, EPOLL_CTL_ADD);
   add_peer(std::move(own));
@@ -60,7 +63,7 @@ void Hub::run() {
   } catch (const std::exception& error) {
     declare({FailureKind::kOther, 0,
              concat(rank_text(0, records_[0].host),
-                    " can't go on with the control plane: ", error.what())});
+                    " cannot continue: the control plane failed: ", error.what())});
   }
   linger();
 }
@@ -102,7 +105,7 @@ void Hub::notice_pause(Deadline now) {
   const Deadline::duration pause = now - last_step_;
   last_step_ = now;
   if (pause < options_.control.heartbeat_timeout / 2) return;
-  // This process was suspended: what it didn't hear meanwhile says nothing about the others.
+  // This process was suspended: the silence of the others meanwhile means nothing.
   for (const auto& [descriptor, peer] : peers_) peer->last_heard = now;
   late_watch_.add_pause(pause);
   admission_end_ += pause;
@@ -127,7 +130,8 @@ void Hub::watch(int descriptor, uint32_t events, int operation) const {
   event.events = events;
   event.data.fd = descriptor;
   LIGHTNING_CHECK(::epoll_ctl(epoll_.descriptor(), operation, descriptor, &event) == 0,
-                  DistributedError, "control plane: the system can't watch a connection.");
+                  DistributedError,
+                  "control plane: epoll_ctl failed for a connection: ", std::strerror(errno), ".");
 }
 
 void Hub::add_peer(Socket socket) {
@@ -161,7 +165,7 @@ void Hub::handle(Peer& peer, uint32_t events) {
   } catch (const DistributedError& error) {
     if (peer.is_rank) {
       declare({FailureKind::kOther, peer.rank(),
-               concat("rank ", peer.rank(), " can't be understood: ", error.what())});
+               format("rank {} sent a malformed message: {}", peer.rank(), error.what())});
     }
     drop(peer);
     return;
@@ -288,7 +292,7 @@ void Hub::check_lateness(Deadline now) {
     return;
   }
   if (failure.kind == FailureKind::kLate) {
-    failure.text += ". HINT: raise trainer.collective_timeout if this is right.";
+    failure.text += ". HINT: increase trainer.collective_timeout if this wait is expected.";
   }
   declare(std::move(failure));
 }
@@ -324,7 +328,7 @@ void Hub::declare(Failure failure) {
   send_all(MessageType::kFailed, encode_failure(failure_));
 }
 
-// A socket that is closed with data on both sides loses what is under way.
+// A socket that is closed with data on both sides loses what is in flight.
 bool Hub::all_delivered() {
   // Rank 0's own end is in this process.
   return std::all_of(by_rank_.begin() + 1, by_rank_.end(), [](const Peer* peer) {

@@ -1,5 +1,5 @@
 /// Hub: the middle of the control plane, one thread in rank 0's process. It admits the ranks,
-/// passes their messages on, and notices which of them died, froze or came late.
+/// passes their messages on, and notices which of them exited, hang or are late.
 #pragma once
 
 #include <atomic>
@@ -39,7 +39,7 @@ class LIGHTNING_API Hub {
   void wait_until_told() const;
 
  private:
-  // A connection: a stranger first, then one of the ranks.
+  // A connection: unidentified first, then one of the ranks.
   struct Peer {
     explicit Peer(Socket socket) : connection(std::move(socket)) {}
     Connection connection;

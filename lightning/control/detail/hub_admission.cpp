@@ -26,28 +26,29 @@ void Hub::greet(Peer& peer, const Message& message) {
   } else if (message.type == MessageType::kConfirm && peer.hello) {
     admit(peer, RemoteStatus::decode(message.body));
   } else {
-    throw DistributedError("control plane: a stranger called.");
+    throw DistributedError(
+        "control plane: rejected a connection that is not from a rank of this run.");
   }
 }
 
 void Hub::answer_hello(Peer& peer) {
   const Hello& hello = *peer.hello;
   if (hello.run_id != options_.run_id) {
-    refuse(peer, true, concat("the hub is of another run, ", options_.run_id));
+    refuse(peer, true, concat("the hub belongs to a different run, ", options_.run_id));
   } else if (hello.version != kProtocolVersion) {
     refuse(peer, false,
-           concat("this process is of another version of the library (protocol ", hello.version,
-                  ") than rank 0 (protocol ", kProtocolVersion, ")"));
+           format("this process uses a different version of the library (protocol {}) from rank 0 "
+                  "(protocol {})",
+                  hello.version, kProtocolVersion));
   } else if (hello.world_size != options_.world_size) {
     refuse(peer, false,
-           concat("rank ", hello.rank, " expects ", hello.world_size, " ranks, rank 0 expects ",
+           format("rank {} expects {} ranks, rank 0 expects {}", hello.rank, hello.world_size,
                   options_.world_size));
   } else if (hello.rank < 0 || hello.rank >= options_.world_size) {
-    refuse(peer, false,
-           concat("rank ", hello.rank, " isn't one of ", options_.world_size, " ranks"));
+    refuse(peer, false, format("rank {} isn't one of {} ranks", hello.rank, options_.world_size));
   } else if (came_[static_cast<size_t>(hello.rank)]) {
     refuse(peer, false,
-           concat("there is a rank ", hello.rank, " already, on host ",
+           format("rank {} is already connected, from host {}", hello.rank,
                   records_[static_cast<size_t>(hello.rank)].host));
   } else {
     send(peer, make_frame(MessageType::kAccept));
@@ -55,7 +56,7 @@ void Hub::answer_hello(Peer& peer) {
 }
 
 void Hub::refuse(Peer& peer, bool other_run, const std::string& text) {
-  // The caller closes the connection; one that doesn't is dropped as a stranger.
+  // The caller closes the connection; one that doesn't is dropped as unidentified.
   peer.hello.reset();
   send(peer, make_frame(MessageType::kRefuse, Refusal{other_run, text}.encode()));
 }
@@ -115,14 +116,14 @@ void Hub::check_admission(Deadline now) {
     const std::string end = launched_rank_exit(rank);
     if (end.empty()) continue;
     declare({FailureKind::kExited, rank,
-             concat(end, " before it had come. HINT: look at the end of its output.")});
+             concat(end, " before it connected. HINT: check the end of its output.")});
     return;
   }
   if (now >= admission_end_) {
     declare({FailureKind::kMissing, missing.front(),
-             concat(who, " didn't come within ", seconds_text(timeout),
-                    ". HINT: look at the output of these ranks, and whether they can reach this "
-                    "host; trainer.connect_timeout is how long ranks wait for one another.")});
+             format("{} did not connect within {}. HINT: check the output of these ranks, and "
+                    "whether they can reach this host; trainer.connect_timeout sets the limit.",
+                    who, seconds_text(timeout))});
   } else if (now >= admission_end_ - timeout + options_.control.late_warning) {
     log_warning(concat("control plane: waiting for ", who, "."));
   }

@@ -29,7 +29,7 @@ enum class MessageType : uint32_t {
   kExchange,     // its part of an exchange
   kRequestStop,  // it wants all to stop
   kPublish,      // the boundary it is in
-  kFail,         // it can't go on, or another rank can't
+  kFail,         // it can't continue, or another rank can't
   kQuit,         // it goes, after a failure
   // from the hub
   kAccept,
@@ -51,7 +51,7 @@ struct Message {
 using Frame = std::shared_ptr<const std::string>;
 LIGHTNING_API Frame make_frame(MessageType type, std::string_view body = {});
 
-/// What a header says. Nothing when the bytes are none of ours.
+/// A header's content. Nothing when the bytes don't follow this protocol.
 struct Header {
   MessageType type;
   size_t body_size = 0;

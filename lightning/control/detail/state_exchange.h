@@ -1,4 +1,4 @@
-/// What ranks tell one another as StateDicts: through the control plane, so that it needs no
+/// StateDicts exchanged between ranks: through the control plane, so that it needs no
 /// process group and tensors may be of any dtype and differ from rank to rank.
 #pragma once
 

@@ -8,7 +8,7 @@
 namespace lightning::detail {
 namespace {
 
-// What a rank says of itself is written in pieces: what it has said at least twice is whole.
+// A rank's status is written in pieces: one that was reported at least twice is complete.
 constexpr std::chrono::seconds kSureAfter{3};
 
 std::string late_text(const std::vector<RankRecord>& ranks, const std::vector<int64_t>& late) {
@@ -89,8 +89,8 @@ std::optional<LateFinding> StragglerMonitor::differing(const std::vector<RankRec
                 detail::collective_text(a.collective, a.sequence), " and ",
                 rank_text(static_cast<int64_t>(i), ranks[i].host), " in ",
                 detail::collective_text(b.collective, b.sequence),
-                ", expected all ranks in the same collective. HINT: look for code that runs "
-                "on some ranks only.")}};
+                ", expected all ranks in the same collective. HINT: check for code that only "
+                "some ranks execute.")}};
   }
   return std::nullopt;
 }
@@ -127,7 +127,7 @@ Failure StragglerMonitor::late_collective(const std::vector<RankRecord>& ranks, 
   }
   const std::string place = detail::collective_text(name, sequence);
   const std::string text = waiting_text(waiting, place, end);
-  if (late.empty()) return {FailureKind::kLate, -1, text + ", although all ranks have begun it"};
+  if (late.empty()) return {FailureKind::kLate, -1, text + ", although every rank has entered it"};
   return {FailureKind::kLate, late.front(), text + late_text(ranks, late)};
 }
 

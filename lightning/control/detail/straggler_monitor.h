@@ -1,5 +1,5 @@
 /// StragglerMonitor: notices that ranks wait for others that don't come, in an exchange or a
-/// collective, or that are in another one, while all of them are alive.
+/// collective, or that are in a different one, while all of them are alive.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,7 @@ class LIGHTNING_API StragglerMonitor {
   /// To be called often. All waiting starts anew while a rank is in a long phase.
   std::optional<LateFinding> check(const std::vector<RankRecord>& ranks,
                                    const ExchangeTable& exchange, Deadline now);
-  /// Time in which nobody could run doesn't count.
+  /// Time in which no rank could run doesn't count.
   void add_pause(Deadline::duration pause);
 
  private:
@@ -41,7 +41,7 @@ class LIGHTNING_API StragglerMonitor {
   /// Ranks that wait for one another in different collectives.
   std::optional<LateFinding> differing(const std::vector<RankRecord>& ranks, Deadline now) const;
   static void follow(Wait& wait, bool active, uint64_t sequence, Deadline now);
-  /// Whether there is something to say, and which of the two it is.
+  /// What there is to report, if anything, and which of the two it is.
   std::optional<bool> due(Wait& wait, Deadline now) const;
   Failure late_exchange(const std::vector<RankRecord>& ranks, const ExchangeTable& exchange,
                         bool end) const;

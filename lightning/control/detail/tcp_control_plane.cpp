@@ -9,7 +9,7 @@
 namespace lightning::detail {
 namespace {
 
-// How long fail() waits to hear that the others were told.
+// How long fail() waits for the confirmation that the others were notified.
 constexpr std::chrono::seconds kFailWait{2};
 
 bool is_loopback(const std::string& address) {
@@ -114,7 +114,7 @@ void TcpControlPlane::leave() {
       plane.watchdog_->disarm();
       plane.wake_.signal();
     }
-  } goodbye{*this};
+  } leaving{*this};
   if (!failed()) {
     exchange(ExchangeKind::kLeave, "", {});
   } else if (hub_) {
@@ -144,7 +144,7 @@ void TcpControlPlane::on_readable(int descriptor, std::function<void()> handler)
 // threads see. When R1 finds the flag unset it stands before W2, hence W1 < R1 < W2 < R2, and R2
 // reads this boundary or (since boundaries only rise) a larger one. A boundary that is passed
 // without waiting is therefore never larger than what its rank publishes, and S is larger than what
-// any rank publishes. A rank that finds the flag set waits until it knows S, and goes on only to
+// any rank publishes. A rank that finds the flag set waits until it knows S, and continues only to
 // boundaries up to S: there is none behind it that it would have had to stop at.
 bool TcpControlPlane::stop_at(int64_t boundary) {
   boundary_.store(boundary);
@@ -194,7 +194,7 @@ void TcpControlPlane::fail(std::string_view text, FailureKind kind) noexcept {
   try {
     report_failure(text, kind);
   } catch (const std::exception&) {
-    // Out of memory: the end of this process will tell the others.
+    // Out of memory: the others will notice that this process exits.
   }
 }
 

@@ -25,7 +25,7 @@ class TcpControlPlane final : public ControlPlane {
   TcpControlPlane(Socket socket, std::unique_ptr<Hub> hub, const Hello& hello,
                   const ControlPlaneOptions& options);
   ~TcpControlPlane() override;
-  /// Until all ranks have come. `own_address` is what is told to others, unless it is loopback.
+  /// Until all ranks have come. `own_address` is what others receive, unless it is loopback.
   void wait_for_all(const std::string& own_address, bool single_node);
 
   int64_t rank() const override { return rank_; }

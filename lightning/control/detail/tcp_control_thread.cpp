@@ -20,7 +20,7 @@ void TcpControlPlane::run() {
   while (send_posted()) {
     wait(next_heartbeat);
     const Deadline now = Deadline::clock::now();
-    // This process was suspended: what it didn't hear meanwhile says nothing about the hub.
+    // This process was suspended: the hub's silence meanwhile means nothing.
     if (now - last >= options_.heartbeat_timeout / 2) last_heard_ = now;
     last = now;
     receive(now);
@@ -82,7 +82,7 @@ void TcpControlPlane::receive(Deadline now) {
   } catch (const DistributedError& error) {
     set_failure({FailureKind::kOther, 0,
                  concat("the hub on ", rank_text(0, hub_record_.host),
-                        " can't be understood: ", error.what())});
+                        " sent a malformed message: ", error.what())});
     connection_.reset();
     return;
   }
@@ -128,13 +128,13 @@ void TcpControlPlane::take(const Message& message) {
 void TcpControlPlane::take_result(const std::string& body) {
   const std::lock_guard lock(mutex_);
   if (pending_kind_ == ExchangeKind::kClearStop) {
-    // Here and not in clear_stop(), so that what the hub says next isn't forgotten with the rest.
+    // Here and not in clear_stop(), so that what the hub sends next isn't dropped with the rest.
     order_.reset();
     stopped_ = false;
     boundary_.store(kNoBoundary);
     attention_.store(failed_.load());
   }
-  // From here on the end of the connection is in order.
+  // From here on the end of the connection is no failure.
   if (pending_kind_ == ExchangeKind::kLeave) left_ = true;
   result_ = body;
   changed_.notify_all();

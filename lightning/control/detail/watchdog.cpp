@@ -43,7 +43,7 @@ void Watchdog::arm(std::string failure) {
   try {
     thread_ = start_control_thread("lightning-watch", [this] { run(); });
   } catch (const DistributedError&) {
-    // No more threads: the failure itself still reaches everybody.
+    // No more threads: the failure itself still reaches all ranks.
   }
 }
 
@@ -82,10 +82,10 @@ void Watchdog::end_process() {
     std::thread(std::move(task)).detach();
     done.wait_for(kLastWordsTime);
   }
-  write_final_message(concat("control plane: ", failure_,
-                             "\ncontrol plane: the main thread was stuck for ",
-                             seconds_text(grace_), " after that, so this process (", ::getpid(),
-                             ") ends with status ", kHungExitCode, ".\n"));
+  write_final_message(format(
+      "control plane: {}\ncontrol plane: the main thread did not return within {} after that, so "
+      "this process ({}) exits with status {}.\n",
+      failure_, seconds_text(grace_), ::getpid(), kHungExitCode));
   kill_stopped_launcher();
   ::_exit(kHungExitCode);
 }

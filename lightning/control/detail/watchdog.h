@@ -1,4 +1,4 @@
-/// Watchdog: ends the process when its main thread doesn't get away after a failure.
+/// Watchdog: ends the process when its main thread doesn't return after a failure.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ class LIGHTNING_API Watchdog {
   explicit Watchdog(std::chrono::milliseconds grace);
   ~Watchdog();
 
-  /// Called before the process ends, on a thread of its own.
+  /// Called before the process ends, on a separate thread.
   void set_abort_handler(std::function<void()> flush);
   /// From now on the main thread has the grace period. Once.
   void arm(std::string failure);

@@ -42,8 +42,8 @@ class JobRunner {
   void check_generator() {
     const auto offender = watch_.take_offender();
     LIGHTNING_CHECK(!offender, DataError, "DataLoader: ", *offender,
-                    " used torch's default generator in a worker, which gives other numbers in "
-                    "each run. HINT: pass SampleContext::generator() to it.");
+                    " used torch's default generator in a worker, which is not reproducible across "
+                    "runs. HINT: pass SampleContext::generator() to it.");
   }
   void forget_generator() { watch_.take_offender(); }
   DefaultGeneratorGuard watch_;

@@ -31,7 +31,7 @@ milliseconds until(Deadline deadline) {
 }
 
 c10::intrusive_ptr<c10d::TCPStore> connect(const Agent& agent, Deadline deadline) {
-  // LibTorch writes pages of warnings when nobody listens.
+  // LibTorch writes pages of warnings when no process listens.
   Socket::connect(agent.host, agent.port, deadline);
   c10d::TCPStoreOptions options;
   options.port = agent.port;

@@ -1,4 +1,4 @@
-/// What a rank and torchrun's agent have to say to one another.
+/// Communication between a rank and torchrun's agent.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 namespace lightning::detail {
 
 /// Rank 0's address passes through the agent's store, at MASTER_ADDR:MASTER_PORT. The store's own
-/// calls may hang for ever; these end at their deadlines.
+/// calls may block indefinitely; these honour a deadline.
 LIGHTNING_API Rendezvous agent_rendezvous(const Topology& topology,
                                           std::chrono::milliseconds timeout);
 

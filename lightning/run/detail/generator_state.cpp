@@ -33,7 +33,7 @@ void GeneratorState::restore() const {
   cpu.set_state(states_.get<at::Tensor>("cpu"));
   for (int64_t i = 0; i < num_gpus(); ++i) {
     const std::string name = "cuda/" + std::to_string(i);
-    // A run that goes on with more GPUs than it was saved with has no state for the new ones.
+    // A run that resumes with more GPUs than it was saved with has no state for the new ones.
     if (states_.contains(name)) gpu_generator(i).set_state(states_.get<at::Tensor>(name));
   }
 }

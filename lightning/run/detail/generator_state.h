@@ -21,7 +21,7 @@ class LIGHTNING_API GeneratorState {
   StateDict states_;  // "cpu", "cuda/0", ...
 };
 
-/// Gives a rank streams of its own, which depend on the seed of seed_everything(), on the step and
+/// Gives a rank separate streams, which depend on the seed of seed_everything(), on the step and
 /// on the rank alone.
 LIGHTNING_API void seed_rank_generators(int64_t global_step, int64_t rank);
 

@@ -1,5 +1,5 @@
 /// HostMetrics: the latest values of everything logged, for callbacks. Rows are kept as they come
-/// and read from the device only when somebody asks.
+/// and read from the device only on request.
 #pragma once
 
 #include <vector>

@@ -8,7 +8,7 @@ MetricLog::Scope step_scope(const Batch& batch) {
   MetricLog::Scope scope;
   scope.allowed = true;
   scope.on_step = true;
-  // A batch whose collate set no size weighs as one, a filler as nothing.
+  // A batch whose collate set no size weighs as one, a padding batch as nothing.
   scope.batch_size =
       batch.is_padding() ? 0.0 : static_cast<double>(std::max<int64_t>(batch.batch_size(), 1));
   return scope;

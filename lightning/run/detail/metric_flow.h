@@ -29,7 +29,7 @@ struct MetricFlow {
   /// by the run that resumes (FitLoop::end_epoch, EvaluationLoop::run_validation).
   std::optional<StateDict> saved_positions;
 
-  /// Values logged for `level` become those of all ranks, where they are to be. Every rank must
+  /// Values logged for `level` become those of all ranks, where they must be. Every rank must
   /// call it.
   void reduce(MetricLog& log, MetricLog::Level level, std::string_view interval) {
     if (sync) sync->reduce(log, level, interval);

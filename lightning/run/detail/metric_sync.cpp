@@ -79,7 +79,7 @@ std::string differences(const std::vector<Parts>& by_rank) {
     for (size_t i = 0; i < ranks.size(); ++i) text += detail::concat(i == 0 ? " " : "+", ranks[i]);
     text += " only";
   }
-  return text.empty() ? "the same names in another order or with another reduce_fx" : text;
+  return text.empty() ? "the same names in a different order or with a different reduce_fx" : text;
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ class LIGHTNING_API MetricSync {
   MetricSync(ProcessGroup& group, ControlPlane& control, at::Device device)
       : group_(&group), control_(&control), device_(device) {}
 
-  /// Replaces the values that are to be reduced at `level` by those of all ranks: means by weight,
+  /// Replaces the values that must be reduced at `level` by those of all ranks: means by weight,
   /// sums, least and greatest values. A rank that saw no batch of an evaluation takes the names
   /// from the others. Every rank must call it. Sync: waits for the device, once per interval.
   /// Throws ConfigError that names the values and ranks when ranks logged different ones in

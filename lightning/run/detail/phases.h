@@ -1,4 +1,4 @@
-/// Phases: says where a run is to those who want to know: the control plane (messages about a late
+/// Phases: reports where a run is to its observers: the control plane (messages about a late
 /// or failed rank), a dry run (what each part sends), log() (its defaults), the profiler (how long
 /// it takes).
 #pragma once
@@ -23,7 +23,7 @@ namespace lightning {
 /// A constant; `name` is a literal.
 struct Phase {
   const char* name;            // the hook or step, as messages and profilers call it
-  std::string_view part = {};  // of a dry run; empty: the phase belongs to the part under way
+  std::string_view part = {};  // of a dry run; empty: the phase belongs to the current part
   bool may_take_long = false;  // one rank may take longer in it than collective_timeout
 };
 
@@ -93,7 +93,7 @@ class LIGHTNING_API Phases {
 
   ControlPlane* control_ = nullptr;
   Profiler* profiler_ = nullptr;
-  // Numbers are asked for once. Phases have no owner: void.
+  // Numbers are requested once. Phases have no owner: void.
   std::map<std::pair<const char*, std::type_index>, int32_t> actions_;
 };
 

@@ -20,7 +20,7 @@ enum class SafePoint : int64_t {
 /// Counters of completed units. Saved and restored.
 struct Progress {
   int64_t epoch = 0;
-  int64_t batch_idx = 0;  // completed batches of the epoch under way
+  int64_t batch_idx = 0;  // completed batches of the current epoch
   int64_t total_batches = 0;
   int64_t global_step = 0;  // optimizer steps
   int64_t samples_seen = 0;

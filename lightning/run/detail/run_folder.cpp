@@ -176,7 +176,8 @@ fs::path make_run_dir(const fs::path& default_root_dir) {
   FileSystem::current().create_directories(logs);
   const std::vector<fs::path> runs = list_runs(default_root_dir);
   int64_t version = runs.empty() ? 0 : version_of(runs.front()) + 1;
-  // Another program may take the same number at the same time: whoever makes the folder has it.
+  // Another program may take the same number at the same time: the one that makes the folder has
+  // it.
   for (;; ++version) {
     const fs::path run_dir = logs / ("version_" + std::to_string(version));
     std::error_code error;

@@ -48,7 +48,7 @@ LIGHTNING_API std::filesystem::path find_checkpoint(
 LIGHTNING_API void write_run_files(const std::filesystem::path& run_dir, const std::string& config,
                                    const ResolvedOptions& options);
 
-/// The same for a run that goes on in its folder from `step`: config.yaml and environment.json stay
+/// The same for a run that resumes in its folder from `step`: config.yaml and environment.json stay
 /// as they are; what is different now goes beside them, into config-resumed-step=N.yaml and
 /// environment-resumed-step=N.json (another ckpt_path alone is no difference). Returns the file
 /// that has this config.

@@ -59,10 +59,10 @@ void write_lease(const fs::path& file, const Lease& lease) {
 
 [[noreturn]] void throw_taken_over(const fs::path& file, const LeaseHolder& own,
                                    const LeaseHolder& now) {
-  const std::string text = detail::concat(
-      "Trainer: run folder ", file.parent_path().string(), " belongs to job ", now.job,
-      " (restart ", now.restart, ") now, this is job ", own.job, " (restart ", own.restart, ")",
-      ", which writes nothing more. HINT: nothing needs to be done, the other one goes on.");
+  const std::string text = format(
+      "Trainer: run folder {} now belongs to job {} (restart {}); this is job {} (restart {}), so "
+      "this process stops writing. HINT: no action is needed; the other process continues the run.",
+      file.parent_path().string(), now.job, now.restart, own.job, own.restart);
   throw DistributedError({FailureKind::kLeaseLost, 0, text});
 }
 
@@ -88,7 +88,7 @@ void RunLease::check() const {
 }
 
 void RunLease::check_now_and_then() {
-  // The clock goes on while a process is stopped: one that wakes up looks before it writes.
+  // The clock continues while a process is stopped: one that wakes up checks before it writes.
   const auto now = std::chrono::steady_clock::now();
   if (now - checked_ < std::chrono::seconds(1)) return;
   checked_ = now;

@@ -21,7 +21,7 @@ class LIGHTNING_API SignalHandler {
   /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
   /// them, never the other way round. One load.
   int pending() const;
-  /// An eventfd that becomes readable when a signal has come; whoever reads it resets it.
+  /// An eventfd that becomes readable when a signal has come; reading it resets it.
   int descriptor() const;
   /// Waits for the next one.
   void forget();

@@ -66,10 +66,9 @@ std::optional<fs::path> SlurmConnector::find_checkpoint(const RunContext& run) c
   }
   const std::string path =
       run.from_rank_zero("checkpoint of this job", found ? found->string() : std::string());
-  log_info(detail::concat("Trainer: job ", job_->name(), " was started again (restart ",
-                          job_->restart_count(), "), ",
-                          path.empty() ? "and had written no checkpoint yet."
-                                       : detail::concat("it goes on from ", path)));
+  log_info(
+      format("Trainer: job {} was requeued (restart {}), {}", job_->name(), job_->restart_count(),
+             path.empty() ? "and had not written a checkpoint yet." : "resuming from " + path));
   if (path.empty()) return std::nullopt;
   return fs::path(path);
 }
@@ -81,7 +80,7 @@ std::optional<RunLease> SlurmConnector::begin(const RunContext& run, StopControl
   if (options_.stop_before_end.count() == 0) return lease;
   const std::optional<std::chrono::seconds> left = job_->time_left();
   if (!left) return lease;
-  // A short job isn't to spend its time on stopping.
+  // A short job should not spend its time on stopping.
   const auto margin = std::min(options_.stop_before_end, *left / 10);
   stop.set_deadline(std::chrono::steady_clock::now() + *left - margin, requeue_signal());
   return lease;
@@ -90,8 +89,8 @@ std::optional<RunLease> SlurmConnector::begin(const RunContext& run, StopControl
 std::string SlurmConnector::reason_against_requeue(int64_t steps_since_start,
                                                    bool ended_by_signal) const {
   if (!options_.auto_requeue) return "trainer.slurm.auto_requeue is false";
-  // scancel, or a preemption, after which SLURM starts the job again by itself.
-  if (ended_by_signal) return "the job was told to end in the meantime";
+  // scancel, or a preemption, after which SLURM requeues the job automatically.
+  if (ended_by_signal) return "the job received a termination signal";
   return job_->reason_against_requeue(steps_since_start, options_.max_requeues);
 }
 
@@ -110,12 +109,12 @@ void SlurmConnector::requeue(const RunContext& run, int64_t steps_since_start,
   if (!against.empty()) {
     outcome = detail::concat("Job ", job_->name(), " is not requeued: ", against, ".");
   } else if (run.is_global_zero()) {
-    // Said before: after it, SLURM ends the job within milliseconds.
-    log_info(detail::concat(stopped.what(), "\nTrainer: job ", job_->name(),
-                            " is to be started again: scontrol requeue ", job_->name()));
+    // Before the call: after it, SLURM ends the job within milliseconds.
+    log_info(format("{}\nTrainer: job {} will be requeued (scontrol requeue {})", stopped.what(),
+                    job_->name(), job_->name()));
     const RequeueResult result = job_->requeue();
     requeued = result.requeued;
-    outcome = requeued ? "It will be." : result.problem;
+    outcome = requeued ? "Requeued." : result.problem;
   }
   if (against.empty()) requeued = run.from_rank_zero("requeued", requeued ? "yes" : "no") == "yes";
   if (against.empty()) throw Interrupted(stopped.signal(), outcome, requeued ? 0 : exit_code);
@@ -128,9 +127,9 @@ void SlurmConnector::wait_for_preemption(const RunContext& run, SignalHandler& s
   const bool preempted = run.is_global_zero() && job_->is_being_preempted();
   if (run.from_rank_zero("preempted", preempted ? "yes" : "no") != "yes") return;
   log_info(
-      detail::concat("Trainer: job ", job_->name(),
-                     " is being preempted. The checkpoint is written; waiting for SLURM, which "
-                     "starts the job again."));
+      format("Trainer: job {} is being preempted. A checkpoint was written; waiting for SLURM to "
+             "requeue the job.",
+             job_->name()));
   // SLURM ends the wait by a signal; the limit is for a job whose preemption was called off.
   const auto end = std::chrono::steady_clock::now() + kLongestGrace;
   while (signals.pending() == 0 && std::chrono::steady_clock::now() < end) {

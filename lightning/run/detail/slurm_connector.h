@@ -1,5 +1,5 @@
 /// SlurmConnector: what a fit inside a SLURM job does beyond training. It stops before the job
-/// ends, by a signal or by the clock, has the job started again, and goes on where the incarnation
+/// ends, by a signal or by the clock, has the job requeued, and resumes where the attempt
 /// before stopped. Outside of a job it does nothing.
 #pragma once
 
@@ -36,7 +36,7 @@ class SlurmConnector {
 
   /// After a fit that was stopped by requeue_signal(), its files closed on every rank: has the job
   /// started again, unless something stands against it (`steps_since_start` is 0, for one). Every
-  /// rank must call it. Throws Interrupted that says what came of it; exit code 0 when SLURM will
+  /// rank must call it. Throws Interrupted with the outcome; exit code 0 when SLURM will
   /// start the job again.
   [[noreturn]] void requeue(const RunContext& run, int64_t steps_since_start,
                             const SignalHandler& signals, const Interrupted& stopped) const;

@@ -20,7 +20,7 @@ class LIGHTNING_API StopControl {
   /// `control` is null with one rank.
   void set_control(ControlPlane* control) { control_ = control; }
   /// After set_control(). With several ranks a signal that comes in the middle of a long step asks
-  /// them at once to stop after it. Null: signals aren't ours to act on (any more).
+  /// them at once to stop after it. Null: stop reacting to signals.
   void watch(const SignalHandler* signals);
   /// From `time` on the run stops as if `signal` had come. With several ranks one of them is
   /// enough.

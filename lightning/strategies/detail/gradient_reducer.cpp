@@ -272,16 +272,16 @@ void GradientReducer::check_part_in_loss(const at::Tensor& root) const {
     if (count == kMostNames + 1) names += ", ...";
   }
   LIGHTNING_CHECK(count == 0 || in_graph_.empty(), ConfigError, "DDPStrategy: ", count,
-                  " trainable parameter(s) had part in the loss of this step or of the first one, "
-                  "but not in both (",
+                  " trainable parameters contributed to the loss of this step or of the first one, "
+                  "but not to both (",
                   names,
                   "), expected the same in all steps with static_graph. HINT: use "
                   "find_unused_parameters: true instead.");
   LIGHTNING_CHECK(
       count == 0, ConfigError, "DDPStrategy: ", count,
-      " trainable parameter(s) had no part in the loss of this step (", names,
-      "), expected all of them. HINT: set find_unused_parameters: true, or freeze those "
-      "that are not to be trained.");
+      " trainable parameters did not contribute to the loss of this step (", names,
+      "), expected all of them. HINT: set find_unused_parameters: true, or freeze the unused "
+      "ones.");
 }
 
 void GradientReducer::make_detachable() {

@@ -67,7 +67,7 @@ void check_equal_on_ranks(ControlPlane& control, const std::string& description)
   const auto found = std::find_if(all.begin(), all.end(), [](const auto& s) { return !s.empty(); });
   throw ConfigError(concat("DDPStrategy: ", *found,
                            ", expected the same on all ranks. HINT: build the model from the same "
-                           "options on every rank, whatever the rank is."));
+                           "options on every rank, regardless of rank."));
 }
 
 }  // namespace lightning::detail

@@ -88,7 +88,7 @@ std::string data_table(const RunState& run) {
   const int64_t ranks = run.context.world_size();
   TextTable table({"data of an epoch", "all ranks", "rank 0", concat("rank ", ranks - 1)});
   for (size_t column = 1; column <= 3; ++column) table.align_right(column);
-  // A batch sampler's batches have sizes of their own.
+  // A batch sampler's batches have different sizes.
   const int64_t batch = run.loaders.train_loader().batch_size();
   const int64_t step = batch * user.accumulate_grad_batches;
   table.add_row(

@@ -14,7 +14,7 @@ namespace lightning {
 /// everyone asks for; the device, the number of ranks and the run's folder.
 void print_run_header(const RunState& run, const std::optional<std::filesystem::path>& checkpoint);
 /// Lightning's lines at the start of a program with several ranks, before they connect (each rank
-/// says its number) and when all are there.
+/// prints its number) and when all have connected.
 void print_rendezvous(const Topology& topology);
 void print_world_ready(World& world);
 /// Why the run ended, its time, the run's folder and the best checkpoint's.
@@ -25,7 +25,7 @@ void print_metrics(Stage stage, const std::vector<MetricMap>& metrics);
 void log_hyperparameters(RunState& run);
 /// "SIGTERM", and where it helps what it means: "SIGINT (Ctrl-C)".
 std::string signal_name(int signal);
-/// The command line that goes on from a checkpoint.
+/// The command line that resumes from a checkpoint.
 std::string resume_command(const std::string& program, const std::filesystem::path& config_file,
                            const std::filesystem::path& checkpoint);
 

@@ -24,8 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// While it lives, a process that must be ended because its main thread is stuck writes the rows of
-/// its loggers and the reason to its log first.
+/// While it lives, a process that must be ended because its main thread is blocked writes the rows
+/// of its loggers and the reason to its log first.
 class FlushOnAbort {
  public:
   explicit FlushOnAbort(const RunContext& run) : world_(run.world) {
@@ -56,8 +56,8 @@ bool Trainer::Impl::writes_files() const {
 
 Session& Trainer::Impl::session() {
   LIGHTNING_CHECK(session_ != nullptr, ConfigError,
-                  "Trainer: nothing was run yet, this needs a run. HINT: call fit(), validate(), "
-                  "test() or predict() first.");
+                  "Trainer: no run has started. HINT: call fit(), validate(), test() or predict() "
+                  "first.");
   return *session_;
 }
 
@@ -82,7 +82,7 @@ const fs::path& Trainer::Impl::run_dir() {
 void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
                         std::shared_ptr<LightningDataModule> data, DataLoaders train,
                         DataLoaders val, const RunArguments& arguments) {
-  // A second fit() is a run of its own.
+  // A second fit() is a separate run.
   if (std::exchange(fitted_, true)) {
     run_dir_.clear();
     logger_positions_.assign(loggers_.size(), {});
@@ -91,7 +91,7 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
   const SlurmConnector slurm(
       options_.user.slurm,
       options_.user.dry_run ? std::nullopt : SlurmJob::from_environment(current_environment()));
-  // Before anything that takes time: what arrives in the meantime is acted on, too.
+  // Before anything that takes time: signals that arrive during it are acted on, too.
   SignalHandler signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
   session_->state.loaders.train = std::move(train);
@@ -190,7 +190,7 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
   }
   const fs::path path = write_last_checkpoint(slurm);
   text += slurm.in_job()
-              ? ". When SLURM starts the job again it goes on by itself. HINT: otherwise "
+              ? ". The run resumes automatically when SLURM restarts the job. HINT: otherwise "
               : ". HINT: ";
   throw Interrupted(signal, text + "resume with " + resume_command(program_, config_file_, path));
 }
@@ -291,7 +291,7 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
   // The others can't go on without this rank.
   if (run.context.world != nullptr && !interrupted && (taken_over || lost_rank == nullptr)) {
     run.context.world->control().fail(
-        exception != nullptr ? exception->what() : "an exception that is no std::exception",
+        exception != nullptr ? exception->what() : "an exception not derived from std::exception",
         taken_over ? FailureKind::kLeaseLost : FailureKind::kThrew);
   }
   // What goes wrong while cleaning up must not hide what went wrong first.
@@ -303,7 +303,7 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
     run.checkpoints.wait();
     finish(interrupted ? "interrupted" : "failed");
   } catch (const std::exception& second) {
-    log_warning(detail::concat("Trainer: cleaning up failed too: ", second.what()));
+    log_warning(detail::concat("Trainer: cleanup after the error failed as well: ", second.what()));
   }
   run.context.module->attach(nullptr, nullptr);
   if (run.context.data_module != nullptr) run.context.data_module->attach(nullptr);
@@ -344,16 +344,17 @@ int64_t Trainer::Impl::estimated_stepping_batches() {
   if (options_.max_epochs == -1) {
     LIGHTNING_CHECK(
         max_steps != -1, ConfigError,
-        "Trainer: the number of training steps is unknown, a schedule needs it. HINT: set "
-        "max_steps or max_epochs.");
+        "Trainer: the schedule needs the total number of training steps, which is unknown. HINT: "
+        "set max_steps or max_epochs.");
     return max_steps;
   }
   prepare_training_loader(run);
   const std::optional<int64_t> batches = run.num_training_batches();
   if (!batches) {
-    LIGHTNING_CHECK(max_steps != -1, ConfigError,
-                    "Trainer: the length of the training data is unknown, a schedule needs the "
-                    "number of steps. HINT: set max_steps or limit_train_batches.");
+    LIGHTNING_CHECK(
+        max_steps != -1, ConfigError,
+        "Trainer: the schedule needs the total number of training steps, and the length "
+        "of the training data is unknown. HINT: set max_steps or limit_train_batches.");
     return max_steps;
   }
   const int64_t accumulate = options_.user.accumulate_grad_batches;

@@ -36,7 +36,7 @@ class Trainer::Impl {
   /// Resolves the options and adds what they ask for (progress bar, summary, checkpoints, loggers).
   Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts);
 
-  /// The run under way or the last one. Throws ConfigError before the first.
+  /// The current run or the last one. Throws ConfigError before the first.
   Session& session();
   const ResolvedOptions& options() const { return options_; }
   const OptimizerSpecs& optimizer_specs() const { return parts_.optimizers; }
@@ -52,7 +52,7 @@ class Trainer::Impl {
   void predict(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
                DataLoaders loaders, const PredictionSink& sink, const RunArguments& arguments);
 
-  /// Folder of the run; made when first asked for.
+  /// Folder of the run; made when first requested.
   const std::filesystem::path& run_dir();
   void save_checkpoint(const std::filesystem::path& path, bool weights_only,
                        std::function<void()> committed);
@@ -83,13 +83,13 @@ class Trainer::Impl {
   /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
   void prepare_fit(const std::optional<std::filesystem::path>& checkpoint);
   void end_fit(const SlurmConnector& slurm);
-  /// Writes the checkpoint from which a stopped run goes on, and throws Interrupted.
+  /// Writes the checkpoint from which a stopped run resumes, and throws Interrupted.
   [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);
   std::filesystem::path write_last_checkpoint(const SlurmConnector& slurm);
   void open_log_file();
   void finish(std::string_view status);
   void handle_exception(const std::exception* exception);
-  /// Runs `body`; on an exception tells everybody, cleans up and lets it pass on.
+  /// Runs `body`; on an exception, notifies the other ranks, cleans up and rethrows.
   void guarded(const std::function<void()>& body);
 
   Trainer& trainer_;
@@ -101,7 +101,7 @@ class Trainer::Impl {
   std::vector<StateDict> logger_positions_;  // after the run before, in the same folder
   std::filesystem::path run_dir_;
   bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_
-  std::filesystem::path config_file_;  // of the fit under way
+  std::filesystem::path config_file_;  // of the current fit
   std::unique_ptr<Session> session_;
   bool fitted_ = false;
   std::string config_;   // as YAML; empty: made from the options

@@ -52,7 +52,7 @@ void set_deterministic(const Deterministic& deterministic) {
   at::globalContext().setDeterministicAlgorithms(deterministic.on(), deterministic.warns_only());
   if (!deterministic.on()) return;
   at::globalContext().setBenchmarkCuDNN(false);
-  // cuBLAS is deterministic only with a workspace of its own; what the user set stays.
+  // cuBLAS is deterministic only with a dedicated workspace; what the user set stays.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
 }
 
@@ -96,7 +96,7 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
                   "() was given a null module, expected a shared_ptr to a LightningModule.");
   LIGHTNING_CHECK(!options_.user.dry_run || stage == Stage::kFit, ConfigError,
                   "Trainer: dry_run is true and this is ", to_string(stage),
-                  "(), expected fit(): dry runs show a training. HINT: leave dry_run out.");
+                  "(), expected fit(): only training supports dry runs. HINT: remove dry_run.");
   session_ = std::make_unique<Session>(RunContext{.trainer = trainer_,
                                                   .options = options_,
                                                   .stage = stage,
@@ -304,7 +304,7 @@ void Trainer::Impl::setup_optimizers() {
       optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
       optimizers.size(),
       " optimizers, expected one. HINT: put all parameters into groups of one optimizer; "
-      "manual optimization isn't there yet.");
+      "manual optimization is not supported yet.");
   const OptimizerConfig& config = optimizers.front();
   LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
                   "LightningModule: configure_optimizers() gave a null optimizer.");

@@ -9,8 +9,8 @@
 
 namespace lightning::detail {
 
-/// Runs `call` on a thread of its own, which is left behind when nobody waits for the result: for
-/// calls of LibTorch that can't be ended. `call` must own what it needs.
+/// Runs `call` on a separate thread, which is detached if the caller stops waiting: for calls of
+/// LibTorch that can't be cancelled. `call` must own what it needs.
 template <typename Result>
 std::future<Result> run_detached(std::function<Result()> call) {
   auto promise = std::make_shared<std::promise<Result>>();

@@ -48,7 +48,7 @@ bool wait_for(int descriptor, short events, Deadline deadline) {
     pollfd entry = {descriptor, events, 0};
     const int count = ::poll(&entry, 1, milliseconds_left(deadline));
     if (count > 0) return true;
-    if (count < 0 && errno != EINTR) return true;  // the next call tells what is wrong
+    if (count < 0 && errno != EINTR) return true;  // the next call reports what is wrong
     if (Deadline::clock::now() >= deadline) return false;
   }
 }
@@ -79,7 +79,7 @@ Resolution resolve(const std::string& host, uint16_t port, int flags) {
 std::vector<Address> addresses_of(const std::string& host, uint16_t port, Deadline deadline) {
   Resolution numeric = resolve(host, port, AI_NUMERICHOST);
   if (numeric.error == 0) return numeric.addresses;
-  // The resolver knows no deadline: a thread of its own asks, and is left behind when late.
+  // The resolver knows no deadline: a separate thread asks, and is detached when late.
   std::packaged_task<Resolution()> task([host, port] { return resolve(host, port, 0); });
   std::future<Resolution> answer = task.get_future();
   std::thread(std::move(task)).detach();
@@ -213,7 +213,7 @@ void Socket::send_all(std::string_view bytes, Deadline deadline) {
       bytes.remove_prefix(static_cast<size_t>(sent));
     } else if (errno == EAGAIN) {
       LIGHTNING_CHECK(wait_for(descriptor_, POLLOUT, deadline), DistributedError,
-                      "socket: the other end took no data in time.");
+                      "socket: send timed out; the peer is not reading.");
     } else {
       LIGHTNING_CHECK(errno == EINTR, DistributedError, "socket: can't send: ", reason(errno), ".");
     }
@@ -225,12 +225,12 @@ std::string Socket::receive(size_t count, Deadline deadline) {
   size_t filled = 0;
   while (filled < count) {
     const ssize_t got = ::recv(descriptor_, bytes.data() + filled, count - filled, MSG_DONTWAIT);
-    LIGHTNING_CHECK(got != 0, DistributedError, "socket: the other end closed the connection.");
+    LIGHTNING_CHECK(got != 0, DistributedError, "socket: the peer closed the connection.");
     if (got > 0) {
       filled += static_cast<size_t>(got);
     } else if (errno == EAGAIN) {
       LIGHTNING_CHECK(wait_for(descriptor_, POLLIN, deadline), DistributedError,
-                      "socket: the other end sent nothing in time.");
+                      "socket: receive timed out.");
     } else {
       LIGHTNING_CHECK(errno == EINTR, DistributedError, "socket: can't receive: ", reason(errno),
                       ".");

@@ -204,7 +204,8 @@ TEST_CASE("A damaged checkpoint is refused, and the newest sound one named", "[c
   fs::remove(folder / "two.ckpt/state.json");
   CHECK_THROWS_WITH(Checkpoint::read(bad), Contains("one.ckpt"));
   fs::remove(folder / "one.ckpt/state.json");
-  CHECK_THROWS_WITH(Checkpoint::read(bad), Contains("no sound checkpoint lies beside it"));
+  CHECK_THROWS_WITH(Checkpoint::read(bad),
+                    Contains("there is no valid checkpoint in the same folder"));
 }
 
 TEST_CASE("A temporary directory is no checkpoint, however complete", "[checkpoint]") {

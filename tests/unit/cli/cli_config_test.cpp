@@ -209,9 +209,10 @@ TEST_CASE("mistakes in config files are named with file and line") {
       error("optimizer: x") ==
       "a.yaml:1: unknown key \"optimizer\". HINT: the keys are seed_everything, ckpt_path, model, "
       "data, trainer.");
-  CHECK(error("key:value") ==
-        "a.yaml:1: the top level is no map, expected keys such as \"trainer:\". HINT: put a space "
-        "after each colon.");
+  CHECK(
+      error("key:value") ==
+      "a.yaml:1: the top level is not a map; expected keys such as \"trainer:\". HINT: put a space "
+      "after each colon.");
   CHECK(error("trainer: 5") == "a.yaml:1: trainer is \"5\", expected a map of keys.");
   CHECK(error("data: {batch_size: four}") ==
         "a.yaml:1: data.batch_size is \"four\", expected an integer.");

@@ -88,7 +88,7 @@ TEST_CASE("The option --help of a command shows its keys in aligned columns") {
   CHECK(column_of("model.learning_rate", "number") == column_of("model.width", "integer"));
   CHECK(column_of("model.learning_rate", "0.1") == column_of("model.title", "line"));
   CHECK(column_of("model.width", "integer") ==
-        column_of("trainer.limit_train_batches", "share or count"));
+        column_of("trainer.limit_train_batches", "fraction or count"));
   CHECK(column_of("model.width", "integer") ==
         column_of("trainer.fast_dev_run", "true|false or count"));
   CHECK(column_of("model.width", "integer") == column_of("trainer.devices", "auto, count or list"));
@@ -148,7 +148,7 @@ TEST_CASE("output that can't be written is an error") {
   dup2(saved, STDOUT_FILENO);
   close(saved);
   close(full);
-  CHECK(message == "standard output can't be written (No space left on device)");
+  CHECK(message == "cannot write to standard output (No space left on device)");
 }
 
 TEST_CASE("a missing or unknown command lists the commands") {

@@ -94,7 +94,7 @@ TEST_CASE("a restart of a job has the identity of the job, no other one has it")
 
 TEST_CASE("a job is not requeued without progress or too often") {
   CHECK(job().reason_against_requeue(1, std::nullopt).empty());
-  CHECK_THAT(job().reason_against_requeue(0, std::nullopt), Catch::Contains("no step"));
+  CHECK_THAT(job().reason_against_requeue(0, std::nullopt), Catch::Contains("no progress"));
   const SlurmJob third = job({{"SLURM_RESTART_COUNT", "3"}});
   CHECK(third.reason_against_requeue(1, 4).empty());
   CHECK_THAT(third.reason_against_requeue(1, 3),

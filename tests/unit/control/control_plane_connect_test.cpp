@@ -112,7 +112,7 @@ TEST_CASE("ControlPlane: missing ranks are named to those who came") {
   TestRun run(4, impatient());
   std::future<std::string> second = connect_error(run, 2);
   const std::string first = connect_error(run, 0).get();
-  CHECK_THAT(first, Contains("ranks 1, 3 of 4 didn't come within 1 s"));
+  CHECK_THAT(first, Contains("ranks 1, 3 of 4 did not connect within 1 s"));
   CHECK(second.get() == first);
 }
 
@@ -157,7 +157,7 @@ TEST_CASE("ControlPlane: the hub lets in none but its own ranks") {
   for (SimulatedRank* rank : {&second, &third}) {
     CHECK(rank->next()->type == MessageType::kWelcome);
   }
-  CHECK_THAT(refusal_of(run, hello_of(run, 0)), Contains("there is a rank 0 already"));
+  CHECK_THAT(refusal_of(run, hello_of(run, 0)), Contains("rank 0 is already connected"));
   for (SimulatedRank* rank : {&second, &third}) {
     detail::ExchangePart goodbye;
     goodbye.kind = detail::ExchangeKind::kLeave;
@@ -189,7 +189,7 @@ TEST_CASE("ControlPlane: a rank that dies before all have come ends the start") 
     REQUIRE(second.next()->type == MessageType::kAccept);
     second.confirm();
   }
-  CHECK_THAT(hub.get(), Contains("rank 1 (simulated) died"));
+  CHECK_THAT(hub.get(), Contains("rank 1 (simulated) exited"));
 }
 
 TEST_CASE("ControlPlane: nonsense from a rank is a failure that names it") {
@@ -200,7 +200,7 @@ TEST_CASE("ControlPlane: nonsense from a rank is a failure that names it") {
   second.confirm();
   REQUIRE(second.next()->type == MessageType::kWelcome);
   second.send(MessageType::kExchange, "short");
-  CHECK_THAT(hub.get(), Contains("rank 1 can't be understood"));
+  CHECK_THAT(hub.get(), Contains("rank 1 sent a malformed message"));
 }
 
 TEST_CASE("ControlPlane: rank 0 is found through a rendezvous") {

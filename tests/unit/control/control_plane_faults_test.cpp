@@ -86,7 +86,7 @@ TEST_CASE("ControlPlane: the others learn at once which rank was killed", "[proc
       continue;
     }
     CHECK_THAT(rank->read_line(),
-               Contains(detail::concat("rank ", victim, " (")) && Contains(") died") &&
+               Contains(detail::concat("rank ", victim, " (")) && Contains(") exited") &&
                    Contains(detail::concat("step ", 40 + victim, " in validation_step")));
     CHECK(rank->wait() == "exit 1");
   }
@@ -106,7 +106,7 @@ TEST_CASE("ControlPlane: a process that ends without leave() counts as dead", "[
       CHECK(rank->wait() == "exit 0");
     } else {
       CHECK_THAT(rank->read_line(),
-                 Contains(detail::concat("rank ", victim, " (")) && Contains("died"));
+                 Contains(detail::concat("rank ", victim, " (")) && Contains("exited"));
       CHECK(rank->wait() == "exit 1");
     }
   }
@@ -121,7 +121,7 @@ TEST_CASE("ControlPlane: a frozen rank ends the others, and itself when it wakes
   ranks[static_cast<size_t>(victim)]->kill(SIGSTOP);
   const auto check_text = [&](RankProcess& rank) {
     CHECK_THAT(rank.read_line(), Contains(detail::concat("rank ", victim, " (")) &&
-                                     Contains("frozen") && Contains("for 2 s") &&
+                                     Contains("not responding") && Contains("for 2 s") &&
                                      Contains(detail::concat("step ", 40 + victim)));
     CHECK(rank.wait() == "exit 1");
   };
@@ -278,7 +278,7 @@ TEST_CASE("ControlPlane: a death explains a failure that another rank reports fi
   others[0]->send(MessageType::kFail, report.encode());
   others[1].reset();
   hub.kill(SIGCONT);
-  CHECK_THAT(hub.read_line(), Contains("rank 2 (simulated) died"));
+  CHECK_THAT(hub.read_line(), Contains("rank 2 (simulated) exited"));
 }
 
 TEST_CASE("ControlPlane: rank 0 of very many raises its limit of open files", "[process]") {

@@ -128,7 +128,7 @@ TEST_CASE("ControlPlane: both sides of a cut cable end, and name the other one",
   }
   for (const auto& rank : ranks) REQUIRE(rank->read_line() == "ready");
   REQUIRE(nodes.set_links("down"));
-  CHECK_THAT(ranks[0]->read_line(), Contains("rank 2 (") && Contains("frozen"));
-  CHECK_THAT(ranks[1]->read_line(), Contains("rank 2 (") && Contains("frozen"));
-  CHECK_THAT(ranks[2]->read_line(), Contains("rank 0 (") && Contains("frozen"));
+  CHECK_THAT(ranks[0]->read_line(), Contains("rank 2 (") && Contains("not responding"));
+  CHECK_THAT(ranks[1]->read_line(), Contains("rank 2 (") && Contains("not responding"));
+  CHECK_THAT(ranks[2]->read_line(), Contains("rank 0 (") && Contains("not responding"));
 }

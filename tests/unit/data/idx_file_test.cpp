@@ -95,8 +95,8 @@ TEST_CASE("read_idx names what is wrong with a file", "[idx]") {
   check(folder.write("floats", bytes_of({0, 0, 13, 1, 0, 0, 0, 1, 0, 0, 0, 0})), "data type 13");
   check(folder.write("header", kMatrix.substr(0, 10)), "truncated in its header");
   check(folder.write("short", kMatrix.substr(0, 16)), "holds 4 bytes of data");
-  check(folder.write("long", kMatrix + "x"), "goes on after the 6 bytes");
-  check(folder.write_gzipped("long.gz", kMatrix + "x"), "goes on after the 6 bytes");
+  check(folder.write("long", kMatrix + "x"), "has data beyond the 6 bytes");
+  check(folder.write_gzipped("long.gz", kMatrix + "x"), "has data beyond the 6 bytes");
   const std::string lie = bytes_of({0, 0, 8, 2, 255, 255, 255, 255, 255, 255, 255, 255});
   check(folder.write("lie", lie), "can't hold its shape");
   check(folder.write_gzipped("lie.gz", lie), "can't hold its shape");

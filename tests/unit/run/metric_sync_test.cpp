@@ -114,7 +114,7 @@ TEST_CASE("Ranks that log other names than others are an error on all, never a w
               log_it(log, rank == 0 ? "a" : "b", 1.0);
               log_it(log, rank == 0 ? "b" : "a", 2.0);
             }),
-            "the same names in another order");
+            "the same names in a different order");
 }
 
 TEST_CASE("A rank without a batch of an evaluation takes what the others logged", "[trainer]") {

@@ -59,7 +59,7 @@ TEST_CASE("RunLease: a later incarnation of the job takes the folder, the earlie
   const RunLease second(root.run(0), holder("slurm/c/41", 1));
   CHECK_NOTHROW(second.check());
   CHECK(kind_of_error([&] { first.check(); }) == FailureKind::kLeaseLost);
-  CHECK_THROWS_WITH(first.check(), Catch::Contains("belongs to job slurm/c/41 (restart 1) now"));
+  CHECK_THROWS_WITH(first.check(), Catch::Contains("now belongs to job slurm/c/41 (restart 1)"));
   // Nor can it take the folder back.
   CHECK(kind_of_error([&] { RunLease(root.run(0), holder("slurm/c/41", 0)); }) ==
         FailureKind::kLeaseLost);

@@ -96,7 +96,7 @@ TEST_CASE("A link is made and swapped, and nothing else is replaced by it", "[ut
   disk.replace_link("two", folder / "last");
   CHECK(fs::read_symlink(folder / "last") == "two");
   CHECK(num_entries(folder.path()) == 3);
-  CHECK_THROWS_WITH(disk.replace_link("one", folder / "two"), Contains("it is no link"));
+  CHECK_THROWS_WITH(disk.replace_link("one", folder / "two"), Contains("it is not a link"));
   CHECK(fs::is_directory(fs::symlink_status(folder / "two")));
 
   disk.remove_all(folder / "last");
