@@ -75,7 +75,7 @@ std::vector<at::Device> cpu_devices(std::string_view devices) {
   return std::vector<at::Device>(static_cast<size_t>(*count), at::Device(at::kCPU));
 }
 
-/// `auto` has found no GPU: a warning where one was to be expected.
+/// `auto` has found no GPU: a warning where one was expected.
 void warn_if_gpu_was_expected() {
   const detail::CudaPluginState& cuda = detail::cuda_plugin();
   if (!cuda.wanted || (cuda.plugin != nullptr && cuda.plugin->device_error().empty())) return;

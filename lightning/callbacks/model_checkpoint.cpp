@@ -21,11 +21,10 @@ ModelCheckpoint::ModelCheckpoint(ModelCheckpointOptions options) : options_(std:
                   "ModelCheckpoint: every_n_train_steps is ", options_.every_n_train_steps,
                   " and every_n_epochs is ", options_.every_n_epochs,
                   ", expected 0 or more. HINT: set one of them.");
-  LIGHTNING_CHECK(
-      !options_.monitor.empty() || options_.save_top_k <= 1, ConfigError,
-      "ModelCheckpoint: save_top_k is ", options_.save_top_k,
-      " and there is no monitor to say which are best. HINT: set monitor, or save_top_k "
-      "to -1, 0 or 1.");
+  LIGHTNING_CHECK(!options_.monitor.empty() || options_.save_top_k <= 1, ConfigError,
+                  "ModelCheckpoint: save_top_k is ", options_.save_top_k,
+                  " and there is no monitor to rank them by. HINT: set monitor, or save_top_k "
+                  "to -1, 0 or 1.");
   check_filename_template(options_.filename);
 }
 

@@ -82,7 +82,7 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   };
   void save(TrainerContext& trainer);
   std::filesystem::path make_path(TrainerContext& trainer) const;
-  /// Nothing: the metric can't be there yet.
+  /// Nothing: the metric can't have been logged yet.
   std::optional<double> score(TrainerContext& trainer) const;
   bool is_better(double a, double b) const;
   /// Puts the new one into the list of kept ones; returns what has to go.

@@ -30,7 +30,7 @@ LIGHTNING_FIELDS(ProgressBarOptions,
                  LIGHTNING_FIELD(refresh_interval, "between two drawings on a terminal"),
                  LIGHTNING_FIELD(line_interval, "between two plain lines elsewhere"))
 
-/// What one line says.
+/// The content of one line.
 struct ProgressLine {
   std::string title;             // "Epoch 1/2"
   int64_t done = 0;              // batches

@@ -163,7 +163,7 @@ size_t write_and_commit(const Checkpoint& checkpoint, const fs::path& target) {
   }
 }
 
-/// Runs `body` on the manifest of a checkpoint; names the newest sound neighbour when it is
+/// Runs `body` on the manifest of a checkpoint; names the newest valid neighbour when it is
 /// damaged.
 template <typename Body>
 auto with_manifest(const fs::path& directory, const Body& body) {

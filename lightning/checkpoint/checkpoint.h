@@ -40,7 +40,7 @@ struct LIGHTNING_API Checkpoint {
   /// Files to be copied into assets/: name there, content.
   std::vector<std::pair<std::string, std::string>> assets = {};
 
-  /// Copies of all tensors in host memory, for writing while training goes on.
+  /// Copies of all tensors in host memory, for writing in the background.
   /// Sync: waits for the device.
   Checkpoint snapshot() const;
 
@@ -51,7 +51,7 @@ struct LIGHTNING_API Checkpoint {
   /// Reads a committed directory (or a link to one), checking sizes and checksums. `model` comes
   /// back in the order of the file, aliases last and sharing memory with what they are tied to.
   /// Throws
-  /// CheckpointError for an uncommitted or damaged one; the text names the newest sound checkpoint
+  /// CheckpointError for an uncommitted or damaged one; the text names the newest valid checkpoint
   /// beside it, if there is one.
   static Checkpoint read(const std::filesystem::path& directory);
   /// Only the weights.

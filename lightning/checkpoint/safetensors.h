@@ -22,7 +22,7 @@ struct SafetensorsInfo {
   std::vector<int64_t> shape;
 };
 
-/// A memory-mapped file. Throws CheckpointError at opening for anything that isn't a sound file:
+/// A memory-mapped file. Throws CheckpointError at opening for anything that isn't a valid file:
 /// too short, header longer than the file, JSON errors, unknown dtype, ranges that overlap, leave
 /// holes, run past the end or don't match the shape, duplicate names.
 class LIGHTNING_API SafetensorsFile {

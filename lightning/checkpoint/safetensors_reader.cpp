@@ -88,7 +88,7 @@ void SafetensorsFile::Impl::read_header() {
   }
   const size_t rest = file_.size_bytes() - 8;
   if (length > rest) {
-    fail_as_damaged("it says that its header has ", length, " bytes, but only ", rest, " follow");
+    fail_as_damaged("it declares a header of ", length, " bytes, but only ", rest, " follow");
   }
   if (length > detail::kMaxHeaderBytes) fail("its header of ", length, " bytes is too long");
   const std::string_view text(file_.data() + 8, length);
@@ -141,13 +141,13 @@ void SafetensorsFile::Impl::read_tensor(const std::string& name, const json& val
   const auto numbers = [&](const char* key) {
     const json& list = field(key);
     std::vector<uint64_t> result;
-    bool sound = list.is_array();
-    for (size_t i = 0; sound && i < list.size(); ++i) {
-      sound = list[i].is_number_unsigned() &&
+    bool valid = list.is_array();
+    for (size_t i = 0; valid && i < list.size(); ++i) {
+      valid = list[i].is_number_unsigned() &&
               list[i].get<uint64_t>() <= std::numeric_limits<int64_t>::max();
-      if (sound) result.push_back(list[i].get<uint64_t>());
+      if (valid) result.push_back(list[i].get<uint64_t>());
     }
-    if (!sound) fail_as_damaged("tensor \"", name, "\" has a ", key, " of ", list.dump());
+    if (!valid) fail_as_damaged("tensor \"", name, "\" has a ", key, " of ", list.dump());
     return result;
   };
 
@@ -228,7 +228,7 @@ void SafetensorsFile::read_into(std::string_view name, at::Tensor& target) const
   const SafetensorsInfo& info = impl_->tensors[index];
   if (target.sizes() != at::IntArrayRef(info.shape)) {
     impl_->fail("tensor \"", name, "\" is ", shape_text(info.shape), ", but ",
-                shape_text(target.sizes()), " is wanted");
+                shape_text(target.sizes()), " is requested");
   }
   const at::NoGradGuard no_grad;
   const char* bytes = impl_->bytes(index);

@@ -110,7 +110,7 @@ const CliCommand& find_command(const std::vector<CliCommand>& commands, const st
                      nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
 }
 
-/// Own keys can't be told from sections and general keys of the same name.
+/// Own keys can't be distinguished from sections and general keys of the same name.
 void check_own_keys(const CliCommand& command, const CliKeys& common) {
   for (const config::KeyInfo& own : command.options.keys) {
     const std::string top = own.key.substr(0, own.key.find('.'));

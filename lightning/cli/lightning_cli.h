@@ -32,7 +32,7 @@ struct CliCommand {
   std::function<int(CliContext& context, const config::ConfigNode& own)> run = {};
 };
 
-/// A command with options of its own: keys at the top level, beside trainer, model and data.
+/// A command with custom options: keys at the top level, beside trainer, model and data.
 template <config::HasFields Options>
 CliCommand make_command(std::string name, std::string help,
                         std::function<int(CliContext&, const Options&)> run) {
@@ -79,7 +79,7 @@ LIGHTNING_API int run_cli_main(int argc, char** argv, const CliProgram& program,
 
 /// Runs the command that argv names and returns the exit code: 0, 1 for an error, 2 for a wrong
 /// command line or config, 130 or 143 after a signal (see run_main()). `predict` writes the
-/// outputs to RUN/predictions.safetensors (see PredictionFile); a program with a format of its own
+/// outputs to RUN/predictions.safetensors (see PredictionFile); a program with a custom format
 /// replaces that command. A program without a data module gives void: its module brings the
 /// loaders.
 template <typename Module, typename DataModule = void>

@@ -12,8 +12,8 @@
 namespace lightning {
 
 namespace detail {
-/// Hands what files and command line say to `apply`, which gives all options back. False when it
-/// printed a text instead of what the program does.
+/// Hands the values of files and command line to `apply`, which gives all options back. False when
+/// it printed a text instead of what the program does.
 LIGHTNING_API bool read_options(
     int argc, const char* const* argv, std::string_view description,
     const std::vector<config::KeyInfo>& keys,

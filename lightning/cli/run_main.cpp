@@ -34,7 +34,7 @@ int run(const std::function<int()>& body) {
   try {
     return body();
   } catch (const Interrupted& error) {
-    // All ranks stopped for the same reason, and rank 0 says it.
+    // All ranks stopped for the same reason, and rank 0 reports it.
     const auto world = World::current();
     const bool prints_errors = world == nullptr || world->topology().global_rank == 0;
     return prints_errors ? report("", error.what(), error.exit_code()) : error.exit_code();

@@ -19,7 +19,7 @@ class LIGHTNING_API LightningDataModule {
 
   /// Downloads, unpacks: once per node, before setup().
   virtual void prepare_data() {}
-  /// Makes the data sets: on every rank. The loaders are asked for afterwards.
+  /// Makes the data sets: on every rank. The loaders are requested afterwards.
   virtual void setup(Stage /*stage*/) {}
   virtual void teardown(Stage /*stage*/) {}
   virtual DataLoaders train_dataloader() { return {}; }
@@ -27,7 +27,7 @@ class LIGHTNING_API LightningDataModule {
   virtual DataLoaders test_dataloader() { return {}; }
   virtual DataLoaders predict_dataloader() { return {}; }
 
-  /// State of your own in checkpoints (the loaders' positions are saved without it).
+  /// Custom state in checkpoints (the loaders' positions are saved without it).
   virtual void state_dict(StateDict& /*state*/) {}
   virtual void load_state_dict(const StateDict& /*state*/) {}
   virtual void on_exception(const std::exception& /*exception*/) {}

@@ -1,4 +1,4 @@
-/// LightningModule: a torch::nn::Module that also says how it is trained. Subclass it, register
+/// LightningModule: a torch::nn::Module that also defines how it is trained. Subclass it, register
 /// layers as in any module, override the steps you need and hand it to a Trainer as a shared_ptr.
 #pragma once
 
@@ -131,7 +131,7 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   virtual void lr_scheduler_step(optim::LRScheduler& scheduler);
 
   // ---- checkpoints
-  /// Entries of your own; they come back in on_load_checkpoint().
+  /// Custom entries; they are passed to on_load_checkpoint().
   virtual void on_save_checkpoint(StateDict& /*state*/) {}
   virtual void on_load_checkpoint(const StateDict& /*state*/) {}
   /// Files that the model needs to be rebuilt from a checkpoint alone: name and content.

@@ -34,7 +34,7 @@ struct LogOptions {
   std::optional<bool> sync_dist = std::nullopt;
   /// Append "/dataloader_idx_N" when there are several loaders.
   bool add_dataloader_idx = true;
-  /// Weight of this value in the epoch's mean; none: Batch::batch_size of the batch under way.
+  /// Weight of this value in the epoch's mean; none: Batch::batch_size of the current batch.
   std::optional<double> batch_size = std::nullopt;
 };
 
@@ -56,7 +56,7 @@ class LIGHTNING_API MetricLog {
     bool on_step = false;  // defaults
     bool on_epoch = false;
     bool in_step = true;          // false: outside of steps, where on_step has no meaning
-    double batch_size = 1.0;      // weight of the batch under way; 0: what is logged doesn't count
+    double batch_size = 1.0;      // weight of the current batch; 0: what is logged doesn't count
     int64_t dataloader_idx = -1;  // -1: one loader, names stay as they are
   };
   /// Set by the loops around each hook; costs a few stores.
@@ -89,7 +89,7 @@ class LIGHTNING_API MetricLog {
     LoggedValue named(const std::string& name) const { return {name, host, device}; }
   };
   enum class Level { kStep, kEpoch };
-  /// What ranks tell one another of a value that is to be reduced.
+  /// What ranks exchange of a value that must be reduced.
   struct Part {
     std::string name;
     ReduceFx reduce_fx = ReduceFx::kMean;
@@ -103,7 +103,7 @@ class LIGHTNING_API MetricLog {
     /// Makes this the value of both.
     void add(const Part& other);
   };
-  /// The values of the next step row, or of the epoch, that are to be reduced over ranks.
+  /// The values of the next step row, or of the epoch, that must be reduced over ranks.
   std::vector<Part> parts(Level level) const;
   /// Puts the reduced ones in their place; names that this rank never logged are added.
   void set_parts(Level level, const std::vector<Part>& parts);

@@ -43,15 +43,15 @@ class LIGHTNING_API TrainerContext {
   virtual bool validating() const = 0;
   /// Completed optimizer steps.
   virtual int64_t global_step() const = 0;
-  /// Completed epochs: the index of the epoch under way.
+  /// Completed epochs: the index of the current epoch.
   virtual int64_t current_epoch() const = 0;
-  /// Index of the batch under way in its loader.
+  /// Index of the current batch in its loader.
   virtual int64_t batch_idx() const = 0;
   /// Samples (as given by Batch::batch_size) trained on so far by this rank.
   virtual int64_t samples_seen() const = 0;
   /// Training batches per epoch after limit_train_batches; nothing for a stream of unknown length.
   virtual std::optional<int64_t> num_training_batches() const = 0;
-  /// Batches in the pass of `stage` under way, over all its loaders; nothing when unknown.
+  /// Batches in the current pass of `stage`, over all its loaders; nothing when unknown.
   virtual std::optional<int64_t> num_evaluation_batches() const = 0;
   /// Whether fit validates exactly once in each epoch, after its last batch (or never): callbacks
   /// that watch a metric then act at the epoch's end, else after each validation.
@@ -100,8 +100,8 @@ class LIGHTNING_API TrainerContext {
   virtual const std::filesystem::path& run_dir() const = 0;
   virtual const std::filesystem::path& default_root_dir() const = 0;
   /// Writes a checkpoint directory. Inside fit it is written at the next safe point: after the
-  /// hooks and the log row of the batch, validation or epoch under way, so that what resumes from
-  /// it goes on exactly there; else at once. `committed` runs when it is whole on the disk (in the
+  /// hooks and the log row of the current batch, validation or epoch, so that a run resumes from
+  /// it exactly there; else at once. `committed` runs when it is complete on the disk (in the
   /// writer's thread with async_checkpointing). Every rank must call it. Errors (CheckpointError;
   /// DataError for a non-finite state, which is never committed) are thrown from the safe point.
   virtual void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,

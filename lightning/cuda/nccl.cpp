@@ -16,7 +16,7 @@ c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10
                                                     const c10::Device& device,
                                                     std::string& error) try {
   // The control plane decides what is late and ends the process; LibTorch's own threads would kill
-  // it without our last words. Set by hand, these variables win.
+  // it without our final message. Set by hand, these variables win.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", 0);
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
   auto options = c10d::ProcessGroupNCCL::Options::create();

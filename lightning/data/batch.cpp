@@ -81,10 +81,10 @@ Batch Batch::pin_memory() const {
 void Batch::throw_wrong_payload(const std::type_info& asked) const {
   const std::string wanted = c10::demangle(asked.name());
   LIGHTNING_CHECK(has_payload(), DataError, "Batch: there is no payload, one of type ", wanted,
-                  " was asked for.");
+                  " was requested.");
   throw DataError(detail::concat("Batch: the payload is of type ",
                                  c10::demangle(payload_.type().name()), ", one of type ", wanted,
-                                 " was asked for."));
+                                 " was requested."));
 }
 
 }  // namespace lightning

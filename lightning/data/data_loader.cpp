@@ -76,7 +76,7 @@ class DataLoader::Impl {
   void load_stream(const StateDict& state, int64_t epoch, uint64_t seed);
   std::string expected_position() const;
 
-  // What is under way: nothing (job_ is null), or an epoch that is launched at its first batch.
+  // What is in progress: nothing (job_ is null), or an epoch that is launched at its first batch.
   std::shared_ptr<detail::BatchJob> job_;
   bool launched_ = false;
   bool sharded_stream_ = false;               // the stream gives this rank's samples alone
@@ -144,8 +144,8 @@ std::optional<ShardSize> DataLoader::Impl::shard_size(const DataShard& of,
   size.batches = std::min(plan.num_batches(), at_most);
   size.samples_all_ranks = plan.consumed[static_cast<size_t>(std::min(num_global, at_most))];
   for (size_t n = 0; n < static_cast<size_t>(size.batches); ++n) {
-    const bool filler = !plan.rank_weights.empty() && plan.rank_weights[n] == 0.0;
-    if (!filler) size.samples += plan.offsets[n + 1] - plan.offsets[n];
+    const bool is_padding = !plan.rank_weights.empty() && plan.rank_weights[n] == 0.0;
+    if (!is_padding) size.samples += plan.offsets[n + 1] - plan.offsets[n];
   }
   return size;
 }

@@ -42,7 +42,7 @@ struct DataLoaderOptions {
 /// A rank's part of an epoch.
 struct ShardSize {
   int64_t batches = 0;
-  int64_t samples = 0;            // without fillers
+  int64_t samples = 0;            // without padding batches
   int64_t samples_all_ranks = 0;  // in these global batches, each sample once
 };
 
@@ -54,7 +54,7 @@ class LIGHTNING_API DataLoader {
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<Sampler> sampler,
              DataLoaderOptions options);
   /// Batches by `sampler`; options.batch_size, global_batch_size, shuffle and drop_last must be
-  /// left alone. Of W ranks, rank r takes the batches r, r + W, ...; DataShard::uneven then says
+  /// left alone. Of W ranks, rank r takes the batches r, r + W, ...; DataShard::uneven then sets
   /// what becomes of the last ones when W doesn't divide their number (kPad takes the first ones
   /// again).
   DataLoader(std::shared_ptr<Dataset> dataset, std::shared_ptr<BatchSampler> sampler,
@@ -71,7 +71,7 @@ class LIGHTNING_API DataLoader {
   void set_shard(const DataShard& shard);
   const DataShard& shard() const;
 
-  /// Global batches in the epoch to come or under way, the same number on every rank; nothing for a
+  /// Global batches in the next or current epoch, the same number on every rank; nothing for a
   /// stream of unknown length.
   std::optional<int64_t> num_batches() const;
   /// Those of them that this rank gets: one less than num_batches() on a rank that has no samples
@@ -85,7 +85,7 @@ class LIGHTNING_API DataLoader {
   /// Samples per batch of this rank: options().batch_size, or its part of global_batch_size.
   int64_t batch_size() const;
 
-  /// Starts `epoch` from its first batch and wakes the workers. What was under way is dropped.
+  /// Starts `epoch` from its first batch and wakes the workers. What was in progress is dropped.
   void begin_epoch(int64_t epoch);
   /// The next batch, or nothing at the epoch's end. Without begin_epoch() the first call starts
   /// epoch 0. A worker's exception is thrown here, in the batch's place; the call after that gives
@@ -100,10 +100,10 @@ class LIGHTNING_API DataLoader {
   /// Continues exactly there, also with another batch size or number of ranks when the position
   /// allows it (a CheckpointError when it lies inside a global batch, or when the data set's size
   /// has changed); no sample is lost or repeated. The saved seed is used from then on, whatever the
-  /// options say; a sampler that was given keeps its own. Workers start at the next next().
+  /// options set; a sampler that was given keeps its own. Workers start at the next next().
   void load_state_dict(const StateDict& state);
 
-  /// Called by the Trainer before the first epoch: pins unless the options say otherwise.
+  /// Called by the Trainer before the first epoch: pins unless the options forbid it.
   void set_default_pin_memory(bool pin);
 
  private:

@@ -26,7 +26,7 @@ class LIGHTNING_API SampleContext {
 
   int64_t epoch() const { return epoch_; }
   int64_t index() const { return index_; }
-  /// A 64-bit seed made from (seed, epoch, index), for generators of your own.
+  /// A 64-bit seed made from (seed, epoch, index), for custom generators.
   uint64_t seed() const;
   /// A CPU generator seeded with seed(); made at the first call (it costs some microseconds).
   at::Generator& generator();

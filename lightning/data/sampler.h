@@ -1,5 +1,5 @@
 /// Samplers: the order of a data set's samples in an epoch. A sampler is a pure function of
-/// (options, epoch); it has no position of its own. The DataLoader's state is therefore only
+/// (options, epoch); it has no position. The DataLoader's state is therefore only
 /// (epoch, samples consumed), and any part of an epoch can be made again.
 #pragma once
 
@@ -31,7 +31,7 @@ class LIGHTNING_API SequentialSampler : public Sampler {
   int64_t size_;
 };
 
-/// A fresh permutation each epoch (Fisher-Yates with a generator of our own made from seed and
+/// A fresh permutation each epoch (Fisher-Yates with a dedicated generator made from seed and
 /// epoch: the standard library's distributions differ between implementations).
 class LIGHTNING_API RandomSampler : public Sampler {
  public:

@@ -19,10 +19,10 @@ enum class UnevenInputs {
   /// trained on twice in this epoch and the mean of this batch is over G samples, up to G - n of
   /// them repeated. Lightning's DistributedSampler repeats them too, up to a multiple of the ranks.
   kPad,
-  /// Each rank takes its share, a rank without samples a filler of weight zero
+  /// Each rank takes its part, a rank without samples a padding batch of weight zero
   /// (Batch::rank_weight): each sample once, and the mean is that of one process.
   kJoin,
-  /// For evaluation, where ranks need not keep step: each sample once, no fillers; a rank without
+  /// For evaluation, where ranks need not keep step: each sample once, no padding; a rank without
   /// samples in the last batch has one batch less.
   kExact,
 };

@@ -54,7 +54,7 @@ void CSVLogger::do_setup(const LoggerSetup& setup) {
   if (setup.resume != nullptr && setup.resume->contains("rows")) {
     cut_back(path, *setup.resume);
   } else if (path == file_->path() && fs::exists(path, ignored)) {
-    seconds_before_ = elapsed_seconds();  // the same run goes on, with its test for instance
+    seconds_before_ = elapsed_seconds();  // the same run continues, with its test for instance
   } else {
     start_table(path);
   }

@@ -61,7 +61,7 @@ class LIGHTNING_API CSVLogger final : public Logger {
   int64_t rows_ = 0;
   double seconds_before_ = 0;  // of earlier parts of the run
   std::chrono::steady_clock::time_point start_;
-  // Of the row under way.
+  // Of the current row.
   std::vector<size_t> row_columns_;
   std::vector<std::string> new_names_;
   std::vector<const double*> cells_;

@@ -17,15 +17,15 @@ namespace lightning {
 /// One row: values that became known at the same point of the run.
 struct MetricRow {
   int64_t step = 0;   // completed optimizer steps
-  int64_t epoch = 0;  // epoch under way
+  int64_t epoch = 0;  // current epoch
   std::vector<std::pair<std::string, double>> values;
 };
 
-/// A run begins or goes on.
+/// A run begins or resumes.
 struct LoggerSetup {
   std::filesystem::path run_dir;
   int64_t global_rank = 0;
-  /// What state_dict() gave for the checkpoint from which the run goes on: rows written after it
+  /// What state_dict() gave for the checkpoint from which the run resumes: rows written after it
   /// are cut. nullptr: a fresh run. Used only during the call.
   const StateDict* resume = nullptr;
   /// Optimizer steps done at that checkpoint; -1: a fresh run.

@@ -53,7 +53,7 @@ void cut_back(const fs::path& folder, const StateDict& state) {
   const auto position = static_cast<uint64_t>(state.get<int64_t>("position"));
   std::error_code error;
   const uint64_t size = fs::file_size(folder / last, error);
-  if (error) return;  // the run goes on in another folder
+  if (error) return;  // the run resumes in a different folder
   if (size > position) FileSystem::current().resize_file(folder / last, position);
   if (size < position) {
     log_warning(detail::concat("TensorBoardLogger: \"", (folder / last).string(), "\" has ", size,

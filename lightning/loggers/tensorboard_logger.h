@@ -2,7 +2,7 @@
 ///
 /// Scalars appear under their metric's name, with "epoch" beside them; hyperparameters as a table
 /// under Text. A resumed run cuts the old file back to the checkpoint and begins a new one, which
-/// tells a TensorBoard that is running to forget the steps after it.
+/// makes a TensorBoard that is running forget the steps after it.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ class LIGHTNING_API TensorBoardLogger final : public Logger {
   TensorBoardLoggerOptions options_;
   std::unique_ptr<detail::LogFile> file_;
   int64_t first_step_ = 0;
-  std::string summary_;  // of the row under way
+  std::string summary_;  // of the current row
 };
 
 }  // namespace lightning

@@ -14,7 +14,7 @@ namespace lightning::optim {
 
 struct LIGHTNING_API AdadeltaOptions : torch::optim::OptimizerCloneableOptions<AdadeltaOptions> {
   AdadeltaOptions(double lr = 1.0) : lr_(lr) {}  // NOLINT: implicit as torch's are
-  /// Factor on the steps that the algorithm finds by itself.
+  /// Factor on the steps that the algorithm determines.
   TORCH_ARG(double, lr);
   /// How slowly the running means of squares forget.
   TORCH_ARG(double, rho) = 0.9;

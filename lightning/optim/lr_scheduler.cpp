@@ -88,7 +88,7 @@ void LRScheduler::load_state_dict(const StateDict& state) {
                   ". HINT: build the optimizer with the groups that it was saved with.");
   step_count_ = state.get<int64_t>("step_count");
   base_lrs_ = base_lrs;
-  // Not computed from the count: a callback may have set a rate of its own since the last step().
+  // Not computed from the count: a callback may have set a different rate since the last step().
   for (size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(last_lrs[i]);
 }
 

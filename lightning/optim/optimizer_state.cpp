@@ -212,7 +212,7 @@ void check_layout(const to::Optimizer& optimizer, const Kind& kind, const StateD
 }
 
 /// The entries of each parameter, in one pass over all of them. The last part of a key is the
-/// member, the rest the parameter's name (which may hold slashes of its own).
+/// member, the rest the parameter's name (which may contain slashes).
 std::map<std::string, StateDict> entries_by_parameter(const StateDict& states) {
   std::map<std::string, StateDict> result;
   for (const auto& [key, value] : states.entries()) {

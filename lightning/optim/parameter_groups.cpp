@@ -105,7 +105,7 @@ void validate_parameters(torch::optim::Optimizer& optimizer, const torch::nn::Mo
                   "layers (register_module) before configure_optimizers() calls parameters().");
   LIGHTNING_CHECK(any_trainable, ConfigError, "optimizer: all of its ", seen.size(),
                   " parameters are frozen, expected one with requires_grad. HINT: unfreeze what "
-                  "is to be trained.");
+                  "should be trained.");
   if (num_foreign > 0) {
     log_warning(detail::concat("optimizer: ", num_foreign,
                                " of its parameters aren't parameters of the module: their values "

@@ -45,7 +45,7 @@ struct ParameterSplit {
 LIGHTNING_API ParameterSplit split_for_weight_decay(const torch::nn::Module& module);
 
 /// The parameter groups of an optimizer whose weight decay is given in `options` and leaves out
-/// what split_for_weight_decay() says: AdamW(weight_decay_groups(*this, options), options).
+/// the groups of split_for_weight_decay(): AdamW(weight_decay_groups(*this, options), options).
 template <typename Options>
 requires std::derived_from<Options, torch::optim::OptimizerOptions>
     std::vector<torch::optim::OptimizerParamGroup> weight_decay_groups(
@@ -63,7 +63,7 @@ requires std::derived_from<Options, torch::optim::OptimizerOptions>
   return groups;
 }
 
-/// Makes an optimizer's groups sound before training: a tensor that stands in one group twice (tied
+/// Makes an optimizer's groups valid before training: a tensor that stands in one group twice (tied
 /// weights from parameters()) is kept once. Warns about parameters that aren't the module's. Throws
 /// ConfigError when no parameter is trainable or one stands in two groups.
 LIGHTNING_API void validate_parameters(torch::optim::Optimizer& optimizer,

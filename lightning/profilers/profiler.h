@@ -14,7 +14,7 @@
 
 namespace lightning {
 
-/// Every rank has one of its own. All calls come from the thread that runs the Trainer. Subclasses
+/// Every rank has a separate one. All calls come from the thread that runs the Trainer. Subclasses
 /// override the private functions.
 class LIGHTNING_API Profiler {
  public:
@@ -30,7 +30,7 @@ class LIGHTNING_API Profiler {
   void setup(Stage stage, const std::filesystem::path& run_dir, int64_t global_rank) {
     do_setup(stage, run_dir, global_rank);
   }
-  /// The number of the action with that name: 0 for the first name that is asked for, 1 for the
+  /// The number of the action with that name: 0 for the first name that is requested, 1 for the
   /// second, the same number for the same name. It stays valid as long as the profiler lives.
   int32_t action(std::string_view name);
   /// `action` must come from action().

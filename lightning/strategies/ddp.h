@@ -18,7 +18,7 @@ namespace detail {
 class GradientReducer;
 }
 
-/// Beyond what Strategy says:
+/// Beyond Strategy's contract:
 /// - setup() compares names, shapes, dtypes and requires_grad of all parameters and buffers over
 ///   ranks, and so does the first window and one after a change of requires_grad. ConfigError names
 ///   rank and parameter.

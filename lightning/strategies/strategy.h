@@ -38,7 +38,7 @@ struct StrategyContext {
 struct AccumulationWindow {
   /// Whether any of them had a loss. Without one the optimizer has nothing to do.
   bool has_data = false;
-  /// What the gradients are to be divided by, on the device, one floating-point element: they are
+  /// What the gradients must be divided by, on the device, one floating-point element: they are
   /// sums over losses times weights. Undefined without weights.
   at::Tensor weight;
 };

@@ -106,11 +106,11 @@ def test_not_in_memory(tmp_path):
 
 
 def test_stub_driver(stub_driver, built_plugin, work):
-    """The plug-in is loaded, LibTorch has its CUDA functions, and CUDA says what is wrong."""
+    """The plug-in is loaded, LibTorch has its CUDA functions, and CUDA reports what is wrong."""
     lines = version(**stub_driver)
     assert re.search(r"nccl \d+\.\d+", lines["collectives"]), lines
     # Without LibTorch's CUDA functions the reason would be another one.
-    assert re.fullmatch(r'\d+\.\d+, no GPU: CUDA says ".*stub library.*"', lines["CUDA"]), lines
+    assert re.fullmatch(r'\d+\.\d+, no GPU: CUDA reports ".*stub library.*"', lines["CUDA"]), lines
     fit(work, "gpu", **stub_driver).check_error("sees no GPU", "stub library", "HINT", codes=(2,))
 
 

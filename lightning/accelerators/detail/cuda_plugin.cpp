@@ -104,11 +104,11 @@ NoGpu why_no_gpu() {
   const CudaPluginState& cuda = cuda_plugin();
   if (cuda.plugin == nullptr) return {cuda.reason, cuda.hint};
   if (!at::detail::getCUDAHooks().hasCUDART()) {
-    return {"LibTorch was asked for CUDA before the CUDA plug-in was loaded",
+    return {"CUDA was requested from LibTorch before the CUDA plug-in was loaded",
             "use no LibTorch functions in constructors of libraries"};
   }
   const std::string error = cuda.plugin->device_error();
-  return {error.empty() ? "CUDA finds no device" : concat("CUDA says \"", error, "\""),
+  return {error.empty() ? "CUDA finds no device" : concat("CUDA reports \"", error, "\""),
           "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"};
 }
 

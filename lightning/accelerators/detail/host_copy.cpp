@@ -24,7 +24,7 @@ HostCopy::HostCopy(const at::Tensor& values) {
 HostCopy::HostCopy(HostCopy&&) noexcept = default;
 HostCopy& HostCopy::operator=(HostCopy&&) noexcept = default;
 
-// The pinned memory is given back to a caching allocator, which waits for the copy by itself.
+// The pinned memory is given back to a caching allocator, which waits for the copy automatically.
 HostCopy::~HostCopy() = default;
 
 bool HostCopy::ready() const { return !arrived_ || arrived_->query(); }

@@ -8,8 +8,8 @@ namespace lightning {
 /// Lets freed blocks stay with the process, so that the next training step finds them again. By
 /// default glibc maps each block above some megabytes anew and returns it to the kernel when it is
 /// freed: a step that frees all its activations then pays a page fault for each page of the next
-/// one's. Tensors of 64 KiB to 1 GiB come from huge pages of their own, unless the program has set
-/// an allocator of its own for torch: a process then has as many addresses reserved (not memory) as
+/// one's. Tensors of 64 KiB to 1 GiB come from dedicated huge pages, unless the program has set
+/// a custom allocator for torch: a process then has as many addresses reserved (not memory) as
 /// the machine has memory. Memory stays at its high-water mark; blocks above 1 GiB are returned.
 /// Applies to the whole process, from then on. Nothing happens where MALLOC_MMAP_THRESHOLD_ or
 /// MALLOC_TRIM_THRESHOLD_ is set (the user has decided), or with a C library that isn't glibc.

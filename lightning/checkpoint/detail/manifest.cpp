@@ -153,13 +153,13 @@ void check_file(const fs::path& directory, const Manifest& manifest, std::string
   if (error == std::errc::no_such_file_or_directory) fail(" is missing");
   if (error) fail(" can't be read (", error.message(), ")");
   if (size != expected.size_bytes) {
-    fail(" is damaged: it has ", size, " bytes, the manifest says ", expected.size_bytes);
+    fail(" is damaged: it has ", size, " bytes, the manifest records ", expected.size_bytes);
   }
   if (!checksum) return;
   const MappedFile bytes(path);
   const uint32_t found = crc32c(bytes.data(), bytes.size_bytes());
   if (bytes.size_bytes() != expected.size_bytes || found != expected.crc32c) {
-    fail(" is damaged: its checksum is ", checksum_text(found), ", the manifest says ",
+    fail(" is damaged: its checksum is ", checksum_text(found), ", the manifest records ",
          checksum_text(expected.crc32c));
   }
 }

@@ -23,8 +23,8 @@ class LIGHTNING_API CliKeys {
   /// Throws ConfigError for the first key that doesn't exist, with the nearest one.
   config::ConfigNode checked(config::ConfigNode layer) const;
 
-  /// Sets what the command line says on top of `config`. A value is text where its key takes any
-  /// text; elsewhere null, [lists] and {maps} are read as YAML. Throws ConfigError for unknown
+  /// Sets the values of the command line on top of `config`. A value is text where its key takes
+  /// any text; elsewhere null, [lists] and {maps} are read as YAML. Throws ConfigError for unknown
   /// keys.
   void apply_overrides(const std::vector<CommandLine::Override>& overrides,
                        config::ConfigNode& config) const;

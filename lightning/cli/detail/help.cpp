@@ -11,7 +11,7 @@ using config::KeyInfo;
 
 namespace {
 
-/// Cells wider than this push the rest of their row to a line of its own.
+/// Cells wider than this push the rest of their row to a separate line.
 constexpr size_t kWidestKey = 34;
 constexpr size_t kWidestType = 24;
 constexpr size_t kWidestDefault = 16;
@@ -22,7 +22,7 @@ size_t width_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-/// Appends `cell`, then goes on to `column`, on a new line when the cell is too long.
+/// Appends `cell`, then continues at `column`, on a new line when the cell is too long.
 void put_cell(std::string& out, std::string_view cell, size_t& at, size_t column) {
   out += cell;
   at += width_of(cell);

@@ -33,13 +33,13 @@ class BatchJob {
 
 class Prefetcher {
  public:
-  /// At most `capacity` batches are made or under way and not yet taken. ConfigError when the
+  /// At most `capacity` batches are made or in progress and not yet taken. ConfigError when the
   /// system gives no more threads.
   Prefetcher(int64_t num_workers, int64_t capacity);
   ~Prefetcher();
 
-  /// Drops all batches and goes on with those of `job` from `first` on, ending before `end` (or
-  /// where make() says so). Doesn't wait for batches of the former job that are being made.
+  /// Drops all batches and continues with those of `job` from `first` on, ending before `end` (or
+  /// where make() ends). Doesn't wait for batches of the former job that are being made.
   void start(std::shared_ptr<BatchJob> job, int64_t first, int64_t end);
   /// Drops all batches and returns once no worker is in make().
   void quiesce();

@@ -17,7 +17,7 @@ LogFile::~LogFile() {
   try {
     close();
   } catch (const CheckpointError&) {
-    // finalize() is where errors are told.
+    // finalize() is where errors are reported.
   }
 }
 

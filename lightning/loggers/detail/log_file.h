@@ -23,7 +23,7 @@ class LogFile {
   bool is_open() const { return file_ != nullptr; }
   const std::filesystem::path& path() const { return path_; }
 
-  /// Where the next row is to be put; then call row_done().
+  /// Where the next row must be put; then call row_done().
   std::string& buffer() { return buffer_; }
   /// Writes when the last time was a second ago, or much has gathered.
   void row_done();

@@ -327,7 +327,7 @@ class BackwardWorker {
   float row_dot_[kQueryBlock];
 };
 
-/// Runs all heads of all sequences; each worker has buffers of its own.
+/// Runs all heads of all sequences; each worker has dedicated buffers.
 template <typename T, typename MakeWorker>
 void for_each_head(const Layout<T>& layout, const MakeWorker& make_worker) {
   at::parallel_for(0, layout.batch * layout.heads, 1, [&](int64_t begin, int64_t end) {

@@ -30,7 +30,7 @@ DropoutMask saved_mask(torch::autograd::AutogradContext& context);
 /// Throws ConfigError unless 0 <= p <= 1.
 void check_probability(const char* operation, double p);
 
-/// The kernels' custom backwards have no derivative of their own: throws when one is asked for.
+/// The kernels' custom backwards have no derivative: throws when one is requested.
 void check_first_derivative(const char* operation);
 
 template <typename T>
@@ -69,7 +69,7 @@ void with_element_type(const at::Tensor& tensor, const Body& body) {
 }
 
 /// Sums over rows in an order that doesn't depend on the number of threads: add(first row, end row,
-/// sums) for parts of the rows, each with sums of its own ([count, width] of them), then over the
+/// sums) for parts of the rows, each with separate sums ([count, width] of them), then over the
 /// parts. Returns [count, width].
 at::Tensor sum_over_rows(int64_t rows, int64_t count, int64_t width,
                          const std::function<void(int64_t, int64_t, float*)>& add);

@@ -84,7 +84,7 @@ class CompressHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::
  private:
   at::ScalarType compressed_;
   at::ScalarType left_alone_;
-  std::deque<at::ScalarType> dtypes_;  // of the buckets under way, which come and go in order
+  std::deque<at::ScalarType> dtypes_;  // of the buckets in flight, which come and go in order
 };
 
 bool is_exact_float(const at::Tensor& tensor) {
@@ -152,7 +152,7 @@ void GradientReducer::add_totals_parameter(at::Device device) {
   const auto options = at::TensorOptions(device).dtype(dtype);
   own_totals_ = at::zeros({kNumTotals}, options);
   totals_ = at::zeros({kNumTotals}, options).set_requires_grad(true);
-  // Before the last one of its dtype: after that it could begin a bucket of its own.
+  // Before the last one of its dtype: after that it could begin a separate bucket.
   const auto last = std::find_if(parameters_.rbegin(), parameters_.rend(),
                                  [&](const at::Tensor& p) { return p.scalar_type() == dtype; });
   const auto index = last == parameters_.rend() ? static_cast<ptrdiff_t>(parameters_.size())
@@ -182,7 +182,7 @@ void GradientReducer::make_reducer(const c10::intrusive_ptr<c10d::ProcessGroup>&
   if (options_.static_graph) reducer_->set_static_graph();
   // The reducer wants to lay out its buckets anew once, in the order in which gradients came. Done
   // here, in the order that they have already: later it would change the last bits of sums, so that
-  // a resumed run would differ; never done, it would note down the order for ever.
+  // a resumed run would differ; never done, it would record the order indefinitely.
   reducer_->push_rebuilt_params_for_all_indices();
   reducer_->rebuild_buckets();
   if (options_.comm_hook != CommHook::kNone) {
@@ -240,7 +240,7 @@ void GradientReducer::run(const Strategy::RunBackward& run_backward, const at::T
       root.backward();
     }
   } catch (const c10::Error&) {
-    // What a reducer that knows its graph says of a gradient that is new to it.
+    // The error of a reducer with a static graph about a gradient that is new to it.
     if (!in_graph_.empty()) check_part_in_loss(root);
     throw;
   }

@@ -154,7 +154,7 @@ TEST_CASE("A checkpoint can't be written below a file", "[checkpoint]") {
                     Contains("was not written") && Contains("runs\" is a file"));
 }
 
-TEST_CASE("A damaged checkpoint is refused, and the newest sound one named", "[checkpoint]") {
+TEST_CASE("A damaged checkpoint is refused, and the newest valid one named", "[checkpoint]") {
   const TemporaryFolder folder;
   make_checkpoint(1).write(folder / "one.ckpt");
   make_checkpoint(2).write(folder / "two.ckpt");
@@ -164,7 +164,7 @@ TEST_CASE("A damaged checkpoint is refused, and the newest sound one named", "[c
     CHECK_THROWS_WITH(Checkpoint::read(bad), Contains(message) && Contains("three.ckpt") &&
                                                  Contains("HINT: use") && Contains("two.ckpt"));
     CHECK_THROWS_WITH(Checkpoint::verify(bad, /*checksums=*/true),
-                      Contains(message) && Contains("two.ckpt\", the newest sound"));
+                      Contains(message) && Contains("two.ckpt\", the newest valid"));
     fs::remove_all(bad);
   };
   const auto write_bad = [&] { make_checkpoint(3).write(bad); };

@@ -68,7 +68,7 @@ TEST_CASE("a world joins the ranks once for the whole program", "[process]") {
     try {
       World::join(other, {});
     } catch (const ConfigError& error) {
-      expect(std::string(error.what()).find("4 ranks on cpu are asked for, expected the 3 ranks") !=
+      expect(std::string(error.what()).find("4 ranks on cpu are requested, expected the 3 ranks") !=
                  std::string::npos,
              error.what());
       return 0;
