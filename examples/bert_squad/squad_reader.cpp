@@ -147,7 +147,7 @@ SquadData read_squad(const std::filesystem::path& path, const SquadReaderOptions
     root = json::parse(content);
   } catch (const json::exception& error) {
     throw DataError(concat("SQuAD file ", path.string(), ": ", error.what(),
-                           ". HINT: the file is damaged or no JSON."));
+                           ". HINT: the file is damaged or not JSON."));
   }
   return Reader(path.string(), options).read(root);
 }

@@ -47,7 +47,7 @@ enum class FailureKind : uint8_t {
   kUnresponsive,  // no message of a rank for heartbeat_timeout
   kLate,          // a rank didn't come to an exchange or collective within collective_timeout
   kDisagreement,  // ranks are at different exchanges, collectives or boundaries
-  kMissing,       // a rank didn't come within connect_timeout
+  kMissing,       // a rank didn't connect within connect_timeout
   kLeaseLost,     // another SLURM job writes into the run folder now
 };
 

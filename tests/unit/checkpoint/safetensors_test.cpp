@@ -130,9 +130,9 @@ TEST_CASE("safetensors refuses every file that lies", "[checkpoint]") {
       {file_text("{}", 1), "take 0 bytes, but 1 follow"},
       {file_text("[1]", 0), "not a JSON object"},
       {file_text(" {}", 0), "not a JSON object"},
-      {file_text("{\"x\":" + sound, 8), "no JSON"},
-      {file_text("{\"x\":" + sound + "} x", 8), "no JSON"},
-      {file_text("{\"\xff\":" + sound + "}", 8), "no JSON"},
+      {file_text("{\"x\":" + sound, 8), "not JSON"},
+      {file_text("{\"x\":" + sound + "} x", 8), "not JSON"},
+      {file_text("{\"\xff\":" + sound + "}", 8), "not JSON"},
       {file_text("{\"x\":" + sound + ",\"x\":" + sound + "}", 8), "the key \"x\" twice"},
       {file_text("{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],"
                  "\"data_offsets\":[0,8]}}",
