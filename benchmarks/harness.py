@@ -180,7 +180,7 @@ def machine():
 
 
 def report(title, results, comparisons, arguments):
-    """Prints one Markdown table per comparison; writes the samples where --out says."""
+    """Prints one Markdown table per comparison; writes the samples to the file of --out."""
     print(f"\n### {title}\n\n{machine()}; {arguments.repeats} interleaved repeats.")
     for comparison in comparisons:
         _print_table(results, comparison)

@@ -3,7 +3,7 @@
 # LibTorch's wheel ships its own fmt below its include folder, where it shadows the one that spdlog
 # needs. The target puts a folder holding nothing but a link to the right fmt in front. The library
 # uses it, and programs that make sinks for lightning/util/spdlog_sink.h do: it needs no other
-# target of the library, and is made in the build folder of whoever includes this file.
+# target of the library, and is made in the build folder of the project that includes this file.
 
 include_guard(GLOBAL)
 

@@ -47,7 +47,7 @@ install_apt_packages() {
   local packages=("${apt_packages[@]}") missing=() package as_root=()
   [[ $with_tests == yes ]] && packages+=("${test_apt_packages[@]}")
   if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
-    die "this is no Debian system (apt-get not found), so nothing was installed." \
+    die "this is not a Debian system (apt-get not found), so nothing was installed." \
       "HINT: install what Debian calls ${packages[*]}, then pass --no-apt."
   fi
   local installed

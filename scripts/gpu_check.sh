@@ -3,7 +3,7 @@
 #
 # Usage: scripts/gpu_check.sh [--no-benchmarks]
 # The table is build/release/gpu_check.md. The exit status is 0 when every test passed. Needs at least
-# one NVIDIA GPU and a CUDA toolkit at build time; tests of several GPUs say what they lack.
+# one NVIDIA GPU and a CUDA toolkit at build time; tests of several GPUs report what they lack.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -8,7 +8,7 @@
 #   env                      prints what a shell must export: eval "$(scripts/slurm_cluster.sh env)"
 #   exec CMD...              runs CMD (srun, salloc) as the host "ctl", where the nodes' names resolve
 #   kill-node [--silent] N   crash of node N: SIGKILL to all its processes; slurmctld learns of it,
-#                            or (--silent) finds out by itself after SlurmdTimeout
+#                            or (--silent) finds out after SlurmdTimeout
 #   start-node N             brings node N back
 #   task-pid JOB RANK        prints the pid, on this machine, of a task of step 0
 #
@@ -22,7 +22,7 @@
 #   SLURM_TEST_KILL_WAIT (5), SLURM_TEST_GRACE (10)  seconds from SIGTERM to SIGKILL, and from a
 #                      preemption's signal to the requeue
 #
-# `up` needs root with CAP_SYS_ADMIN: each slurmd gets mount, UTS and PID namespaces of its own, so
+# `up` needs root with CAP_SYS_ADMIN: each slurmd gets separate mount, UTS and PID namespaces, so
 # that tasks see a host name nodeN, an /etc/hosts that knows all nodes, their own /dev/shm and only
 # their node's processes. The network is shared, every socket is on 127.0.0.1. Nothing outside
 # SLURM_TEST_DIR is written.
@@ -44,7 +44,7 @@ die() {
   exit 1
 }
 
-# ---- processes: a file holds "PID STARTTIME", so that it never names a stranger of a later boot.
+# ---- processes: a file holds "PID STARTTIME", so that it never names an unrelated process of a later boot.
 # Where PID 1 reaps nothing, ended daemons stay zombies, for which kill -0 succeeds.
 
 # Prints "STATE STARTTIME".
@@ -246,7 +246,7 @@ up() {
   rm -rf "$dir"/{etc,state,spool,log,pid,munge,dev}
   write_files
   start_munge
-  # Before the nodes: a slurmd that finds nobody tries again only a second later.
+  # Before the nodes: a slurmd that finds no controller tries again only a second later.
   start_controller
   local i
   for ((i = 1; i <= nodes; ++i)); do start_node "$i"; done

@@ -62,7 +62,7 @@ def ours(arguments, subset, steps, devices=1):
                              {"OMP_NUM_THREADS": str(arguments.num_threads)}, terminal=True)
 
 
-# The library keeps freed host memory by itself; what the same setting does for the peer.
+# The library keeps freed host memory automatically; what the same setting does for the peer.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 

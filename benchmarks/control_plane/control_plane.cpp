@@ -36,7 +36,7 @@ struct Times {
   double agree_us = 0;       // from a request to stop_at() returning true
   double cpu_percent = 0;    // of one core: hub and control thread, ranks idle
   double death_here_us = 0;  // from a rank's death to rank 0's failure handler
-  double death_all_ms = 0;   // until all have heard of it
+  double death_all_ms = 0;   // until all were notified of it
 };
 
 double median(std::vector<double> values) {

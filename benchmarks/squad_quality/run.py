@@ -103,7 +103,7 @@ def run_process(name, command, log_file, threads):
         process = subprocess.Popen([str(part) for part in command], cwd=harness.ROOT,
                                    env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT)
-        # subprocess tells no resource usage of one child alone.
+        # subprocess reports no resource usage of one child alone.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - begin

@@ -47,7 +47,7 @@ void AnswerDecoder::add(const std::shared_ptr<const SquadFeatures>& features, in
   const Feature& feature = features->features[static_cast<size_t>(row)];
   Question& question = questions_[static_cast<size_t>(feature.question)];
 
-  // Token 0 is [CLS]: its score says that the answer isn't in this window.
+  // Token 0 is [CLS]: its score is that of an answer outside this window.
   add_null_score(question, static_cast<double>(start[0]) + static_cast<double>(end[0]));
 
   const auto firsts =

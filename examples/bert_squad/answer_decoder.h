@@ -47,11 +47,11 @@ class AnswerDecoder {
   /// the ranks' questions are not the same.
   void merge(const lightning::StateDict& state);
   /// Whether windows were added here, which bring texts and questions along: else data() and
-  /// best_spans() can't be asked for.
+  /// best_spans() must not be called.
   bool has_data() const { return features_ != nullptr; }
 
   /// The best span of each question and, as no_answer_score, how much better the score of "no
-  /// answer" is. The text is the best span's, whatever that says.
+  /// answer" is. The text is the best span's, whatever that score is.
   Predictions best_spans() const;
   /// The n best spans of a question, best first.
   const std::vector<AnswerSpan>& spans(int64_t question) const;

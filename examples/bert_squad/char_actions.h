@@ -34,7 +34,7 @@ class CharActions {
     kKeep,      // a letter that stays as it is
     kDrop,      // vanishes before anything else looks at it
     kSpace,     // ends the word
-    kIsolate,   // a word of its own, as it is
+    kIsolate,   // a separate word, as it is
     kReorder,   // combining: decompose() and sort by rank up to the next starter
     kNumPlain,  // first replacement
   };

@@ -39,7 +39,7 @@ int ask(lightning::CliContext& context, const AskOptions& options) {
   return 0;
 }
 
-/// The module writes predictions.json by itself.
+/// The module writes predictions.json itself.
 int predict(lightning::CliContext& context) {
   const lightning::RunArguments arguments{.ckpt_path = context.ckpt_path()};
   const auto module = context.module();

@@ -12,7 +12,7 @@
 
 namespace bert_squad {
 
-/// What was predicted for a question: an empty text says that there is no answer.
+/// What was predicted for a question: an empty text means that there is no answer.
 struct Prediction {
   std::string text;
   /// How sure it is that there is no answer; only the order matters.

@@ -96,7 +96,7 @@ SquadModule::SquadModule(Options options, const fs::path& folder, bool load_weig
   }
   LIGHTNING_CHECK(tokenizer_.vocab_size() <= config.vocab_size, ConfigError, "model folder ",
                   folder.string(), ": vocab.txt has ", tokenizer_.vocab_size(),
-                  " tokens and config.json says ", config.vocab_size,
+                  " tokens and config.json has ", config.vocab_size,
                   ", expected no more than that. HINT: the files are of different models.");
   model_ = BertForQuestionAnswering(config, BertInit::kNone);
   if (load_weights) load_report_ = load_pretrained(*model_, folder);
@@ -177,7 +177,7 @@ void SquadModule::on_fit_start() {
 void SquadModule::on_fit_end() {
   const Clock::duration total = Clock::now() - fit_began_;
   print("Total training time: " + format_duration(total));
-  // A value of the fit, not of an epoch: a row of its own.
+  // A value of the fit, not of an epoch: a separate row.
   for (const auto& logger : trainer().loggers()) {
     logger->log_metrics({.step = global_step(),
                          .epoch = current_epoch(),
@@ -185,7 +185,7 @@ void SquadModule::on_fit_end() {
   }
 }
 
-// Training that goes on in the middle of an epoch has no on_train_epoch_start().
+// Training that resumes in the middle of an epoch has no on_train_epoch_start().
 void SquadModule::on_train_start() { training_since_ = Clock::now(); }
 
 void SquadModule::on_train_epoch_start() {

@@ -76,7 +76,7 @@ class SquadModule : public lightning::LightningModule {
     double score;            // of the span
     double no_answer_score;  // of "no answer", minus the best span's
   };
-  /// The best span for one question, whatever no_answer_score says; the model must be in eval mode.
+  /// The best span for one question, whatever no_answer_score is; the model must be in eval mode.
   /// Throws lightning::DataError for texts that aren't UTF-8.
   Answer answer(const std::string& question, const std::string& context,
                 const FeatureOptions& features);

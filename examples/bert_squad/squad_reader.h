@@ -26,11 +26,11 @@ struct SquadData {
   std::vector<SquadQuestion> questions;  // in the file's order
 };
 
-/// How answers are to be taken.
+/// How answers are read.
 struct SquadReaderOptions {
   /// An answer_start that is off by one or two characters is moved to where the text stands.
   bool repair_offsets = true;
-  /// Answers must be there and stand where they say; false for files that are only predicted on.
+  /// Answers must exist and stand at their positions; false for files that are only predicted on.
   bool check_answers = true;
 };
 

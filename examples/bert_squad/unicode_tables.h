@@ -11,8 +11,8 @@ namespace bert_squad {
 
 inline constexpr uint8_t kCharDropped = 1;      // removed by cleaning (control, format, private)
 inline constexpr uint8_t kCharSpace = 2;        // becomes a space and separates words
-inline constexpr uint8_t kCharPunctuation = 4;  // a word of its own
-inline constexpr uint8_t kCharChinese = 8;      // a word of its own when Chinese is split
+inline constexpr uint8_t kCharPunctuation = 4;  // a separate word
+inline constexpr uint8_t kCharChinese = 8;      // a separate word when Chinese is split
 inline constexpr uint8_t kCharMark = 16;        // nonspacing mark: goes when accents are stripped
 
 /// Properties of the code points from `first` up to the next range's first.

@@ -100,19 +100,19 @@ size_t byte_index(std::string_view text, int64_t index) {
   size_t byte = 0;
   const int64_t found = index < 0 ? 0 : skip(text, byte, index);
   LIGHTNING_CHECK(found == index, DataError, "text: code point ", index,
-                  " was asked for, expected 0 to ", code_point_count(text), ".");
+                  " was requested, expected 0 to ", code_point_count(text), ".");
   return byte;
 }
 
 std::string_view substr_code_points(std::string_view text, int64_t begin, int64_t end) {
   LIGHTNING_CHECK(begin <= end, DataError, "text: code points [", begin, ", ", end,
-                  ") were asked for, expected begin <= end.");
+                  ") were requested, expected begin <= end.");
   const size_t first = byte_index(text, begin);
   const std::string_view rest = text.substr(first);
   size_t size = 0;
   const int64_t found = skip(rest, size, end - begin);
   LIGHTNING_CHECK(found == end - begin, DataError, "text: code points [", begin, ", ", end,
-                  ") were asked for, expected at most ", begin + found, ".");
+                  ") were requested, expected at most ", begin + found, ".");
   return rest.substr(0, size);
 }
 

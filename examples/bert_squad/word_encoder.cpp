@@ -41,7 +41,8 @@ size_t WordEncoder::find_special(size_t from) {
   size_t found = text_.size();
   for (size_t i = 0; i < next_special_.size(); ++i) {
     const SpecialToken& special = tables_.specials[i];
-    // Each search goes on where the last one ended, so that all of them together read a text once.
+    // Each search continues where the last one ended, so that all of them together read a text
+    // once.
     if (next_special_[i] < from)
       next_special_[i] = std::min(text_.find(special.text, from), text_.size());
     if (next_special_[i] < found) {  // the first wins, and of several there the longest

@@ -15,6 +15,6 @@ class TrainingTime : public lightning::Callback {
   void on_train_end(lightning::TrainerContext& trainer, lightning::LightningModule&) override;
 
  private:
-  // Not the wall clock: that may be set while training goes on.
+  // Not the wall clock: that may be set during training.
   std::chrono::steady_clock::time_point start_;
 };

@@ -1,4 +1,4 @@
-// Classifies MNIST's digits on several processes, with a training loop of its own: what the Trainer
+// Classifies MNIST's digits on several processes, with a custom training loop: what the Trainer
 // does is written out here.
 //   build/release/bin/mnist_ddp --data_dir FOLDER --devices 2               two processes, here
 //   srun --nodes 2 --ntasks-per-node 2 build/release/bin/mnist_ddp ...     one process per task
@@ -81,7 +81,8 @@ TORCH_MODULE(Net);
 
 volatile std::sig_atomic_t told_to_stop = 0;
 
-/// All ranks stop after the same step, whichever of them was told to: `step` counts through epochs.
+/// All ranks stop after the same step, whichever of them got the signal: `step` counts through
+/// epochs.
 bool is_stop(lightning::World& world, int64_t step) {
   if (told_to_stop != 0) {
     world.control().request_stop({.signal = SIGUSR1, .rank = world.rank(), .reason = "SIGUSR1"});

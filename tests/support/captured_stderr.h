@@ -29,7 +29,7 @@ class CapturedStderr {
     std::fflush(stderr);
     std::string text;
     char buffer[4096];
-    // With an offset of its own: the writing goes on where it was.
+    // With a separate offset: the writing continues where it was.
     for (ssize_t n = 0; (n = ::pread(::fileno(file_), buffer, sizeof(buffer),
                                      static_cast<off_t>(text.size()))) > 0;) {
       text.append(buffer, static_cast<size_t>(n));

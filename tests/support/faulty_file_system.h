@@ -44,7 +44,7 @@ struct CrashException {};
 
 /// What a crash takes beside the process.
 enum class Loss {
-  kNothing,            // the machine goes on
+  kNothing,            // the machine keeps running
   kUnsyncedData,       // files end where they were last synced
   kUnsyncedFiles,      // and files made since their folder was synced are gone, but the last one:
                        // the disk keeps no order

@@ -1,5 +1,5 @@
 /// Ranks as forked processes that join a World over loopback. To be used before the test has
-/// threads of its own.
+/// threads.
 #pragma once
 
 #include <sys/wait.h>
@@ -25,7 +25,7 @@ namespace lightning_tests {
 /// Exit code of a process whose body threw.
 inline constexpr int kWrong = 99;
 
-/// Runs `body` in a process of its own, which exits with what it returns.
+/// Runs `body` in a separate process, which exits with what it returns.
 inline pid_t fork_process(const std::function<int()>& body) {
   constexpr unsigned kDeadlineSeconds = 100;
   std::cout.flush();

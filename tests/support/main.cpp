@@ -1,6 +1,6 @@
 // The main program of all test programs. With arguments it is Catch2's: it runs the chosen test
 // cases in this process, which suits a debugger. Without, as ctest runs it, all test cases that
-// aren't hidden run in one child process, those with the tag [process] each in one of its own. The
+// aren't hidden run in one child process, those with the tag [process] each in a separate one. The
 // children are forked before this process has threads or has used torch. A child that crashes,
 // exits or hangs is a failure of the test case that it was in, and the next child runs the rest.
 //

@@ -55,7 +55,7 @@ inline Lines golden_rows(const std::string& file, const std::string& name) {
   return lines;
 }
 
-/// Rows say how many steps were completed, one more than Lightning's (docs/hooks.md).
+/// Rows count completed steps, one more than Lightning's (docs/hooks.md).
 inline std::string with_completed_steps(const std::string& line) {
   const size_t space = line.find(' ');
   return std::to_string(std::stoll(line.substr(0, space)) + 1) + line.substr(space);

@@ -21,7 +21,7 @@ inline bool required(const char* variable) {
 
 }  // namespace lightning_tests
 
-/// Skips whatever the environment says; for things like missing privileges.
+/// Skips regardless of the environment; for things like missing privileges.
 #define SKIP_TEST(reason)            \
   do {                               \
     ::lightning_tests::skip(reason); \
