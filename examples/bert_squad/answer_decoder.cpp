@@ -115,9 +115,9 @@ void AnswerDecoder::merge(const lightning::StateDict& state) {
   if (questions.empty()) return;
   const auto count = static_cast<size_t>(state.get<int64_t>("num_questions"));
   if (empty()) questions_.resize(count);
-  LIGHTNING_CHECK(count == questions_.size(), DataError, "AnswerDecoder: another rank evaluates ",
-                  count, " questions, this one ", questions_.size(),
-                  ", the same were expected. HINT: give all ranks one file.");
+  LIGHTNING_CHECK(count == questions_.size(), DataError,
+                  "AnswerDecoder: a different rank evaluates ", count, " questions, this one ",
+                  questions_.size(), ", the same were expected. HINT: give all ranks one file.");
   const auto& null_scores = state.get<std::vector<double>>("null_scores");
   const auto& scores = state.get<std::vector<double>>("scores");
   const auto& windows = state.get<std::vector<int64_t>>("windows");

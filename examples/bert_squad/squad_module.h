@@ -45,19 +45,18 @@ struct SquadModuleOptions {
   std::optional<double> null_threshold = 0.0;
 };
 
-LIGHTNING_FIELDS(SquadModuleOptions,
-                 LIGHTNING_FIELD(pretrained,
-                                 "folder with a BERT's config.json, vocab.txt, model.safetensors"),
-                 LIGHTNING_FIELD(learning_rate, "learning rate of AdamW"),
-                 LIGHTNING_FIELD(schedule, "linear (warmup, then down to 0) or constant"),
-                 LIGHTNING_FIELD(warmup_fraction, "share of the steps over which the rate rises"),
-                 LIGHTNING_FIELD(weight_decay, "weight decay of AdamW"),
-                 LIGHTNING_FIELD(decay_all, "also decay biases and LayerNorms"),
-                 LIGHTNING_FIELD(dropout, "dropout of the whole model; null: as in config.json"),
-                 LIGHTNING_FIELD(n_best, "first and last tokens that are combined to answers"),
-                 LIGHTNING_FIELD(max_answer_length, "longest answer, in tokens"),
-                 LIGHTNING_FIELD(null_threshold,
-                                 "advantage that \"no answer\" needs; null: always answer"))
+LIGHTNING_FIELDS(
+    SquadModuleOptions,
+    LIGHTNING_FIELD(pretrained, "folder with a BERT's config.json, vocab.txt, model.safetensors"),
+    LIGHTNING_FIELD(learning_rate, "learning rate of AdamW"),
+    LIGHTNING_FIELD(schedule, "linear (warmup, then down to 0) or constant"),
+    LIGHTNING_FIELD(warmup_fraction, "fraction of the steps over which the rate rises"),
+    LIGHTNING_FIELD(weight_decay, "weight decay of AdamW"),
+    LIGHTNING_FIELD(decay_all, "also decay biases and LayerNorms"),
+    LIGHTNING_FIELD(dropout, "dropout of the whole model; null: as in config.json"),
+    LIGHTNING_FIELD(n_best, "first and last tokens that are combined to answers"),
+    LIGHTNING_FIELD(max_answer_length, "longest answer, in tokens"),
+    LIGHTNING_FIELD(null_threshold, "advantage that \"no answer\" needs; null: always answer"))
 
 class SquadModule : public lightning::LightningModule {
  public:

@@ -71,7 +71,7 @@ class Reader {
       SquadQuestion question;
       question.id = text(qa, "id");
       question_ = question.id;
-      if (!ids_.insert(question.id).second) fail("the id is there twice, expected unique ids.");
+      if (!ids_.insert(question.id).second) fail("the id occurs twice, expected unique ids.");
       question.question = text(qa, "question");
       question.context = static_cast<int64_t>(data_.contexts.size()) - 1;
       read_answers(qa, question);

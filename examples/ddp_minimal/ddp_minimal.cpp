@@ -19,7 +19,7 @@ struct Options {
 LIGHTNING_FIELDS(Options, LIGHTNING_FIELD(epochs, "times that all samples are seen"),
                  LIGHTNING_FIELD(batch_size, "samples of each rank in a step"),
                  LIGHTNING_FIELD(learning_rate, "of SGD with momentum 0.9"),
-                 LIGHTNING_FIELD(shuffle, "another order of the samples in each epoch"),
+                 LIGHTNING_FIELD(shuffle, "a different order of the samples in each epoch"),
                  LIGHTNING_FIELD(seed, "of model, data and order"),
                  LIGHTNING_FIELD(devices, "processes or GPUs on each node"),
                  LIGHTNING_FIELD(accelerator, "auto, cpu or gpu"))

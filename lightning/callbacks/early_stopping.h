@@ -34,9 +34,9 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(mode, "min or max: which values are better"),
     LIGHTNING_FIELD(patience, "looks without improvement before the fit ends"),
     LIGHTNING_FIELD(min_delta, "smaller changes are no improvement"),
-    LIGHTNING_FIELD(check_finite, "end at once when the metric is inf or nan"),
-    LIGHTNING_FIELD(stopping_threshold, "end at once when the metric is at least this good"),
-    LIGHTNING_FIELD(divergence_threshold, "end at once when the metric is worse than this"))
+    LIGHTNING_FIELD(check_finite, "stop immediately when the metric is inf or nan"),
+    LIGHTNING_FIELD(stopping_threshold, "stop immediately when the metric is at least this good"),
+    LIGHTNING_FIELD(divergence_threshold, "stop immediately when the metric is worse than this"))
 
 /// Looks once per epoch, or after each validation when there are several in an epoch.
 class LIGHTNING_API EarlyStopping final : public Callback {

@@ -20,7 +20,7 @@ std::optional<double> monitored_value(TrainerContext& trainer, std::string_view 
   throw ConfigError(detail::concat(
       callback, ": monitor is \"", monitor, "\" and no such metric was logged, expected one of: ",
       available.empty() ? "(nothing was logged)" : available,
-      ". HINT: log it in a step of the module, or monitor another one."));
+      ". HINT: log it in a step of the module, or monitor a different one."));
 }
 
 }  // namespace lightning

@@ -262,7 +262,7 @@ size_t Checkpoint::write(const fs::path& directory) const {
   std::error_code ignored;
   LIGHTNING_CHECK(!fs::exists(fs::symlink_status(target, ignored)), CheckpointError,
                   "checkpoint \"", target.string(), "\": exists already, and is never replaced. ",
-                  "HINT: choose another name, or remove it first.");
+                  "HINT: choose a different name, or remove it first.");
   try {
     return write_and_commit(*this, target);
   } catch (const CheckpointError& error) {

@@ -58,9 +58,10 @@ class LIGHTNING_API CliContext {
  private:
   template <typename T>
   static std::shared_ptr<T> checked(std::shared_ptr<T> object) {
-    LIGHTNING_CHECK(object != nullptr, ConfigError,
-                    "CliContext: the program's object has another type, expected the one that was "
-                    "given to cli_main");
+    LIGHTNING_CHECK(
+        object != nullptr, ConfigError,
+        "CliContext: the program's object has a different type, expected the one that was "
+        "given to cli_main");
     return object;
   }
   std::optional<std::filesystem::path> assets() const;

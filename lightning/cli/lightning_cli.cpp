@@ -119,7 +119,7 @@ void check_own_keys(const CliCommand& command, const CliKeys& common) {
                  top == "world_size";
     for (const config::KeyInfo& info : common.keys()) taken |= info.key == top;
     LIGHTNING_CHECK(!taken, ConfigError, "command ", command.name, ": option \"", top,
-                    "\" has the name of a key that every program has, expected another name");
+                    "\" has the name of a key that every program has, expected a different name");
   }
 }
 

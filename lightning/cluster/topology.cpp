@@ -10,14 +10,13 @@ namespace lightning {
 namespace {
 
 void check_request(const TopologyRequest& request) {
-  LIGHTNING_CHECK(
-      !request.devices || *request.devices >= 1, ConfigError, "Trainer: trainer.devices is ",
-      request.devices.value_or(0),
-      ", expected at least 1. HINT: leave it out for one process, or for as many as the "
-      "cluster starts");
+  LIGHTNING_CHECK(!request.devices || *request.devices >= 1, ConfigError,
+                  "Trainer: trainer.devices is ", request.devices.value_or(0),
+                  ", expected at least 1. HINT: omit it for one process, or for as many as the "
+                  "cluster starts");
   LIGHTNING_CHECK(!request.num_nodes || *request.num_nodes >= 1, ConfigError,
                   "Trainer: trainer.num_nodes is ", request.num_nodes.value_or(0),
-                  ", expected at least 1. HINT: leave it out for as many as the cluster gives");
+                  ", expected at least 1. HINT: omit it for as many as the cluster gives");
 }
 
 /// RANK and WORLD_SIZE without the rest: most likely a run that would train WORLD_SIZE times alone.

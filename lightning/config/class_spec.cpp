@@ -34,8 +34,9 @@ ClassSpec::ClassSpec(const RegistryBase& registry, std::string_view name, Config
     : ClassSpec(ConfigNode::scalar(std::string(name))) {
   const RegistryBase::Entry* entry = registry.find_entry(node_);
   if (entry == nullptr) registry.resolve(node_, {});  // throws, with the known classes
-  LIGHTNING_CHECK(*entry->options == options, ConfigError, registry.kind(), " \"", name,
-                  "\": the options are of another type than those the class is registered with");
+  LIGHTNING_CHECK(
+      *entry->options == options, ConfigError, registry.kind(), " \"", name,
+      "\": the options are of a different type from those the class is registered with");
   node_.set("init_args", std::move(init_args));
 }
 

@@ -91,7 +91,7 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
                     ", on_epoch ", entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
                     " before and with on_step ", on_step, ", on_epoch ", on_epoch, ", reduce_fx ",
                     to_text(options.reduce_fx), " in ", scope_.hook,
-                    ", expected the same options. HINT: use another name for the other value.");
+                    ", expected the same options. HINT: use a different name for the other value.");
     return entry;
   }
   Entry entry = make_entry(full_name, on_step, on_epoch);

@@ -41,7 +41,7 @@ void keep_under_other_name(const fs::path& path) {
 CSVLogger::CSVLogger(CSVLoggerOptions options)
     : options_(std::move(options)), file_(std::make_unique<detail::LogFile>()) {
   LIGHTNING_CHECK(!options_.file.empty(), ConfigError, "CSVLogger: file is empty, a file name was ",
-                  "expected. HINT: leave it out for \"metrics.csv\".");
+                  "expected. HINT: omit it for \"metrics.csv\".");
 }
 
 CSVLogger::~CSVLogger() = default;

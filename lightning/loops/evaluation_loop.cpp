@@ -23,9 +23,10 @@ std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader
                                        std::string_view option) {
   const std::optional<int64_t> available = loader.num_batches();
   const std::optional<int64_t> batches = limit.resolve(available, option);
-  LIGHTNING_CHECK(batches != 0 || leaves_none(limit) || available == 0, ConfigError,
-                  "Trainer: ", option, " is ", limit.to_text(), " of ", available.value_or(0),
-                  " batches, which leaves none. HINT: use a number of batches instead of a share.");
+  LIGHTNING_CHECK(
+      batches != 0 || leaves_none(limit) || available == 0, ConfigError, "Trainer: ", option,
+      " is ", limit.to_text(), " of ", available.value_or(0),
+      " batches, which leaves none. HINT: use a number of batches instead of a fraction.");
   return batches;
 }
 

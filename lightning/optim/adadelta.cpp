@@ -14,7 +14,7 @@ using torch::optim::OptimizerParamGroup;
 const AdadeltaOptions& as_adadelta(const OptimizerOptions& options) {
   const auto* typed = dynamic_cast<const AdadeltaOptions*>(&options);
   LIGHTNING_CHECK(typed != nullptr, ConfigError,
-                  "Adadelta: a parameter group has the options of another optimizer, expected "
+                  "Adadelta: a parameter group has the options of a different optimizer, expected "
                   "lightning::optim::AdadeltaOptions. HINT: give the group options of that type.");
   return *typed;
 }

@@ -139,10 +139,11 @@ CosineAnnealingLR::CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> op
       warmup_steps_(warmup_steps),
       min_factor_(min_factor) {
   check_steps("CosineAnnealingLR", warmup_steps, total_steps);
-  LIGHTNING_CHECK(min_factor >= 0.0 && min_factor <= 1.0, ConfigError,
-                  "CosineAnnealingLR: min_factor is ", min_factor,
-                  ", expected a share of the base rate in [0, 1]. HINT: divide the lowest learning "
-                  "rate by the base rate.");
+  LIGHTNING_CHECK(
+      min_factor >= 0.0 && min_factor <= 1.0, ConfigError, "CosineAnnealingLR: min_factor is ",
+      min_factor,
+      ", expected a fraction of the base rate in [0, 1]. HINT: divide the lowest learning "
+      "rate by the base rate.");
   apply();
 }
 

@@ -129,7 +129,7 @@ struct CosineAnnealingLROptions {
 LIGHTNING_FIELDS(CosineAnnealingLROptions,
                  LIGHTNING_FIELD(total_steps, "steps until the lowest rate; null: the whole fit"),
                  LIGHTNING_FIELD(warmup_steps, "steps up to the base rate"),
-                 LIGHTNING_FIELD(min_factor, "lowest rate as a share of the base rate"))
+                 LIGHTNING_FIELD(min_factor, "lowest rate as a fraction of the base rate"))
 
 /// Linear warmup, then half a cosine from the base rates down to `min_factor` times them at
 /// `total_steps` (torch's CosineAnnealingLR when warmup_steps is 0).

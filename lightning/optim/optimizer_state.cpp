@@ -67,7 +67,7 @@ void load_step(const StateDict::Value& entry, at::Tensor& value, const Target& t
   LIGHTNING_CHECK(tensor != nullptr && tensor->numel() == 1, CheckpointError, "optimizer: \"",
                   target.path,
                   "/step\" in the checkpoint isn't a number, expected one. HINT: the checkpoint is "
-                  "damaged; use another.");
+                  "damaged; use a different one.");
   value = at::zeros({}, options).copy_(tensor->reshape({}));
 }
 

@@ -26,7 +26,7 @@ const Options& as(const OptimizerOptions& options, const char* optimizer) {
   const auto* typed = dynamic_cast<const Options*>(&options);
   LIGHTNING_CHECK(
       typed != nullptr, ConfigError, optimizer,
-      ": a parameter group has the options of another optimizer, expected torch::optim::",
+      ": a parameter group has the options of a different optimizer, expected torch::optim::",
       optimizer, "Options. HINT: give the group options of that type.");
   return *typed;
 }

@@ -51,8 +51,8 @@ struct SGDArguments {
   bool nesterov = false;
 };
 LIGHTNING_FIELDS(SGDArguments, LIGHTNING_FIELD(lr, "learning rate"),
-                 LIGHTNING_FIELD(momentum, "share of the last step in the next"),
-                 LIGHTNING_FIELD(dampening, "share of the gradient kept out of the momentum"),
+                 LIGHTNING_FIELD(momentum, "fraction of the last step in the next"),
+                 LIGHTNING_FIELD(dampening, "fraction of the gradient kept out of the momentum"),
                  LIGHTNING_FIELD(weight_decay, "L2 penalty"),
                  LIGHTNING_FIELD(nesterov, "Nesterov momentum"))
 
@@ -81,7 +81,7 @@ LIGHTNING_FIELDS(RMSpropArguments, LIGHTNING_FIELD(lr, "learning rate"),
                  LIGHTNING_FIELD(alpha, "decay of the mean of squares"),
                  LIGHTNING_FIELD(eps, "added to the denominator"),
                  LIGHTNING_FIELD(weight_decay, "L2 penalty"),
-                 LIGHTNING_FIELD(momentum, "share of the last step in the next"),
+                 LIGHTNING_FIELD(momentum, "fraction of the last step in the next"),
                  LIGHTNING_FIELD(centered, "divide by an estimate of the variance"))
 
 /// init_args of Adagrad.

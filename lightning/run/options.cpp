@@ -45,13 +45,13 @@ void BatchLimit::validate(std::string_view option) const {
   const bool valid = is_count_ ? count_ >= 0 : fraction_ >= 0.0 && fraction_ <= 1.0;
   LIGHTNING_CHECK(
       valid, ConfigError, "Trainer: ", option, " is ", to_text(),
-      ", expected a share from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
+      ", expected a fraction from 0.0 to 1.0 or a number of batches. HINT: use 1.0 for all.");
 }
 
 BatchLimit BatchLimit::from_text(std::string_view text) {
   if (const auto count = parse_number<int64_t>(text)) return BatchLimit(*count);
   if (const auto fraction = parse_number<double>(text)) return BatchLimit(*fraction);
-  throw ConfigError("expected a share (0.5) or a number of batches (10)");
+  throw ConfigError("expected a fraction (0.5) or a number of batches (10)");
 }
 
 std::string BatchLimit::to_text() const {

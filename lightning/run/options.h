@@ -236,7 +236,7 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(uneven_inputs,
                     "join, pad or drop: the last global batch when it can't be full"),
     LIGHTNING_FIELD(prepare_data_per_node, "prepare_data() runs on each node, not once in all"),
-    LIGHTNING_FIELD(connect_timeout, "how long ranks wait for one another at the start"),
+    LIGHTNING_FIELD(connect_timeout, "time limit for all ranks to connect at the start"),
     LIGHTNING_FIELD(heartbeat_timeout, "a rank that is silent for this long is considered hung"),
     LIGHTNING_FIELD(collective_timeout, "time limit for a rank that has not joined a collective"),
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),

@@ -25,14 +25,13 @@ void validate(const TrainerOptions& o) {
                   " s and collective_timeout is ", o.collective_timeout.count(),
                   " s, expected positive times. HINT: leave them out for 5 min, 30 s and 30 min.");
   if (o.slurm.max_requeues) {
-    require_at_least(*o.slurm.max_requeues, 0, "slurm.max_requeues", "leave it out for no limit.");
+    require_at_least(*o.slurm.max_requeues, 0, "slurm.max_requeues", "omit it for no limit.");
   }
   require_at_least(o.slurm.stop_before_end.count(), 0, "slurm.stop_before_end",
                    "use 0s to train until the job's end.");
-  if (o.min_epochs)
-    require_at_least(*o.min_epochs, 0, "min_epochs", "leave it out for no minimum.");
+  if (o.min_epochs) require_at_least(*o.min_epochs, 0, "min_epochs", "omit it for no minimum.");
   require_at_least(o.max_steps, -1, "max_steps", "use -1 for no limit.");
-  if (o.min_steps) require_at_least(*o.min_steps, 0, "min_steps", "leave it out for no minimum.");
+  if (o.min_steps) require_at_least(*o.min_steps, 0, "min_steps", "omit it for no minimum.");
   if (o.check_val_every_n_epoch) {
     require_at_least(*o.check_val_every_n_epoch, 1, "check_val_every_n_epoch",
                      "use limit_val_batches: 0 for no validation.");
@@ -70,7 +69,7 @@ void validate_dry_run(const TrainerOptions& o) {
                   "simulates. HINT: add --dry_run, or use trainer.devices and "
                   "trainer.num_nodes for real ranks.");
   if (!o.world_size) return;
-  require_at_least(*o.world_size, 1, "world_size", "leave it out for num_nodes times devices.");
+  require_at_least(*o.world_size, 1, "world_size", "omit it for num_nodes times devices.");
   LIGHTNING_CHECK(*o.world_size % o.num_nodes == 0, ConfigError, "Trainer: world_size is ",
                   *o.world_size, " and num_nodes is ", o.num_nodes,
                   ", expected the same number of ranks on each node. HINT: use --world_size ",

@@ -54,24 +54,24 @@ std::string hint_for(const fs::path& path, int error) {
   switch (error) {
     case ENOSPC:
     case EDQUOT:
-      return "free some space on that disk, or write to a folder on another one";
+      return "free some space on that disk, or write to a folder on a different one";
     case EFBIG:
       return "raise the limit on file sizes (`ulimit -f`)";
     case EROFS:
-      return "that disk is mounted read-only: write to a folder on another one";
+      return "that disk is mounted read-only: write to a folder on a different one";
     case EACCES:
     case EPERM:
       return "check the owner and the permissions (`ls -ld`) of the file and of its folder";
     case ENOTDIR:
     case EEXIST: {
       const fs::path file = file_in_the_way(path);
-      if (file.empty() || file == path) return "remove what is there, or choose another name";
+      if (file.empty() || file == path) return "remove what is there, or choose a different name";
       return detail::concat(file, " is a file where a folder is needed: move it away");
     }
     case ENOENT:
       return "check that the path is right and its folder exists";
     case EISDIR:
-      return "a folder of that name is there: choose another name";
+      return "a folder of that name exists: choose a different name";
     case EMFILE:
     case ENFILE:
       return "too many files are open: raise the limit (`ulimit -n`)";
@@ -79,9 +79,9 @@ std::string hint_for(const fs::path& path, int error) {
       return "choose a shorter name";
     case EIO:
     case ESTALE:
-      return "the disk or the network file system reports a failure: look at the system's log";
+      return "the disk or the network file system reports a failure: check the system's log";
     default:
-      return "check the disk, or write to another folder";
+      return "check the disk, or write to a different folder";
   }
 }
 

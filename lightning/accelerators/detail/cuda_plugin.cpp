@@ -109,7 +109,7 @@ NoGpu why_no_gpu() {
   }
   const std::string error = cuda.plugin->device_error();
   return {error.empty() ? "CUDA finds no device" : concat("CUDA reports \"", error, "\""),
-          "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"};
+          "check nvidia-smi and CUDA_VISIBLE_DEVICES"};
 }
 
 }  // namespace lightning::detail

@@ -65,7 +65,7 @@ void for_each_part(std::string_view text, const std::function<void(std::string_v
 
 void check_filename_template(std::string_view text) {
   LIGHTNING_CHECK(!text.empty(), ConfigError,
-                  "ModelCheckpoint: filename is empty, expected a template. HINT: leave it out for "
+                  "ModelCheckpoint: filename is empty, expected a template. HINT: omit it for "
                   "\"{epoch}-{step}\".");
   for_each_part(
       text, [](std::string_view) {}, [](std::string_view, std::string_view) {});

@@ -57,7 +57,7 @@ Topology lsf_topology(const EnvironmentVariables& variables, const TopologyReque
   const Variables values(variables, "lsf");
   values.require(
       {"LSB_JOBID", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_LOCAL_RANK"},
-      "start the program with jsrun in a job of bsub, or choose another "
+      "start the program with jsrun in a job of bsub, or choose a different "
       "trainer.cluster");
   Topology topology;
   topology.cluster = "lsf";
@@ -81,7 +81,7 @@ Topology lsf_topology(const EnvironmentVariables& variables, const TopologyReque
   topology.main_ports = ports_of(topology.run_id);
   if (const auto port = values.number("MASTER_PORT")) {
     LIGHTNING_CHECK(*port <= 65535, ConfigError, "lsf: MASTER_PORT is ", *port,
-                    ", expected a port up to 65535. HINT: set another one");
+                    ", expected a port up to 65535. HINT: set a different one");
     topology.main_ports = {static_cast<uint16_t>(*port)};
   }
   return topology;

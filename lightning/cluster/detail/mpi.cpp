@@ -56,7 +56,7 @@ void choose_address(Topology& topology, const Variables& values) {
   topology.main_ports = ports_of(topology.run_id);
   if (const auto port = values.number("MASTER_PORT")) {
     LIGHTNING_CHECK(*port <= 65535, ConfigError, "mpi: MASTER_PORT is ", *port,
-                    ", expected a port up to 65535. HINT: set another one");
+                    ", expected a port up to 65535. HINT: set a different one");
     topology.main_ports = {static_cast<uint16_t>(*port)};
   }
   if (topology.single_node()) {
@@ -99,7 +99,7 @@ Topology mpi_topology(const EnvironmentVariables& variables, const TopologyReque
   LIGHTNING_CHECK(dialect != nullptr, ConfigError,
                   "mpi: no rank and size of Open MPI, MVAPICH or PMI in the environment, expected "
                   "the variables of a started task. HINT: start the program with mpirun, or choose "
-                  "another trainer.cluster");
+                  "a different trainer.cluster");
   Topology topology;
   topology.cluster = "mpi";
   topology.global_rank = *values.number(dialect->rank);

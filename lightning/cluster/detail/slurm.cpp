@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kFirstSpecialStep = 0xffff'fff0;
 
 constexpr std::string_view kStartHint =
-    "start the program with srun inside a job, or choose another trainer.cluster";
+    "start the program with srun inside a job, or choose a different trainer.cluster";
 
 std::string sbatch_lines(int64_t nodes, int64_t tasks) {
   return concat("use '#SBATCH --nodes=", nodes, "' and '#SBATCH --ntasks-per-node=", tasks,

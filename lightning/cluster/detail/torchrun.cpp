@@ -19,7 +19,7 @@ bool is_torchrun_worker(const EnvironmentVariables& variables) {
 Topology torchrun_topology(const EnvironmentVariables& variables, const TopologyRequest& request) {
   const Variables values(variables, "torchrun");
   values.require({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"},
-                 "start the program with torchrun, or choose another trainer.cluster");
+                 "start the program with torchrun, or choose a different trainer.cluster");
   Topology topology;
   topology.cluster = "torchrun";
   topology.world_size = *values.number("WORLD_SIZE");
@@ -41,7 +41,7 @@ Topology torchrun_topology(const EnvironmentVariables& variables, const Topology
   topology.main_host = *values.find("MASTER_ADDR");
   const int64_t port = *values.number("MASTER_PORT");
   LIGHTNING_CHECK(port <= 65535, ConfigError, "torchrun: MASTER_PORT is ", port,
-                  ", expected a port up to 65535. HINT: pass another --master-port");
+                  ", expected a port up to 65535. HINT: pass a different --master-port");
   topology.main_ports = {static_cast<uint16_t>(port)};
   topology.agent_store = values.first_of({"TORCHELASTIC_USE_AGENT_STORE"}) == "True";
   const std::string* id = values.find("TORCHELASTIC_RUN_ID");

@@ -20,7 +20,7 @@ void check_ranks(const Topology& topology) {
       fits, ConfigError, topology.cluster, ": its variables contradict one another (rank ",
       topology.global_rank, " of ", topology.world_size, ", local rank ", topology.local_rank,
       " of ", topology.local_world_size, ", node ", topology.node_rank, " of ", topology.num_nodes,
-      "), expected each rank below its size. HINT: look for lines of your script that "
+      "), expected each rank below its size. HINT: check your script for lines that "
       "set them");
 }
 
@@ -74,7 +74,7 @@ std::optional<int64_t> Variables::number(std::string_view name) const {
   if (text == nullptr) return std::nullopt;
   const auto value = parse_number<int64_t>(*text);
   LIGHTNING_CHECK(value && *value >= 0, ConfigError, cluster_, ": ", name, " is '", *text,
-                  "', expected a number of at least 0. HINT: look for a line of your script that "
+                  "', expected a number of at least 0. HINT: check your script for a line that "
                   "sets it");
   return value;
 }

@@ -44,7 +44,7 @@ c10::intrusive_ptr<c10d::TCPStore> connect(const Agent& agent, Deadline deadline
 std::string problem_of(std::future<bool>& done, Deadline deadline) {
   if (done.wait_until(deadline) != std::future_status::ready) return "no answer in time";
   try {
-    return done.get() ? "" : "a value is gone at once";
+    return done.get() ? "" : "a value disappeared after it was set";
   } catch (const c10::Error& e) {
     return e.what_without_backtrace();
   } catch (const std::exception& e) {
@@ -62,7 +62,7 @@ void publish(const Agent& agent, const std::string& addresses, Deadline deadline
   const std::string problem = problem_of(done, deadline);
   LIGHTNING_CHECK(problem.empty(), DistributedError, "world: the store of torchrun's agent at ",
                   agent.host, ":", agent.port, " can't be written: ", problem,
-                  ". HINT: see whether torchrun still runs on the first node, and whether this "
+                  ". HINT: check that torchrun is still running on the first node and that this "
                   "host can reach it.");
 }
 

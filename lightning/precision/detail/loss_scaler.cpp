@@ -89,10 +89,11 @@ void LossScaler::load_state_dict(const StateDict& state) {
   options.growth_interval = state.get<int64_t>("growth_interval");
   const auto& scale = state.get<at::Tensor>("scale");
   const auto& growth_tracker = state.get<at::Tensor>("growth_tracker");
-  LIGHTNING_CHECK(scale.numel() == 1 && growth_tracker.numel() == 1, CheckpointError,
-                  "LossScaler: scale and growth_tracker in the checkpoint have ", scale.numel(),
-                  " and ", growth_tracker.numel(),
-                  " elements, expected one each. HINT: the checkpoint is damaged; use another.");
+  LIGHTNING_CHECK(
+      scale.numel() == 1 && growth_tracker.numel() == 1, CheckpointError,
+      "LossScaler: scale and growth_tracker in the checkpoint have ", scale.numel(), " and ",
+      growth_tracker.numel(),
+      " elements, expected one each. HINT: the checkpoint is damaged; use a different one.");
   check_options(options);
   options_ = options;
   scale_.copy_(scale.view({1}));

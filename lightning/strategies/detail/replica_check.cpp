@@ -50,7 +50,7 @@ std::string difference(const Lines& first, const Lines& own, int64_t rank) {
                     " on rank ", rank);
     }
   }
-  return concat("the model of rank ", rank, " is another one than rank 0's");
+  return concat("the model of rank ", rank, " differs from rank 0's");
 }
 
 }  // namespace

@@ -214,7 +214,7 @@ TEST_CASE("options of a command can't take the names of sections") {
                             "bad", "", [](CliContext&, const BadOptions&) { return 0; })}});
         }) ==
         "command bad: option \"trainer\" has the name of a key that every program has, expected "
-        "another name");
+        "a different name");
 }
 
 TEST_CASE("cli_main turns errors into exit codes") {

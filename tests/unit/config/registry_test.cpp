@@ -293,9 +293,10 @@ TEST_CASE("a ClassSpec is made from options in C++, which must be those of the c
   const auto spec = Spec::of("Rectangle", my_shapes::RectangleOptions{.width = 5});
   CHECK(spec.create()->area() == 10.0);
   CHECK(spec == Spec("{class_path: Rectangle, init_args: {width: 5.0, height: 2.0}}"));
-  CHECK(config_error([] { Spec::of("Rectangle", my_shapes::FrameOptions{}); }) ==
-        "shape \"Rectangle\": the options are of another type than those the class is registered "
-        "with");
+  CHECK(
+      config_error([] { Spec::of("Rectangle", my_shapes::FrameOptions{}); }) ==
+      "shape \"Rectangle\": the options are of a different type from those the class is registered "
+      "with");
   CHECK(config_error([] {
           Spec::of("Rectangel", my_shapes::RectangleOptions{});
         }).find("did you mean \"Rectangle\"?") != std::string::npos);

@@ -133,7 +133,7 @@ TEST_CASE("ControlPlane: the hub lets in none but its own ranks") {
 
   Hello hello = hello_of(run, 2);
   hello.run_id = "another";
-  CHECK_THAT(refusal_of(run, hello), Contains("another run"));
+  CHECK_THAT(refusal_of(run, hello), Contains("a different run"));
   hello = hello_of(run, 2);
   hello.world_size = 4;
   CHECK_THAT(refusal_of(run, hello), Contains("4") && Contains("3"));
