@@ -35,7 +35,7 @@ TEST_CASE("ProcessGroup: tensors pass between nodes whose host names lead to loo
   const auto body = [&](int64_t rank) {
     nodes.enter(TwoNodes::node_of(rank));
     take_misleading_host_name();
-    const auto plane = detail::connect_control_plane(TwoNodes::topology(rank), {});
+    const auto plane = lightning::detail::connect_control_plane(TwoNodes::topology(rank), {});
     const auto group = ProcessGroup::create(plane, at::kCPU, lightning::ProcessGroupBackend::kGloo);
     at::Tensor ranks = torch::full({1000}, rank + 1, at::kLong);
     group->all_reduce(ranks);
