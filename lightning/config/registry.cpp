@@ -93,7 +93,8 @@ RegistryBase::Found RegistryBase::find(const ConfigNode& spec, std::string_view 
       class_path->source().to_string(), ": unknown ", kind_, " \"", class_path->text(), "\"",
       path.empty() ? "" : " in ", path, ", expected ",
       known.empty() ? "none, because none is registered" : "one of " + list, ".",
-      nearest.empty() ? "" : " HINT: did you mean \"" + nearest + "\"?"));
+      nearest.empty() ? " HINT: a class of the program must be registered in main()."
+                      : " HINT: did you mean \"" + nearest + "\"?"));
 }
 
 ConfigNode RegistryBase::resolve(const ConfigNode& spec, std::string_view path) const {

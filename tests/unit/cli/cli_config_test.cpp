@@ -205,10 +205,10 @@ TEST_CASE("mistakes in config files are named with file and line") {
   CHECK(error("trainer: {learning_rate: 1}") ==
         "a.yaml:1: unknown key \"trainer.learning_rate\". HINT: did you mean "
         "\"model.learning_rate\"?");
-  CHECK(
-      error("optimizer: x") ==
-      "a.yaml:1: unknown key \"optimizer\". HINT: the keys are seed_everything, ckpt_path, model, "
-      "data, trainer.");
+  CHECK(error("network: x") ==
+        "a.yaml:1: unknown key \"network\". HINT: the keys are seed_everything, ckpt_path, model, "
+        "data, "
+        "trainer, optimizer, lr_scheduler.");
   CHECK(
       error("key:value") ==
       "a.yaml:1: the top level is not a map; expected keys such as \"trainer:\". HINT: put a space "

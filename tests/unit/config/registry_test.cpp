@@ -158,7 +158,8 @@ TEST_CASE("Registry lists the known classes and the nearest one when a class is 
       "a.yaml:1: unknown shape \"Rectangel\" in shapes.0, expected one of Rectangle, Point. HINT: "
       "did you mean \"Rectangle\"?");
   CHECK(config_error([&] { registry.create(yaml("class_path: Circle"), "shapes.0"); }) ==
-        "a.yaml:1: unknown shape \"Circle\" in shapes.0, expected one of Rectangle, Point.");
+        "a.yaml:1: unknown shape \"Circle\" in shapes.0, expected one of Rectangle, Point. "
+        "HINT: a class of the program must be registered in main().");
   const Registry<my_shapes::Shape> empty("shape");
   CHECK(config_error([&] { empty.create(yaml("Circle"), "shapes.0"); }) ==
         "a.yaml:1: unknown shape \"Circle\" in shapes.0, expected none, because none is "
