@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include <lightning/util/format.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
@@ -22,7 +24,11 @@ struct Job {
   std::function<void()> committed;
 
   void run() const {
-    checkpoint.write(directory);
+    const auto start = std::chrono::steady_clock::now();
+    const size_t size_bytes = checkpoint.write(directory);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    log_debug(format("CheckpointWriter: wrote {} ({} bytes) in {:.3f} s", directory.string(),
+                     size_bytes, seconds.count()));
     if (committed) committed();
   }
 };

@@ -72,6 +72,7 @@ void Hub::admit(Peer& peer, const RemoteStatus& status) {
   by_rank_[rank] = &peer;
   records_[rank] = RankRecord{peer.hello->host, status};
   ++num_came_;
+  log_debug(format("control plane: {} connected", rank_text(peer.rank(), peer.hello->host)));
   if (!failure_.text.empty()) {
     send(peer, make_frame(MessageType::kFailed, encode_failure(failure_)));
   } else if (num_came_ == options_.world_size) {

@@ -6,6 +6,7 @@
 #include <lightning/lightning.h>
 
 #include "classes.h"
+#include "sink.h"
 
 /// y = x0 + x1 + x2. It leaves the optimizer to the config.
 struct LinearFit : lightning::LightningModule {
@@ -65,6 +66,7 @@ int fit_with_objects(lightning::CliContext&) {
 
 int main(int argc, char** argv) {
   register_classes();
+  add_sink();
   const int code = lightning::cli_main<LinearFit>(
       argc, argv,
       {.commands = {
@@ -78,6 +80,10 @@ int main(int argc, char** argv) {
     // Only rank 0 writes logs.
     if (traces().contains(kind) || (kind == std::string_view("logger") && !is_rank_zero)) continue;
     std::cerr << "not used: " << kind << "\n";
+    complete = false;
+  }
+  if (!sink_got_messages()) {
+    std::cerr << "not used: the spdlog sink\n";
     complete = false;
   }
   return complete ? 0 : 3;

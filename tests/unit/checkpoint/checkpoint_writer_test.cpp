@@ -107,6 +107,19 @@ TEST_CASE("CheckpointWriter warns of an error that nobody asked for", "[checkpoi
   CHECK_THAT(lines, Contains("warning: CheckpointWriter: ") && Contains("a.ckpt"));
 }
 
+TEST_CASE("CheckpointWriter logs each checkpoint at level debug", "[checkpoint]") {
+  const TemporaryFolder folder;
+  std::string lines;
+  auto previous = lightning::set_log_sink([&](std::string_view line) { lines += line; });
+  lightning::set_log_level(lightning::LogLevel::kDebug);
+  CheckpointWriter(/*async=*/false).write(make_checkpoint(1), folder / "a.ckpt");
+  lightning::set_log_level(lightning::LogLevel::kInfo);
+  CheckpointWriter(/*async=*/false).write(make_checkpoint(1), folder / "b.ckpt");
+  lightning::set_log_sink(std::move(previous));
+  CHECK_THAT(lines, Contains("debug: CheckpointWriter: wrote ") && Contains("a.ckpt") &&
+                        !Contains("b.ckpt"));
+}
+
 TEST_CASE("CheckpointWriter passes on what the committed function throws", "[checkpoint]") {
   const TemporaryFolder folder;
   CheckpointWriter writer(/*async=*/true);
