@@ -272,14 +272,15 @@ void GradientReducer::check_part_in_loss(const at::Tensor& root) const {
     if (count == kMostNames + 1) names += ", ...";
   }
   LIGHTNING_CHECK(count == 0 || in_graph_.empty(), ConfigError, "DDPStrategy: ", count,
-                  " trainable parameters contributed to the loss of this step or of the first one, "
-                  "but not to both (",
+                  count == 1 ? " trainable parameter" : " trainable parameters",
+                  " contributed to the loss of this step or of the first one, but not to both (",
                   names,
                   "), expected the same in all steps with static_graph. HINT: use "
                   "find_unused_parameters: true instead.");
   LIGHTNING_CHECK(
       count == 0, ConfigError, "DDPStrategy: ", count,
-      " trainable parameters did not contribute to the loss of this step (", names,
+      count == 1 ? " trainable parameter" : " trainable parameters",
+      " did not contribute to the loss of this step (", names,
       "), expected all of them. HINT: set find_unused_parameters: true, or freeze the unused "
       "ones.");
 }

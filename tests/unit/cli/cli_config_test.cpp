@@ -206,9 +206,8 @@ TEST_CASE("mistakes in config files are named with file and line") {
         "a.yaml:1: unknown key \"trainer.learning_rate\". HINT: did you mean "
         "\"model.learning_rate\"?");
   CHECK(error("network: x") ==
-        "a.yaml:1: unknown key \"network\". HINT: the keys are seed_everything, ckpt_path, model, "
-        "data, "
-        "trainer, optimizer, lr_scheduler.");
+        "a.yaml:1: unknown key \"network\". HINT: the keys are seed_everything, optimizer, "
+        "lr_scheduler, ckpt_path, model, data, trainer.");
   CHECK(
       error("key:value") ==
       "a.yaml:1: the top level is not a map; expected keys such as \"trainer:\". HINT: put a space "

@@ -52,15 +52,15 @@ TEST_CASE("expand_node_list names what it can't read") {
       {"a[1", "isn't closed"},
       {"a1]", "isn't open"},
       {"a[1-[2]]", "inside a bracket"},
-      {"a[]", "no number range"},
+      {"a[]", "not a number range"},
       {"a[x]", "'x' in a bracket"},
       {"a[1-]", "'1-' in a bracket"},
-      {"a[1,]", "no number range"},
+      {"a[1,]", "not a number range"},
       {"a[1-2-3]", "'1-2-3' in a bracket"},
       {"a[3-1]", "falling range '3-1'"},
       {"a[0-9999999]", "a million hosts"},
       {"a[0-9999]b[0-9999]", "a million hosts"},
-      {"a[99999999999999999999]", "no number range"},
+      {"a[99999999999999999999]", "not a number range"},
       {"a b", "blank"},
   };
   for (const auto& [text, fact] : table) {
