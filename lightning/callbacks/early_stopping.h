@@ -58,7 +58,7 @@ class LIGHTNING_API EarlyStopping final : public Callback {
 
  private:
   void look(TrainerContext& trainer);
-  /// Why the fit should end with this value; empty: it should go on.
+  /// Why the fit should end with this value; empty: it should continue.
   std::string judge(double value);
   bool is_better(double a, double b) const;
 

@@ -31,9 +31,9 @@ struct LIGHTNING_API Checkpoint {
 
   /// Parameters and buffers; several names may share one tensor (tied weights).
   NamedTensors model = {};
-  /// Everything else, under top-level names: "loop", "optimizer", "lr_scheduler", "callbacks",
-  /// "precision", "data_loader", "module", "data_module", "ranks" ("ranks/0/rng",
-  /// "ranks/0/metrics").
+  /// Everything else, under top-level names: "loop", "environment", "module", "optimizer",
+  /// "lr_scheduler", "callbacks", "data_module", "precision", "data_loader", "loggers", "ranks"
+  /// ("ranks/0/rng", "ranks/0/metrics").
   StateDict state = {};
   /// Resolved config as YAML; empty when the run has none.
   std::string config = {};
@@ -50,9 +50,8 @@ struct LIGHTNING_API Checkpoint {
 
   /// Reads a committed directory (or a link to one), checking sizes and checksums. `model` comes
   /// back in the order of the file, aliases last and sharing memory with what they are tied to.
-  /// Throws
-  /// CheckpointError for an uncommitted or damaged one; the text names the newest valid checkpoint
-  /// beside it, if there is one.
+  /// Throws CheckpointError for an uncommitted or damaged one; the text names the newest valid
+  /// checkpoint beside it, if there is one.
   static Checkpoint read(const std::filesystem::path& directory);
   /// Only the weights.
   static NamedTensors read_model(const std::filesystem::path& directory);

@@ -23,7 +23,7 @@
 
 namespace lightning {
 
-/// A command of a program's own. One named like a built-in command takes its place.
+/// A command that a program adds. One named like a built-in command takes its place.
 struct CliCommand {
   std::string name;
   std::string help;

@@ -1,4 +1,4 @@
-/// ClusterEnvironment: how a kind of cluster tells a process which rank of a run it is.
+/// ClusterEnvironment: how a process learns from its cluster which rank of a run it is.
 #pragma once
 
 #include <string_view>

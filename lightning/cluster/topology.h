@@ -56,8 +56,8 @@ struct Topology {
   std::string main_host;
   /// Ports that rank 0 tries, in this order; clients try them in the same order.
   std::vector<uint16_t> main_ports;
-  /// Names this incarnation of the run: the same in all its processes, another one after a restart
-  /// ("job.step.restart" under SLURM). Clients skip listeners that name another.
+  /// Identifies this attempt of the run: the same in all its processes, different after a restart
+  /// ("job.step.restart" under SLURM). Clients skip listeners with a different id.
   std::string run_id;
   /// MASTER_ADDR:MASTER_PORT is a TCPStore of torchrun's agent: no rank may bind that port, rank 0
   /// publishes its own address there.

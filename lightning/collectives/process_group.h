@@ -47,14 +47,14 @@ class LIGHTNING_API ProcessGroup {
   /// Every rank must call it. `control` carries the addresses, and its failures fail the group
   /// (this sets its failure handler). On a GPU tensors of both the CPU and the GPU can be sent.
   /// `backend`: auto is shared memory where all ranks can map it, else Gloo. Throws
-  /// DistributedError when the ranks can't be connected, ConfigError when they were to share memory
-  /// and can't.
+  /// DistributedError when the ranks can't be connected, ConfigError when
+  /// kSharedMemory was requested and a rank can't map the memory.
   static std::shared_ptr<ProcessGroup> create(
       std::shared_ptr<ControlPlane> control, at::Device device,
       ProcessGroupBackend backend = ProcessGroupBackend::kAuto);
   /// A group of one: every collective is a no-op.
   static std::shared_ptr<ProcessGroup> single();
-  /// `rank` of `world_size` ranks that don't exist: collectives return at once with plausible
+  /// `rank` of a simulated world of `world_size` ranks: collectives return at once with plausible
   /// results (what a world of equal ranks would give). For dry runs.
   static std::shared_ptr<ProcessGroup> fake(int64_t rank, int64_t world_size);
   ~ProcessGroup();
@@ -75,9 +75,9 @@ class LIGHTNING_API ProcessGroup {
   at::Tensor reduce_scatter(const at::Tensor& tensor);
   void barrier();
 
-  /// A thread that waits in a collective gets a DistributedError of this failure, and so does every
-  /// one who begins one later. What carried the collectives is never destroyed then. Any thread;
-  /// only the first call counts.
+  /// A thread that waits in a collective gets a DistributedError of this failure, and so does
+  /// each thread that begins one later. What carried the collectives is never destroyed then. Any
+  /// thread; only the first call counts.
   void fail(const Failure& failure) noexcept;
   bool failed() const;
 

@@ -2,9 +2,9 @@
 /// static initialisers.
 ///
 ///   config::Registry<Callback>& callback_registry();        // one function per kind
-///   callback_registry().add<EarlyStopping, EarlyStoppingOptions>("EarlyStopping", "ends when
-///   ..."); auto callback = callback_registry().create(node);  // {class_path: EarlyStopping,
-///   init_args: ...}
+///   callback_registry().add<EarlyStopping, EarlyStoppingOptions>("EarlyStopping", "ends a fit");
+///   auto callback = callback_registry().create(node);  // {class_path: EarlyStopping, init_args:
+///   {}}
 #pragma once
 
 #include <concepts>

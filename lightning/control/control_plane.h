@@ -39,7 +39,7 @@ struct ControlPlaneOptions {
 struct StopRequest {
   /// Signal number, or 0 for a request of a callback or a time limit.
   int signal = 0;
-  int64_t rank = 0;  // who asked first
+  int64_t rank = 0;  // which asked first
   std::string reason;
 };
 
@@ -74,8 +74,9 @@ class LIGHTNING_API ControlPlane {
   /// The payloads of all ranks, by rank. Throws DistributedError when a rank is at an exchange of
   /// a different name, failed, or is late by collective_timeout.
   virtual std::vector<std::string> all_gather(std::string_view name, std::string_view payload) = 0;
-  /// Rank 0's payload.
+  /// Rank 0's payload. Throws like all_gather().
   virtual std::string broadcast(std::string_view name, std::string_view payload) = 0;
+  /// Returns when every rank has called it. Throws like all_gather().
   virtual void barrier(std::string_view name) = 0;
   /// Training thread.
   virtual ExchangeCounters exchange_counters() const { return {}; }
@@ -100,8 +101,8 @@ class LIGHTNING_API ControlPlane {
   virtual void clear_stop() = 0;
 
   // ---- failures
-  /// Tells all ranks that this one can't go on. They throw DistributedError of this kind, with this
-  /// rank and a text that ends with this one. Returns when it is on its way (bounded).
+  /// Notifies all ranks that this one cannot continue. They throw DistributedError of this kind,
+  /// with this rank and a text that ends with this one. Returns when it is on its way (bounded).
   virtual void fail(std::string_view text, FailureKind kind = FailureKind::kThrew) noexcept = 0;
   /// Called once, on the control thread, when this or another rank failed (at once when it has): it
   /// frees the threads that wait.
@@ -118,7 +119,7 @@ class LIGHTNING_API ControlPlane {
   /// Throws DistributedError when a rank has failed. One load.
   void throw_if_failed() const;
 
-  // ---- what is said of this rank
+  // ---- status of this rank, for messages
   /// Cheap (a few stores); called at boundaries. Without the name of a collective what is known of
   /// the last one stays.
   virtual void set_status(const RankStatus& status) = 0;

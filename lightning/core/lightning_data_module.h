@@ -17,7 +17,8 @@ class LIGHTNING_API LightningDataModule {
   LightningDataModule(const LightningDataModule&) = delete;
   LightningDataModule& operator=(const LightningDataModule&) = delete;
 
-  /// Downloads, unpacks: once per node, before setup().
+  /// Downloads, unpacks: on one rank of each node, before setup(); on rank 0 alone with
+  /// trainer.prepare_data_per_node: false.
   virtual void prepare_data() {}
   /// Makes the data sets: on every rank. The loaders are requested afterwards.
   virtual void setup(Stage /*stage*/) {}

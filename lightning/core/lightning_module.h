@@ -63,10 +63,12 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   /// C++); a scheduler that counts_steps() steps after each optimizer step, others after each
   /// epoch. Without these keys it must be overridden.
   virtual OptimizerList configure_optimizers();
-  /// Callbacks that this model brings along; one of the same type given to the Trainer loses.
+  /// Callbacks that this model brings along; they replace those of the same type that the Trainer
+  /// was given.
   virtual std::vector<std::shared_ptr<Callback>> configure_callbacks() { return {}; }
 
   // ---- data, when there is no data module
+  /// As LightningDataModule::prepare_data().
   virtual void prepare_data() {}
   virtual DataLoaders train_dataloader() { return {}; }
   virtual DataLoaders val_dataloader() { return {}; }

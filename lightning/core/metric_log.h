@@ -108,7 +108,7 @@ class LIGHTNING_API MetricLog {
   /// Puts the reduced ones in their place; names that this rank never logged are added.
   void set_parts(Level level, const std::vector<Part>& parts);
 
-  /// Adds what another rank had gathered of the epoch.
+  /// Adds the values that a different rank had accumulated in the epoch.
   void add_epoch(const MetricLog& other);
 
   /// Accumulators and newest values, for exact resume in the middle of an epoch.

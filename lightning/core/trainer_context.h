@@ -1,5 +1,6 @@
-/// TrainerContext: what modules, callbacks and loggers may ask of the Trainer that runs them, and
-/// tell it. It stands below the Trainer, so that none of them depends on the loops.
+/// TrainerContext: what modules, data modules and callbacks see of the Trainer that runs them,
+/// and what they may request of it. It stands below the Trainer, so that none of them depends on
+/// the loops.
 #pragma once
 
 #include <cstdint>
@@ -108,7 +109,8 @@ class LIGHTNING_API TrainerContext {
                                std::function<void()> committed = {}) = 0;
 
   // ---- control
-  /// Ends the fit after the present step (and validation), for this reason.
+  /// Ends the fit after the present step (and validation), for this reason. A request of one rank
+  /// stops all ranks at the same boundary.
   virtual void request_stop(std::string reason) = 0;
   virtual bool should_stop() const = 0;
   /// Prints a line on rank 0 without tearing the progress bar.

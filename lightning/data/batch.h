@@ -44,13 +44,13 @@ class LIGHTNING_API Batch {
   int64_t batch_size() const { return batch_size_; }
   void set_batch_size(int64_t batch_size) { batch_size_ = batch_size; }
 
-  /// Share of this rank in the global batch: its samples times the ranks over the samples of all of
-  /// them. 1 unless the ranks' shares differ; the mean over the ranks of rank_weight * loss is then
-  /// the loss of one process on the global batch. Set by the DataLoader.
+  /// Weight of this rank in the global batch: its samples times the number of ranks, divided by the
+  /// samples of all ranks. 1 unless the ranks' parts differ in size; the mean over the ranks of
+  /// rank_weight * loss is then the loss of one process on the global batch. Set by the DataLoader.
   double rank_weight() const { return rank_weight_; }
   void set_rank_weight(double weight) { rank_weight_ = weight; }
   /// Whether this batch only keeps the rank in step at the ragged end of an epoch: its samples are
-  /// another rank's, and count neither in gradients nor in metrics.
+  /// those of a different rank, and count neither in gradients nor in metrics.
   bool is_padding() const { return rank_weight_ == 0.0; }
 
   /// Index of the loader that yielded this batch, when there are several.
@@ -61,7 +61,7 @@ class LIGHTNING_API Batch {
   void set_payload(std::any payload) { payload_ = std::move(payload); }
   bool has_payload() const { return payload_.has_value(); }
   const std::any& any_payload() const { return payload_; }
-  /// Throws DataError when there is no payload or it is of another type.
+  /// Throws DataError when there is no payload or it is of a different type.
   template <typename T>
   const T& payload() const& {
     const T* value = std::any_cast<T>(&payload_);

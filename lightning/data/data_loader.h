@@ -97,7 +97,7 @@ class LIGHTNING_API DataLoader {
   /// Position after the last delivered batch, counted in samples of all ranks, and the seed. The
   /// same on every rank.
   StateDict state_dict() const;
-  /// Continues exactly there, also with another batch size or number of ranks when the position
+  /// Continues exactly there, also with a different batch size or number of ranks when the position
   /// allows it (a CheckpointError when it lies inside a global batch, or when the data set's size
   /// has changed); no sample is lost or repeated. The saved seed is used from then on, whatever the
   /// options set; a sampler that was given keeps its own. Workers start at the next next().

@@ -68,7 +68,7 @@ class LIGHTNING_API IterableDataset {
   /// The next sample, or nothing at the end of the pass.
   virtual std::optional<Batch> next() = 0;
   /// Asked before the first pass when there are several ranks. By default every rank reads the
-  /// whole stream and the loader keeps the rank's share of each global batch. A stream for which
+  /// whole stream and the loader keeps the rank's part of each global batch. A stream for which
   /// that is too slow returns true here: next() then gives this rank's samples alone, the same
   /// number of them on every rank (when training: a rank that ends early leaves the others
   /// waiting), while size() and state_dict() still mean the whole stream. A state is loaded on
@@ -78,7 +78,7 @@ class LIGHTNING_API IterableDataset {
   virtual std::optional<int64_t> size() const { return std::nullopt; }
   /// Joins samples to a batch; the default is lightning::collate.
   virtual Batch collate_batch(const std::vector<Batch>& samples) { return collate(samples); }
-  /// What next() needs to go on after the last sample it gave; called after begin_epoch().
+  /// What next() needs to continue after the last sample it gave; called after begin_epoch().
   virtual StateDict state_dict() const = 0;
   virtual void load_state_dict(const StateDict& state) = 0;
 };

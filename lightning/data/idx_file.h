@@ -10,7 +10,7 @@
 namespace lightning {
 
 /// Reads an IDX file of unsigned bytes, gzipped or not: a uint8 tensor of the file's shape. Throws
-/// DataError for a file that is missing, no such file, truncated, too long or damaged.
+/// DataError for a file that is missing, not an IDX file, truncated, too long or damaged.
 LIGHTNING_API at::Tensor read_idx(const std::string& path);
 
 }  // namespace lightning

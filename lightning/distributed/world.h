@@ -28,9 +28,9 @@ struct WorldOptions {
 class LIGHTNING_API World {
  public:
   /// Launches the other ranks unless a launcher did, connects all, and makes the process group.
-  /// Every rank must call it. Later calls give the same world; a ConfigError when they want
-  /// another. When a rank fails, now or later, the group fails with the control plane's text, which
-  /// under torchrun is also written to its error file.
+  /// Every rank must call it. Later calls give the same world; a ConfigError when they request
+  /// a different one. When a rank fails, now or later, the group fails with the control plane's
+  /// text, which under torchrun is also written to its error file.
   static std::shared_ptr<World> join(const Topology& topology, const WorldOptions& options);
   /// Rank 0 of a simulated world, for dry runs: collectives and exchanges return at once with what
   /// equal ranks would give. Independent of join(); no process waits for it at the end.
@@ -61,8 +61,8 @@ class LIGHTNING_API World {
   /// The states of all ranks, by rank, over the control plane: tensors may be of any dtype and
   /// differ from rank to rank, and come back on the CPU. Every rank must call it with the same
   /// name, from its training thread, and waits for the others. Sync: tensors are copied to the
-  /// host. Throws DistributedError when a rank is at an exchange of another name, fails, or is late
-  /// by collective_timeout.
+  /// host. Throws DistributedError when a rank is at an exchange of a different name, fails, or is
+  /// late by collective_timeout.
   std::vector<StateDict> all_gather(std::string_view name, const StateDict& state);
 
  private:

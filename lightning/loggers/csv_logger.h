@@ -32,8 +32,8 @@ LIGHTNING_FIELDS(CSVLoggerOptions,
                  LIGHTNING_FIELD(dir, "folder, relative to the run's; empty: the run's"),
                  LIGHTNING_FIELD(file, "name of the table"))
 
-/// A table that is there when a fresh run begins is kept under another name. A metric that appears
-/// late costs one rewriting of the table.
+/// A table that is there when a fresh run begins is kept under a different name. A metric that
+/// appears late costs one rewriting of the table.
 class LIGHTNING_API CSVLogger final : public Logger {
  public:
   using Options = CSVLoggerOptions;

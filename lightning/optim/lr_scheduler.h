@@ -110,7 +110,7 @@ class LIGHTNING_API LinearWarmupLR : public LRScheduler {
  public:
   LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t warmup_steps,
                  int64_t total_steps);
-  /// Throws ConfigError when neither says the total.
+  /// Throws ConfigError when neither gives the total.
   LinearWarmupLR(const LRSchedulerContext& context, const LinearWarmupLROptions& options);
   bool counts_steps() const override { return true; }
 
@@ -137,7 +137,7 @@ class LIGHTNING_API CosineAnnealingLR : public LRScheduler {
  public:
   CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t total_steps,
                     int64_t warmup_steps = 0, double min_factor = 0.0);
-  /// Throws ConfigError when neither says the total.
+  /// Throws ConfigError when neither gives the total.
   CosineAnnealingLR(const LRSchedulerContext& context, const CosineAnnealingLROptions& options);
   bool counts_steps() const override { return true; }
 

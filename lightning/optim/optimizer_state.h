@@ -12,7 +12,7 @@ class Optimizer;
 
 namespace lightning::optim {
 
-/// To be implemented by custom optimizers, beside torch::optim::Optimizer, so that they can be
+/// Implemented by custom optimizers, beside torch::optim::Optimizer, so that they can be
 /// saved and resumed.
 class LIGHTNING_API StatefulOptimizer {
  public:

@@ -30,7 +30,7 @@ class LIGHTNING_API FusedOptimizer : public torch::optim::Optimizer {
   /// leaves weights, moments and step counts as they are.
   virtual void set_step_scaling(at::Tensor grad_scale, at::Tensor found_inf);
 
-  /// To be called after state() was changed from outside.
+  /// Call it after state() was changed from outside.
   void state_changed();
 
  protected:

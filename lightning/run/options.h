@@ -167,7 +167,7 @@ struct TrainerOptions {
   int64_t num_nodes = 1;
   /// auto (ddp with several ranks, else single_device), or a class of strategy_registry().
   ClassChoice<strategy_registry> strategy = "auto";
-  /// Under the init_args of strategy ddp.
+  /// Default init_args of every strategy whose options are DDPOptions.
   DDPOptions ddp = {};
   /// auto (the first that recognizes its variables), or a class of cluster_registry().
   ClassChoice<cluster_registry> cluster = "auto";

@@ -1,4 +1,4 @@
-/// DDPStrategy: each rank has a whole replica and a share of each batch; gradients are averaged
+/// DDPStrategy: each rank has a whole replica and a part of each batch; gradients are averaged
 /// over ranks while backward still runs, by torch's own c10d::Reducer.
 #pragma once
 
@@ -23,8 +23,8 @@ class GradientReducer;
 ///   ranks, and so does the first window and one after a change of requires_grad. ConfigError names
 ///   rank and parameter.
 /// - Without find_unused_parameters and static_graph backward() throws ConfigError naming the
-///   trainable parameters that had no part in the window's last loss; with static_graph those whose
-///   part is another one than in the first.
+///   trainable parameters that did not contribute to the window's last loss; with static_graph,
+///   those that contributed to the loss of the first window or of this one, but not to both.
 /// Sync: none on a GPU, but in the first window and on ranks that skip a whole window.
 class LIGHTNING_API DDPStrategy : public Strategy {
  public:

@@ -13,10 +13,10 @@ LIGHTNING_ENUM(CommHook, LIGHTNING_ENUMERATOR(kNone, "none"),
                LIGHTNING_ENUMERATOR(kBf16Compress, "bf16_compress"))
 
 struct DDPOptions {
-  /// Some trainable parameters have no part in some losses. Costs a walk through the graph in each
-  /// window.
+  /// Some trainable parameters don't contribute to some losses. Costs a walk through the graph in
+  /// each window.
   bool find_unused_parameters = false;
-  /// On each rank the same parameters have part in the loss of every micro-batch, perhaps not all:
+  /// On each rank the same parameters contribute to the loss of every micro-batch, perhaps not all:
   /// found out once, in the first window whose last micro-batch has a loss on every rank. That
   /// window sends its gradients after backward, not while it runs. Goes before
   /// find_unused_parameters.

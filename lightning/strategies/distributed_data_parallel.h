@@ -37,10 +37,10 @@ class LIGHTNING_API DistributedDataParallel {
   /// Adds the gradients of `loss`, and makes all that the parameters hold the mean over the ranks;
   /// then buffers become those of rank 0. requires_grad may change from one call to the next, on
   /// all ranks alike. Every rank must call it; one that has no data gives an undefined tensor and
-  /// counts as zero. Where shares of a batch differ in size, multiply the loss by
+  /// counts as zero. Where parts of a batch differ in size, multiply the loss by
   /// Batch::rank_weight() to get the mean over the samples. Throws ConfigError naming trainable
-  /// parameters that had no part in the loss (unless find_unused_parameters), DistributedError when
-  /// a rank fails.
+  /// parameters that did not contribute to the loss (unless find_unused_parameters),
+  /// DistributedError when a rank fails.
   void backward(const at::Tensor& loss);
   /// Adds the gradients of a micro-batch on this rank alone: the next backward() reduces them along
   /// with its own.

@@ -43,6 +43,7 @@ struct AccumulationWindow {
   at::Tensor weight;
 };
 
+/// What every rank must call throws DistributedError when a rank fails.
 class LIGHTNING_API Strategy {
  public:
   /// The module's backward(): adds the gradients of the tensor that it is given.
@@ -62,7 +63,7 @@ class LIGHTNING_API Strategy {
   /// Brings the module to its device(s) and makes the replicas equal (rank 0's), before optimizers
   /// are made. Every rank must call it. Throws ConfigError when the ranks' modules differ.
   void setup(torch::nn::Module& module);
-  /// Takes off the module what backward() needed, at the end of a run.
+  /// Removes from the module what backward() needed, at the end of a run.
   void teardown();
 
   /// Before the first forward of a window. Every rank must call it.

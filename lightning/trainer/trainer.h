@@ -57,7 +57,8 @@ struct RunArguments {
 /// Every rank makes the same calls. A run ends by returning, or with:
 ///   ConfigError, DataError, CheckpointError  what is wrong and what to do about it
 ///   Interrupted                              SIGINT or SIGTERM in fit(); a checkpoint was written
-///   whatever a hook of yours threw           unchanged, after on_exception of the callbacks
+///   DistributedError                         a rank failed: on all others, with the same text
+///   whatever a hook threw                    unchanged, after on_exception of the callbacks
 class LIGHTNING_API Trainer final : public TrainerContext {
  public:
   /// Checks and resolves the options; throws ConfigError. Unless switched off by options, a

@@ -1,4 +1,5 @@
-/// Exit codes of a program: what run_main() returns, and how a rank ends because of another one.
+/// Exit codes of a program: what run_main() returns, and how a rank exits when a different one
+/// failed.
 #pragma once
 
 namespace lightning {
@@ -8,8 +9,8 @@ inline constexpr int kFailureExitCode = 1;
 inline constexpr int kUsageExitCode = 2;
 /// A process that was ended because its main thread stayed blocked after a failure.
 inline constexpr int kHungExitCode = 70;
-/// A rank that ended because another one failed (run_main() returns it for a DistributedError):
-/// never the failure that a run is judged by when there is another.
+/// A rank that exited because a different one failed (run_main() returns it for a
+/// DistributedError). The exit code of a run is that of the rank that failed first, where one did.
 inline constexpr int kPeerFailureExitCode = 75;
 
 }  // namespace lightning

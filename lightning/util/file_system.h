@@ -50,7 +50,7 @@ class LIGHTNING_API FileSystem {
   virtual void sync_directory(const std::filesystem::path& path) = 0;
 };
 
-/// Puts another file system in force while it lives (for tests; not thread-safe).
+/// Replaces FileSystem::current() while it lives (for tests; not thread-safe).
 class LIGHTNING_API ScopedFileSystem {
  public:
   explicit ScopedFileSystem(FileSystem& file_system);

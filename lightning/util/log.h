@@ -1,12 +1,12 @@
-/// Messages for the user. On the terminal, ranks other than 0 are silent; each rank writes all of
-/// its messages to its log file (RUN/logs/rank_N.log). All functions are thread-safe. None may be
-/// called from a signal handler or between fork() and exec().
+/// Messages for the user. On the terminal, ranks other than 0 are silent but for
+/// log_on_every_rank(); each rank writes all of its messages to its log file (RUN/logs/rank_N.log).
+/// All functions are thread-safe. None may be called from a signal handler or between fork() and
+/// exec().
 ///
 /// Environment variables, read at the first message:
 ///   LIGHTNING_LOG_LEVEL    trace, debug, info (default), warning, error or off
-///   LIGHTNING_LOG_PATTERN  lines of log files, in spdlog's notation, with %k for the rank.
-///   Default:
-///                          %Y-%m-%dT%H:%M:%S.%eZ [rank %k] [%l] %v (times are UTC)
+///   LIGHTNING_LOG_PATTERN  lines of log files, in spdlog's notation; %k: the rank; times are UTC.
+///                          Default: %Y-%m-%dT%H:%M:%S.%eZ [rank %k] [%l] %v
 #pragma once
 
 #include <cstdint>
