@@ -3,8 +3,7 @@
 ///
 ///   config::Registry<Callback>& callback_registry();        // one function per kind
 ///   callback_registry().add<EarlyStopping, EarlyStoppingOptions>("EarlyStopping", "ends a fit");
-///   auto callback = callback_registry().create(node);  // {class_path: EarlyStopping, init_args:
-///   {}}
+///   auto callback = callback_registry().create(node);  // {class_path: EarlyStopping}
 #pragma once
 
 #include <concepts>
