@@ -44,7 +44,7 @@ void write_stdout(std::string_view lines) {
 void write_stderr(std::string_view lines) {
   // Through the log, so that lines don't tear the progress bar.
   lines.remove_suffix(1);
-  log_info(lines);
+  log_unfiltered(lines);
 }
 
 RankExit read_end(int64_t rank, pid_t pid, const siginfo_t& info, bool ended_by_launcher) {
@@ -198,7 +198,7 @@ void ChildRanks::announce_ends() {
     // What it wrote last; a process that it started may still hold the pipes.
     read_all(rank.process.out, rank.out);
     read_all(rank.process.err, rank.err);
-    if (end.failed()) log_info(describe(end));
+    if (end.failed()) log_unfiltered(describe(end));
     const std::lock_guard lock(mutex_);
     rank.announced = true;
     changed_.notify_all();

@@ -15,7 +15,7 @@ void report_peer_failure(const std::string& text) {
   const std::lock_guard lock(mutex);
   if (std::exchange(reported, text) == text) return;
   std::fflush(stdout);
-  if (!is_launched_rank()) return log_on_every_rank(text, LogLevel::kError);
+  if (!is_launched_rank()) return log_unfiltered(text, LogLevel::kError);
   log_to_file(text, LogLevel::kError);
   write_final_message("error: " + text);
 }

@@ -180,9 +180,10 @@ struct LogState {
   std::shared_ptr<ConsoleSink> console = std::make_shared<ConsoleSink>();
   std::shared_ptr<RankFileSink> file;
   std::shared_ptr<AddedSinks> added = std::make_shared<AddedSinks>();
-  /// What is printed, and what is not.
+  /// What is printed, what is not, and what no level drops.
   std::unique_ptr<spdlog::logger> printed;
   std::unique_ptr<spdlog::logger> quiet;
+  std::unique_ptr<spdlog::logger> unfiltered;
   std::mutex warned_mutex;
   std::unordered_set<std::string> warned;
 
@@ -192,7 +193,10 @@ struct LogState {
     printed = std::make_unique<spdlog::logger>("lightning",
                                                spdlog::sinks_init_list{console, file, added});
     quiet = std::make_unique<spdlog::logger>("lightning", spdlog::sinks_init_list{file, added});
-    for (spdlog::logger* logger : {printed.get(), quiet.get()}) {
+    unfiltered = std::make_unique<spdlog::logger>("lightning",
+                                                  spdlog::sinks_init_list{console, file, added});
+    unfiltered->set_level(spdlog::level::trace);
+    for (spdlog::logger* logger : {printed.get(), quiet.get(), unfiltered.get()}) {
       logger->set_error_handler([](const std::string& text) {
         std::fprintf(stderr, "log: a message is lost: %s\n", text.c_str());
       });
@@ -258,6 +262,10 @@ void log_warning(std::string_view text, std::string_view key) {
 void log_error(std::string_view text) { state().log(LogLevel::kError, text, log_rank == 0); }
 
 void log_on_every_rank(std::string_view text, LogLevel level) { state().log(level, text, true); }
+
+void log_unfiltered(std::string_view text, LogLevel level) {
+  state().unfiltered->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+}
 
 void log_to_file(std::string_view text, LogLevel level) { state().log(level, text, false); }
 

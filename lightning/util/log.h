@@ -20,7 +20,8 @@ namespace lightning {
 
 enum class LogLevel : uint8_t { kTrace, kDebug, kInfo, kWarning, kError, kOff };
 
-/// Messages below this level are dropped: on the terminal, in log files and by added sinks.
+/// Messages below this level are dropped: on the terminal, in log files and by added sinks. Those
+/// of log_unfiltered() never are.
 LIGHTNING_API void set_log_level(LogLevel level);
 /// For messages that are expensive to put together.
 LIGHTNING_API bool is_logged(LogLevel level);
@@ -36,6 +37,9 @@ LIGHTNING_API void log_error(std::string_view text);
 
 /// On the terminal of whichever rank calls it.
 LIGHTNING_API void log_on_every_rank(std::string_view text, LogLevel level = LogLevel::kInfo);
+/// The same, whatever the level is: for the error that ends a program, and for the output of other
+/// processes, which have dropped what they don't want.
+LIGHTNING_API void log_unfiltered(std::string_view text, LogLevel level = LogLevel::kInfo);
 /// Not on the terminal.
 LIGHTNING_API void log_to_file(std::string_view text, LogLevel level = LogLevel::kInfo);
 

@@ -30,6 +30,16 @@ def test_ranks_and_prefixes(start):
     check(parents == {str(run.process.pid)}, f"parents {parents}", run)
 
 
+def test_log_level(start):
+    """What ranks write on stderr, how they ended and the error of rank 0 appear at every level."""
+    run = start(PROGRAM, "--ranks=2", "0:child;lose", "1:err trouble;return 4",
+                env={**os.environ, "LIGHTNING_LOG_LEVEL": "off"}).end(4)
+    check("[rank 1] trouble\n" in run.errors, "stderr of rank 1", run)
+    check("error: lost rank 7\n" in run.errors, "the error of rank 0", run)
+    check(any(re.match(r"rank 1 \(pid \d+\) ended with exit code 4$", line) for line in run.errors),
+          "the end of rank 1", run)
+
+
 def test_arguments(start):
     """Arguments with spaces, empty ones and UTF-8 reach the ranks as they are."""
     run = start(PROGRAM, "--ranks=2", "", "1:say a  b 'ü';count", "").end(0)

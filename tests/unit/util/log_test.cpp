@@ -117,10 +117,12 @@ TEST_CASE("Messages below the level are dropped, others have their level in fron
   lightning::log_warning("a warning below the level");
   lightning::set_log_level(lightning::LogLevel::kOff);
   log_all();
+  lightning::log_unfiltered("five");
+  lightning::log_unfiltered("six", lightning::LogLevel::kError);
   lightning::set_log_level(lightning::LogLevel::kInfo);
   CHECK(terminal.lines() == std::vector<std::string>{"three", "error: four", "trace: one",
                                                      "debug: two", "three", "error: four",
-                                                     "error: four"});
+                                                     "error: four", "five", "error: six"});
   // It was dropped, so it hasn't been given yet.
   lightning::log_warning("a warning below the level");
   CHECK(terminal.lines().back() == "warning: a warning below the level");
