@@ -95,7 +95,8 @@ void Optimization::step_optimizer() {
   run_.context.precision->prepare_gradients(optimizer, window.weight,
                                             /*needed=*/options.gradient_clip_val.has_value());
   call_hooks(run_, hooks::on_before_optimizer_step, optimizer);
-  if (options.on_nonfinite != OnNonfinite::kIgnore) {
+  // With loss scaling an overflow skips the step.
+  if (options.on_nonfinite != OnNonfinite::kIgnore && !run_.context.precision->scales_loss()) {
     optim::collect_gradients(optimizer, gradients_);
     run_.nonfinite.observe_gradients(gradients_, run_.progress.global_step + 1);
     gradients_.clear();

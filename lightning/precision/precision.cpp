@@ -64,7 +64,7 @@ void Precision::prepare_gradients(torch::optim::Optimizer& optimizer, const at::
   pending.prepared = true;
   pending.skip = std::move(division.skip);
   pending.divisor.reset();
-  const bool scaled = do_scales_loss();
+  const bool scaled = scales_loss();
   if (!scaled && !division.divisor.defined()) return;
   // With loss scaling the gradients must be looked at before the step in any case.
   const bool by_kernel = dynamic_cast<optim::FusedOptimizer*>(&optimizer) != nullptr;
@@ -100,7 +100,7 @@ void Precision::step_optimizer(torch::optim::Optimizer& optimizer) {
   }
   // Sync: other optimizers can't skip a step on the device. On a GPU without loss scaling the
   // only reason to skip would be a weight of 0, whose gradients are 0: not worth waiting for.
-  const bool may_skip = pending.skip.defined() && (do_scales_loss() || pending.skip.is_cpu());
+  const bool may_skip = pending.skip.defined() && (scales_loss() || pending.skip.is_cpu());
   if (!may_skip || pending.skip.item<float>() == 0.0F) optimizer.step();
 }
 

@@ -40,6 +40,8 @@ class LIGHTNING_API Precision {
   /// As trainer.precision names it.
   virtual std::string_view name() const = 0;
   at::Device device() const { return device_; }
+  /// Whether inf and nan in gradients are dealt with by skipping steps.
+  bool scales_loss() const { return do_scales_loss(); }
   /// The built-in dynamic loss scaler; nullptr but with 16-mixed.
   virtual const LossScaler* loss_scaler() const { return nullptr; }
 

@@ -9,6 +9,7 @@
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/optim/optimizer_state.h>
+#include <lightning/precision/precision.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
