@@ -19,6 +19,7 @@
 #include <lightning/distributed/join_world.h>
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/tensorboard_logger.h>
+#include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
@@ -295,6 +296,9 @@ void Trainer::Impl::setup_strategy() {
 void Trainer::Impl::setup_optimizers() {
   Session& run = *session_;
   std::vector<OptimizerConfig>& optimizers = run.context.optimizers;
+  // Here, since configure_optimizers() takes a ConfigError about the number of steps for an unknown
+  // number.
+  if (!parts_.optimizers.lr_scheduler.empty()) prepare_training_loader(run.state);
   optimizers = call_module(run.state, module_hooks::configure_optimizers).configs();
   LIGHTNING_CHECK(
       !optimizers.empty(), ConfigError,

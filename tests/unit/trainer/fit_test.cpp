@@ -385,6 +385,37 @@ TEST_CASE("A model without configure_optimizers() trains with what the program n
     return trainer.optimizers().front().optimizer->param_groups().front().options().get_lr();
   };
   CHECK(rate_after_fit() == 0.125);  // two epochs
+  // What is wrong with the data is no unknown number of steps.
+  CHECK_THROWS_WITH(Trainer(options, parts).fit(std::make_shared<Plain>()),
+                    Catch::Contains("there is no training data"));
   parts.optimizers.lr_scheduler = "LinearWarmupLR";
   CHECK(rate_after_fit() == 0.0);  // at the last of the fit's steps
+}
+
+TEST_CASE("The loss scaling of a program may skip steps whose gradients overflow", "[trainer]") {
+  class Scaling : public lightning::Precision {
+   public:
+    explicit Scaling(at::Device device) : Precision(device) {}
+    std::string_view name() const override { return "scaling"; }
+
+   private:
+    at::Tensor do_scale_loss(const at::Tensor& loss) const override { return loss * 2.0; }
+    bool do_scales_loss() const override { return true; }
+    at::Tensor do_unscale(const std::vector<at::Tensor>& gradients, const at::Tensor&) override {
+      const bool overflows = num_steps_++ == 0;
+      const double factor = overflows ? std::numeric_limits<double>::infinity() : 0.5;
+      for (at::Tensor gradient : gradients) gradient.mul_(factor);
+      return at::full({1}, overflows ? 1.0F : 0.0F);
+    }
+    int64_t num_steps_ = 0;
+  };
+  TrainerOptions options = quiet_options();
+  options.max_steps = 3;
+  lightning::TrainerParts parts{.loggers = lightning::Loggers{}};
+  parts.precision = [](at::Device device) { return std::make_shared<Scaling>(device); };
+  const auto module = std::make_shared<BoringModule>();
+  const at::Tensor before = module->layer->weight.detach().clone();
+  Trainer(options, parts).fit(module, boring_loader());
+  CHECK(at::isfinite(module->layer->weight).all().item<bool>());
+  CHECK_FALSE(at::equal(module->layer->weight, before));
 }
