@@ -96,7 +96,8 @@ c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const detail::CudaPlugin& pl
   std::string error;
   auto backend = plugin.make_nccl_backend(store, rank, world_size, device, error);
   LIGHTNING_CHECK(backend != nullptr, DistributedError, "process_group: NCCL on ", device,
-                  " failed: ", error);
+                  " failed: ", error,
+                  ". HINT: set NCCL_DEBUG=INFO to see where, or use trainer.accelerator: cpu.");
   return backend;
 }
 
