@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <lightning/loops/hooks.h>
+#include <lightning/precision/precision.h>
 
 namespace lightning {
 

@@ -11,6 +11,7 @@
 #include <lightning/loops/nonfinite.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizer_state.h>
+#include <lightning/precision/precision.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>

@@ -9,6 +9,7 @@
 
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/precision/precision.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>

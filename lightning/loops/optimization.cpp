@@ -5,6 +5,7 @@
 #include <lightning/loops/hooks.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/grad_utils.h>
+#include <lightning/precision/precision.h>
 #include <lightning/util/error.h>
 
 namespace lightning {

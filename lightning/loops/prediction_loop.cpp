@@ -5,6 +5,7 @@
 
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/precision/precision.h>
 
 namespace lightning {
 

@@ -12,11 +12,12 @@
 #include <lightning/core/lightning_module.h>
 #include <lightning/distributed/world.h>
 #include <lightning/loggers/logger.h>
-#include <lightning/precision/precision.h>
 #include <lightning/run/resolved_options.h>
 #include <lightning/strategies/strategy.h>
 
 namespace lightning {
+
+class Precision;
 
 struct RunContext {
   TrainerContext& trainer;

@@ -10,6 +10,7 @@
 
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/config/yaml.h>
+#include <lightning/precision/precision.h>
 #include <lightning/util/detail/text_table.h>
 #include <lightning/util/log.h>
 

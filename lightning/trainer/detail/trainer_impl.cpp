@@ -10,6 +10,7 @@
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/prediction_loop.h>
+#include <lightning/precision/precision.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/trainer/detail/dry_run_report.h>

@@ -23,6 +23,7 @@
 #include <lightning/loops/hooks.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
+#include <lightning/precision/precision.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/strategies/registry.h>
 #include <lightning/strategies/synchronize_batch_norm.h>
