@@ -44,8 +44,8 @@ LIGHTNING_API void watch_launcher();
 /// Gives up after a second in which no process reads.
 LIGHTNING_API void write_final_message(std::string_view text) noexcept;
 
-/// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that ends because of it: nobody
-/// else would.
+/// Sends SIGKILL to rank 0 when it is stopped (SIGSTOP), for a rank that exits because of it: no
+/// other process would.
 LIGHTNING_API void kill_stopped_launcher() noexcept;
 
 }  // namespace lightning

@@ -11,8 +11,8 @@ namespace {
 // The control plane decides what is late.
 constexpr std::chrono::hours kTimeout{24};
 
-// Gloo writes to sockets without MSG_NOSIGNAL: where nobody else has said what is to happen, the
-// death of a peer would end this process by SIGPIPE, without a word.
+// Gloo writes to sockets without MSG_NOSIGNAL: where no handler is set, the exit of a peer would
+// end this process by SIGPIPE, without a message.
 void survive_broken_connections() {
   struct sigaction action = {};
   ::sigaction(SIGPIPE, nullptr, &action);
