@@ -123,7 +123,7 @@ TEST_CASE("safetensors refuses every file that lies", "[checkpoint]") {
       {"", "0 bytes, too few"},
       {"1234567", "7 bytes, too few"},
       {std::string(8, '\0'), "not a JSON object"},
-      {std::string(8, '\xff'), "header has 18446744073709551615 bytes, but only 0 follow"},
+      {std::string(8, '\xff'), "header of 18446744073709551615 bytes, but only 0 follow"},
       {file_text("{\"x\":" + sound + "}", 8).substr(0, 20), "but only 12 follow"},
       {file_text("{\"x\":" + sound + "}", 7), "take 8 bytes, but 7 follow"},
       {file_text("{\"x\":" + sound + "}", 9), "take 8 bytes, but 9 follow"},
