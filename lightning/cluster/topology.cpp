@@ -51,6 +51,10 @@ void check_topology(const Topology& t) {
 Topology topology_of(const ClusterEnvironment& environment, const EnvironmentVariables& variables,
                      const TopologyRequest& request, std::string_view reason) {
   Topology topology = environment.topology(variables, request);
+  // A rank that rank 0 has started: what rank 0 set holds, and it starts no others.
+  if (topology.needs_launch && detail::is_launched_rank(variables)) {
+    topology = detail::local_topology(variables, request);
+  }
   topology.cluster = environment.name();
   if (topology.reason.empty()) topology.reason = reason;
   if (!detail::is_builtin_cluster(topology.cluster)) check_topology(topology);

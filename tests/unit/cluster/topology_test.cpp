@@ -459,3 +459,28 @@ TEST_CASE("A program's own cluster is asked first and is named with its options"
   CHECK_THROWS_WITH(detect_topology({}, {.cluster = "slrum"}),
                     Catch::Contains("did you mean \"slurm\""));
 }
+
+TEST_CASE("A rank that was started for a program's own cluster starts no others") {
+  class Starter final : public lightning::ClusterEnvironment {
+   public:
+    std::string_view name() const override { return "starter"; }
+    bool detect(const EnvironmentVariables&) const override { return true; }
+    Topology topology(const EnvironmentVariables&, const TopologyRequest&) const override {
+      Topology topology;
+      topology.world_size = topology.local_world_size = 2;
+      topology.needs_launch = true;
+      return topology;
+    }
+  };
+  const TopologyRequest request = {.environment = std::make_shared<Starter>()};
+  CHECK(detect_topology({}, request).needs_launch);
+  const Topology started = detect_topology({{"LIGHTNING_RANK", "1"},
+                                            {"LIGHTNING_WORLD_SIZE", "2"},
+                                            {"LIGHTNING_MAIN_PORT", "4000"},
+                                            {"LIGHTNING_RUN_ID", "one"}},
+                                           request);
+  CHECK_FALSE(started.needs_launch);
+  CHECK(started.cluster == "starter");
+  CHECK(started.global_rank == 1);
+  CHECK(started.main_ports == std::vector<uint16_t>{4000});
+}
