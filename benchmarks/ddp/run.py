@@ -1,4 +1,5 @@
-"""DDP on two processes: ours against Python's Lightning, Gloo and one thread a rank on both sides.
+"""DDP on two processes: ours against Python's Lightning, one thread a rank on both sides; ours in
+shared memory, Lightning over Gloo.
 
   python benchmarks/ddp/run.py --squad SQUAD_FILE [--data MNIST_FOLDER] [--repeats 5] [--out FILE]
 

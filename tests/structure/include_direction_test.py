@@ -180,7 +180,7 @@ PLANTED = [
     ("lightning/kitchen/a.cpp", "", "no known room"),
     ("lightning/trainer/a.h", "", "no file set lists"),
     ("lightning/core/CMakeLists.txt", "", "no file set lists"),
-    ("lightning/util/CMakeLists.txt", "FILE_SET HEADERS FILES\n  a.h", "no public header"),
+    ("lightning/util/CMakeLists.txt", "FILE_SET HEADERS FILES\n  a.h", "not a public header"),
     ("docs/design.md", "| 1 | `util` | |\n| 2 | `none` | |", "but lightning/none doesn't exist"),
     ("lightning/core/b.h", "#include <lightning/core/b.h>", "include one another"),
 ]
