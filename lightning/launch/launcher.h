@@ -39,8 +39,8 @@ LIGHTNING_API bool is_launched_rank() noexcept;
 /// (run_main() and World::join() do). Does nothing in other processes and when called again.
 LIGHTNING_API void watch_launcher();
 
-/// Writes to the terminal's stderr even when rank 0, which carries all other output, is dead or
-/// frozen. Lines begin with "[rank 1] "; in a process that was not launched it is plain stderr.
+/// Writes to the terminal's stderr even when rank 0, which carries all other output, has exited or
+/// hangs. Lines begin with "[rank 1] "; in a process that was not launched it is plain stderr.
 /// Gives up after a second in which no process reads.
 LIGHTNING_API void write_final_message(std::string_view text) noexcept;
 
