@@ -14,7 +14,7 @@ namespace lightning {
 ///   DistributedError       kPeerFailureExitCode (75)
 ///   c10::Error             exit code 1, without the C++ backtrace that LibTorch adds
 ///   any other exception    exit code 1
-/// Where the program has launched other ranks it waits for them (finish_launched_ranks()) and
+/// Where the program has launched other ranks it waits for them and
 /// returns the code of the first failure among all ranks.
 LIGHTNING_API int run_main(const std::function<int()>& body);
 LIGHTNING_API int run_main(int argc, char** argv, const std::function<int(int, char**)>& body);
