@@ -210,12 +210,13 @@ void SharedMemory::wait_for(int rank) {
 }
 
 void SharedMemory::throw_differing(int rank) const {
-  throw DistributedError(concat(
-      "process_group: rank ", rank, " is in ", describe(state(rank).announcements[parity_]),
-      " and rank ", rank_, " in ", describe(state(rank_).announcements[parity_]),
-      ", expected the same collective with the same size, dtype and root on all ranks. HINT: look "
-      "for code that runs on some ranks only, or for tensors whose shape depends on the rank's "
-      "data."));
+  throw DistributedError(
+      {FailureKind::kDisagreement, -1,
+       concat("process_group: rank ", rank, " is in ", describe(state(rank).announcements[parity_]),
+              " and rank ", rank_, " in ", describe(state(rank_).announcements[parity_]),
+              ", expected the same collective with the same size, dtype and root on all ranks. "
+              "HINT: look for code that runs on some ranks only, or for tensors whose shape "
+              "depends on the rank's data.")});
 }
 
 }  // namespace lightning::detail
