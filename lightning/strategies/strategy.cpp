@@ -11,9 +11,11 @@
 namespace lightning {
 
 Strategy::Strategy(StrategyContext context) : context_(std::move(context)) {
-  LIGHTNING_CHECK(context_.world != nullptr || context_.topology.world_size == 1, ConfigError,
-                  "Strategy: there are ", context_.topology.world_size,
-                  " ranks and the world is null, expected the world that they have joined.");
+  LIGHTNING_CHECK(
+      context_.world != nullptr || context_.topology.world_size == 1, ConfigError,
+      "Strategy: there are ", context_.topology.world_size,
+      " ranks and the world is null, expected the world that they have joined. HINT: pass on "
+      "the StrategyContext that the strategy is made from.");
 }
 
 Strategy::~Strategy() = default;

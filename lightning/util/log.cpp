@@ -283,8 +283,10 @@ LogSink set_log_sink(LogSink sink) { return state().console->exchange(std::move(
 void set_log_rank(int rank) { log_rank = rank; }
 
 void add_log_sink(std::shared_ptr<spdlog::sinks::sink> sink) {
-  LIGHTNING_CHECK(sink != nullptr, ConfigError,
-                  "add_log_sink: the sink is null, expected a spdlog sink.");
+  LIGHTNING_CHECK(
+      sink != nullptr, ConfigError,
+      "add_log_sink: the sink is null, expected a spdlog sink. HINT: make the sink before it is "
+      "added.");
   state().added->add(std::move(sink));
 }
 

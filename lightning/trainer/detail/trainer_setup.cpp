@@ -169,13 +169,15 @@ void Trainer::Impl::join_ranks(Session& run) {
 std::shared_ptr<Strategy> Trainer::Impl::make_strategy(const StrategyContext& context) const {
   if (parts_.strategy) {
     std::shared_ptr<Strategy> strategy = parts_.strategy(context);
-    LIGHTNING_CHECK(strategy != nullptr, ConfigError,
-                    "Trainer: TrainerParts::strategy returned null, expected a strategy.");
+    LIGHTNING_CHECK(
+        strategy != nullptr, ConfigError,
+        "Trainer: TrainerParts::strategy returned null, expected a strategy. HINT: leave "
+        "it out to have trainer.strategy.");
     return strategy;
   }
   const TrainerOptions& user = options_.user;
   config::ConfigNode spec = user.strategy.node();
-  if (user.strategy.empty() || user.strategy.is_auto()) {
+  if (user.strategy.is_auto()) {
     spec = config::ConfigNode::map();
     spec.set_path("class_path",
                   config::ConfigNode::scalar(context.world != nullptr ? "ddp" : "single_device"));
@@ -195,8 +197,10 @@ std::shared_ptr<Precision> Trainer::Impl::make_precision() const {
                                        options_.device);
   }
   std::shared_ptr<Precision> precision = parts_.precision(options_.device);
-  LIGHTNING_CHECK(precision != nullptr, ConfigError,
-                  "Trainer: TrainerParts::precision returned null, expected a precision.");
+  LIGHTNING_CHECK(
+      precision != nullptr, ConfigError,
+      "Trainer: TrainerParts::precision returned null, expected a precision. HINT: leave "
+      "it out to have trainer.precision.");
   return precision;
 }
 
