@@ -163,7 +163,7 @@ TEST_CASE("Registry lists the known classes and the nearest one when a class is 
   const Registry<my_shapes::Shape> empty("shape");
   CHECK(config_error([&] { empty.create(yaml("Circle"), "shapes.0"); }) ==
         "a.yaml:1: unknown shape \"Circle\" in shapes.0, expected none, because none is "
-        "registered.");
+        "registered. HINT: a class of the program must be registered in main().");
 }
 
 TEST_CASE("Registry names wrong arguments by their whole path") {
