@@ -95,7 +95,7 @@ def test_install(tmp_path):
                  if path.is_file()}
     assert installed == public_headers()
     for file in prefix.rglob("*.cmake"):
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8").replace("spdlog_sink.h", "")  # a header of ours
         named = {word for word in ("third_party", "fmt", "spdlog", "yaml-cpp", "nlohmann")
                  if word in text}
         # The component is for programs that add sinks.
