@@ -61,7 +61,7 @@ class ArenaAllocator final : public c10::Allocator {
 };
 
 /// Bytes of the machine's memory; 0 when unknown.
-size_t physical_memory() {
+[[maybe_unused]] size_t physical_memory() {
   const long pages = ::sysconf(_SC_PHYS_PAGES);
   const long page_size = ::sysconf(_SC_PAGESIZE);
   return pages > 0 && page_size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(page_size)
