@@ -1,8 +1,5 @@
 #include <lightning/cli/run_main.h>
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -11,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <lightning/distributed/world.h>
+#include <lightning/launch/deferred_termination.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/util/error.h>
@@ -19,45 +17,6 @@
 
 namespace lightning {
 namespace {
-
-/// While it lives SIGTERM waits, for a second at most. srun and torchrun end the other ranks as
-/// soon as they have seen one end: this rank reports first which one that was. A handler of the
-/// program's own stays.
-class DeferredTermination {
- public:
-  DeferredTermination() {
-    if (!is_default(SIGTERM) || !is_default(SIGALRM)) return;
-    came_ = 0;
-    ::signal(SIGALRM, [](int) { terminate(); });
-    ::signal(SIGTERM, [](int) {
-      came_ = 1;
-      ::alarm(1);
-    });
-    installed_ = true;
-  }
-  ~DeferredTermination() {
-    if (!installed_) return;
-    ::signal(SIGTERM, SIG_DFL);
-    ::alarm(0);
-    ::signal(SIGALRM, SIG_DFL);
-    if (came_ != 0) terminate();
-  }
-  DeferredTermination(const DeferredTermination&) = delete;
-  DeferredTermination& operator=(const DeferredTermination&) = delete;
-
- private:
-  static bool is_default(int signal) {
-    struct sigaction action = {};
-    return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_DFL;
-  }
-  static void terminate() {
-    ::signal(SIGTERM, SIG_DFL);
-    ::raise(SIGTERM);
-  }
-
-  static inline volatile sig_atomic_t came_ = 0;
-  bool installed_ = false;
-};
 
 int report(std::string_view prefix, std::string_view message, int exit_code) {
   while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
@@ -97,9 +56,10 @@ int run(const std::function<int()>& body) {
 
 int run_main(const std::function<int()>& body) {
   watch_launcher();
-  int exit_code = run(body);
+  int exit_code;
   {
-    const DeferredTermination deferred;
+    const detail::DeferredTermination deferred;
+    exit_code = run(body);
     const std::string lost = World::leave(exit_code);
     if (exit_code == 0 && !lost.empty()) exit_code = report(DistributedError(lost));
   }

@@ -11,6 +11,7 @@
 #include <lightning/control/detail/fake_control_plane.h>
 #include <lightning/control/detail/state_exchange.h>
 #include <lightning/distributed/detail/torchrun_agent.h>
+#include <lightning/launch/deferred_termination.h>
 #include <lightning/launch/launch_ranks.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/util/error.h>
@@ -115,6 +116,7 @@ std::string World::leave(int exit_code) noexcept {
       control.fail(detail::concat("the program ended with exit code ", exit_code));
     }
     control.leave();
+    detail::DeferredTermination::set_has_peers(false);
     return {};
   } catch (const std::exception& error) {
     return error.what();
@@ -140,6 +142,7 @@ void World::connect(const WorldOptions& options) {
   control_ = detail::connect_control_plane(topology_, options.control, std::move(listener),
                                            std::move(rendezvous));
   group_ = ProcessGroup::create(control_, options.device, backend);
+  detail::DeferredTermination::set_has_peers(topology_.world_size > 1);
   control_->set_failure_handler([weak = std::weak_ptr(group_)](const Failure& failure) {
     if (const auto group = weak.lock()) group->fail(failure);
     detail::write_agent_error(failure.text);

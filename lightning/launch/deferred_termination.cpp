@@ -1,0 +1,57 @@
+#include <lightning/launch/deferred_termination.h>
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace lightning::detail {
+namespace {
+
+// Lock-free, as a signal handler must have them.
+std::atomic<bool> has_other_ranks = false;
+std::atomic<bool> has_come = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+bool handler_is(int signal, void (*handler)(int)) {
+  struct sigaction action = {};
+  return ::sigaction(signal, nullptr, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+         action.sa_handler == handler;
+}
+
+void terminate() {
+  ::signal(SIGTERM, SIG_DFL);
+  ::raise(SIGTERM);
+}
+
+void on_alarm(int /*signal*/) { terminate(); }
+
+void on_terminate(int /*signal*/) {
+  // The Trainer's handler calls those that were there before it: it has taken the signal.
+  if (!handler_is(SIGTERM, on_terminate)) return;
+  if (!has_other_ranks) return terminate();
+  has_come = true;
+  ::alarm(1);
+}
+
+}  // namespace
+
+DeferredTermination::DeferredTermination() {
+  if (!handler_is(SIGTERM, SIG_DFL) || !handler_is(SIGALRM, SIG_DFL)) return;
+  has_come = false;
+  ::signal(SIGALRM, on_alarm);
+  ::signal(SIGTERM, on_terminate);
+  installed_ = true;
+}
+
+DeferredTermination::~DeferredTermination() {
+  if (!installed_) return;
+  ::signal(SIGTERM, SIG_DFL);
+  ::alarm(0);
+  ::signal(SIGALRM, SIG_DFL);
+  if (has_come) terminate();
+}
+
+void DeferredTermination::set_has_peers(bool has_peers) noexcept { has_other_ranks = has_peers; }
+
+}  // namespace lightning::detail

@@ -1,0 +1,25 @@
+/// DeferredTermination: lets a rank report which other rank was lost before SIGTERM ends it.
+#pragma once
+
+#include <lightning/util/export.h>
+
+namespace lightning::detail {
+
+/// srun and torchrun send SIGTERM to the other ranks as soon as they have seen one end. While this
+/// lives and the process is one of several ranks, a SIGTERM that no other handler takes waits for
+/// its end, for a second at most. A handler that the program had before stays. One at a time.
+class LIGHTNING_API DeferredTermination {
+ public:
+  DeferredTermination();
+  ~DeferredTermination();  // a SIGTERM that has come ends the process
+  DeferredTermination(const DeferredTermination&) = delete;
+  DeferredTermination& operator=(const DeferredTermination&) = delete;
+
+  /// Whether the process is one of several ranks.
+  static void set_has_peers(bool has_peers) noexcept;
+
+ private:
+  bool installed_ = false;
+};
+
+}  // namespace lightning::detail
