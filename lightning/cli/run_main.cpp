@@ -61,7 +61,12 @@ int run_main(const std::function<int()>& body) {
     const detail::DeferredTermination deferred;
     exit_code = run(body);
     const std::string lost = World::leave(exit_code);
-    if (exit_code == 0 && !lost.empty()) exit_code = report(DistributedError(lost));
+    // What ended the body otherwise was told. A signal may be the launcher's answer to the loss.
+    if (!lost.empty() && exit_code == 0) {
+      exit_code = report(DistributedError(lost));
+    } else if (!lost.empty() && exit_code > 128) {
+      report(DistributedError(lost));
+    }
   }
   return finish_launched_ranks(exit_code);
 }
