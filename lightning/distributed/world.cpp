@@ -116,6 +116,8 @@ std::string World::leave(int exit_code) noexcept {
       control.fail(detail::concat("the program ended with exit code ", exit_code));
     }
     control.leave();
+    // A failure that this rank has not met yet: it came after the last collective.
+    if (control.failed() && !is_failure(exit_code)) return control.failure().text;
     detail::DeferredTermination::set_has_peers(false);
     return {};
   } catch (const std::exception& error) {

@@ -36,7 +36,7 @@ struct RanksModelOptions {
   int64_t fault_step = 3;
   /// prepare_data, setup, training, backward, after_backward (the other ranks wait there until they
   /// know), validation, validation_epoch_end, train_epoch_end, checkpoint, train_end (after the
-  /// last boundary) or end.
+  /// last boundary), end, or after_end (as after_backward).
   std::string fault_phase = "training";
   /// The fault happens only while there is no such file, which it makes; empty: always.
   std::string fault_once = "";
@@ -147,7 +147,10 @@ class RanksModel : public lightning::LightningModule {
     if (is_time_for("train_end")) go_wrong();
   }
   void on_fit_end() override {
-    if (is_time_for("end")) go_wrong();
+    if (is_time_for("end") || is_time_for("after_end")) go_wrong();
+    if (options_.fault_phase == "after_end") {
+      while (!lightning::World::current()->control().failed()) std::this_thread::yield();
+    }
     if (!options_.counters.empty()) write_counters();
   }
   lightning::OptimizerList configure_optimizers() override {
