@@ -1,6 +1,5 @@
 #include <lightning/launch/deferred_termination.h>
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,6 +10,7 @@ namespace {
 // Lock-free, as a signal handler must have them.
 std::atomic<bool> has_other_ranks = false;
 std::atomic<bool> has_come = false;
+std::atomic<bool> is_active = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 bool handler_is(int signal, void (*handler)(int)) {
@@ -27,9 +27,7 @@ void terminate() {
 void on_alarm(int /*signal*/) { terminate(); }
 
 void on_terminate(int /*signal*/) {
-  // The Trainer's handler calls those that were there before it: it has taken the signal.
-  if (!handler_is(SIGTERM, on_terminate)) return;
-  if (!has_other_ranks) return terminate();
+  if (!is_active || !has_other_ranks) return terminate();
   has_come = true;
   ::alarm(1);
 }
@@ -39,6 +37,7 @@ void on_terminate(int /*signal*/) {
 DeferredTermination::DeferredTermination() {
   if (!handler_is(SIGTERM, SIG_DFL) || !handler_is(SIGALRM, SIG_DFL)) return;
   has_come = false;
+  is_active = true;
   ::signal(SIGALRM, on_alarm);
   ::signal(SIGTERM, on_terminate);
   installed_ = true;
@@ -46,10 +45,16 @@ DeferredTermination::DeferredTermination() {
 
 DeferredTermination::~DeferredTermination() {
   if (!installed_) return;
-  ::signal(SIGTERM, SIG_DFL);
+  is_active = false;
+  // One that came later, the launcher's, still calls this one.
+  if (handler_is(SIGTERM, on_terminate)) ::signal(SIGTERM, SIG_DFL);
   ::alarm(0);
   ::signal(SIGALRM, SIG_DFL);
   if (has_come) terminate();
+}
+
+bool DeferredTermination::is_handler(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == on_terminate;
 }
 
 void DeferredTermination::set_has_peers(bool has_peers) noexcept { has_other_ranks = has_peers; }

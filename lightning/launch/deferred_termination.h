@@ -1,6 +1,8 @@
 /// DeferredTermination: lets a rank report which other rank was lost before SIGTERM ends it.
 #pragma once
 
+#include <csignal>
+
 #include <lightning/util/export.h>
 
 namespace lightning::detail {
@@ -17,6 +19,8 @@ class LIGHTNING_API DeferredTermination {
 
   /// Whether the process is one of several ranks.
   static void set_has_peers(bool has_peers) noexcept;
+  /// Whether that is the handler of this class. Handlers that take the signal don't call it.
+  static bool is_handler(const struct sigaction& action) noexcept;
 
  private:
   bool installed_ = false;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include <lightning/launch/deferred_termination.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/signal_forwarding.h>
 
@@ -26,8 +27,10 @@ bool is(const struct sigaction& action, void (*handler)(int, siginfo_t*, void*))
 
 /// Whether there was a handler to call. The launcher's isn't one: we forward by ourselves, and it
 /// would end the program.
-bool call_previous(int signal, siginfo_t* info, void* context) {
+bool call_previous(int signal, siginfo_t* info, void* context, bool noted) {
   const struct sigaction& previous = previous_actions[signal];
+  // Instead of the default, which isn't wanted once the signal was noted.
+  if (noted && detail::DeferredTermination::is_handler(previous)) return true;
   if (is(previous, detail::forwarding_handler())) return false;
   if ((previous.sa_flags & SA_SIGINFO) != 0) {
     previous.sa_sigaction(signal, info, context);
@@ -62,7 +65,7 @@ void handle(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   const bool noted = watching != 0;
   if (noted) note(signal);
-  if (!call_previous(signal, info, context) && !noted) detail::act_by_default(signal);
+  if (!call_previous(signal, info, context, noted) && !noted) detail::act_by_default(signal);
   errno = error;
 }
 
