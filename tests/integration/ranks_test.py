@@ -284,10 +284,13 @@ def test_lost_rank_is_told_at_once(tmp_path):
     assert len(told) == 1, output
 
 
-def test_rank_lost_after_the_last_collective(tmp_path):
-    """Rank 0 learns of rank 1's death when nothing is left to do but to leave."""
-    output = train(tmp_path, 2, "--model.fault", "kill", "--model.fault_phase", "after_end",
-                   expect=128 + signal.SIGKILL)
+@pytest.mark.parametrize("fault, expect", [("kill", 128 + signal.SIGKILL),
+                                           ("kill_and_terminate", -signal.SIGTERM)])
+def test_rank_lost_after_the_last_collective(fault, expect, tmp_path):
+    """Rank 0 learns of rank 1's death when nothing is left to do but to leave, also where SIGTERM
+    comes before it has left."""
+    output = train(tmp_path, 2, "--model.fault", fault, "--model.fault_phase", "after_end",
+                   expect=expect)
     assert re.search(r"^error: .*rank 1 \([^)]*\) (exited|ended by signal 9)", output, re.M), output
 
 

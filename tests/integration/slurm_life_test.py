@@ -97,7 +97,7 @@ def test_another_signal_requeues(name, make_job, whole):
 
 
 def test_no_requeue_without_a_step(make_job):
-    """A job that is told to stop before its first step since the start would be told so for ever."""
+    """A job that is told to stop before its first step since the start would be told so forever."""
     # The run asks for its time before it begins: the signal comes then. (Several ranks make a step
     # before they all know.)
     job = make_job(ranks=1, squeue="kill -USR1 $PPID; echo 1:00:00")

@@ -11,7 +11,7 @@ import support
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$CALLS"
 """
-# Everything is installed but for $MISSING.
+# Everything is installed except for $MISSING.
 DPKG_QUERY = """#!/bin/sh
 shift 3
 for package in "$@"; do

@@ -77,7 +77,7 @@ def sources():
 
 @pytest.mark.parametrize("code", blocks("cpp"))
 def test_cpp_is_compiled(code, sources):
-    """Each block is a region of a compiled source, but for indents; `...` on a line of its own stands
+    """Each block is a region of a compiled source, except for indents; `...` on a line of its own stands
     for lines that are left out."""
     parts = ["\n" + without_indents(part) + "\n" for part in re.split(r"(?m)^\s*\.\.\.\n", code)]
     assert any(has_parts(source, parts) for source in sources.values()), (

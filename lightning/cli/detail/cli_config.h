@@ -111,7 +111,8 @@ struct TrainerClasses {
   LoggerChoice logger = {};
   config::SpecOf<profiler_registry> profiler = {};
 };
-LIGHTNING_FIELDS(TrainerClasses, LIGHTNING_FIELD(callbacks, "objects that look on; see below"),
+LIGHTNING_FIELDS(TrainerClasses,
+                 LIGHTNING_FIELD(callbacks, "objects that observe the run; see below"),
                  LIGHTNING_FIELD(logger,
                                  "true: CSV and TensorBoard; or a list of loggers; see below"),
                  LIGHTNING_FIELD(profiler, "measures the parts of a run; see below"));

@@ -86,7 +86,7 @@ std::string environment_text(const ResolvedOptions& options) {
   return describe_environment(options).dump(2, ' ', false, Handler::replace) + "\n";
 }
 
-/// Whether two configs are the same but for the checkpoint that a run begins from.
+/// Whether two configs are the same except for the checkpoint that a run begins from.
 bool same_config(const std::string& a, const std::string& b) {
   const auto without_checkpoint = [](const std::string& text) {
     config::ConfigNode node = config::parse_yaml(text, detail::kConfigFile);

@@ -52,7 +52,7 @@ class TouchParameters : public torch::autograd::Function<TouchParameters> {
   }
 };
 
-/// Sends buckets as 16-bit numbers, but for those of the totals' dtype.
+/// Sends buckets as 16-bit numbers, except for those of the totals' dtype.
 class CompressHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::ProcessGroup>> {
  public:
   CompressHook(const c10::intrusive_ptr<c10d::ProcessGroup>& group, at::ScalarType compressed,

@@ -35,7 +35,7 @@ class GradientReducer {
   /// the means of all ranks'. `window`: what this rank has seen of it; becomes that of all ranks.
   void backward(const Strategy::RunBackward& run_backward, const at::Tensor& loss,
                 AccumulationWindow& window);
-  /// Size of the buckets, but for gradients that are views of them.
+  /// Size of the buckets, except for gradients that are views of them.
   int64_t bucket_bytes() const;
 
   /// After the first backward(): false with a static graph that it couldn't learn, because a rank

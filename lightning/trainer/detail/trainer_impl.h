@@ -94,7 +94,7 @@ class Trainer::Impl {
 
   Trainer& trainer_;
   ResolvedOptions options_;
-  TrainerParts parts_;  // but for callbacks, loggers and profiler, which are below
+  TrainerParts parts_;  // except for callbacks, loggers and profiler, which are below
   Callbacks callbacks_;
   Loggers loggers_;
   std::shared_ptr<Profiler> profiler_;       // may be null
