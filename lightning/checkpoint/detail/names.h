@@ -40,6 +40,15 @@ inline bool is_checkpoint_name(std::string_view name) {
          !name.starts_with('.');
 }
 
+/// Whether a folder of checkpoints may hold one of this name: a checkpoint's, of one plain
+/// component that a file system takes, and of none of the links. For names that come from a file.
+inline bool is_name_in_folder(std::string_view name) {
+  constexpr size_t kLongestName = 255;  // bytes; NAME_MAX of Linux
+  return is_checkpoint_name(name) && name.size() <= kLongestName &&
+         name.find_first_of(std::string_view("/\0", 2)) == name.npos && name != kLastLink &&
+         name != kBestLink;
+}
+
 /// ".NAME.tmp-": how the names begin under which a checkpoint is written before it is committed.
 inline std::string temporary_prefix(std::string_view name) { return concat(".", name, ".tmp-"); }
 
