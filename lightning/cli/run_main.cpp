@@ -11,6 +11,7 @@
 #include <lightning/launch/deferred_termination.h>
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/peer_failure.h>
+#include <lightning/util/detail/printable.h>
 #include <lightning/util/error.h>
 #include <lightning/util/exit_codes.h>
 #include <lightning/util/interrupted.h>
@@ -21,8 +22,8 @@ namespace {
 int report(std::string_view prefix, std::string_view message, int exit_code) {
   while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
   std::fflush(stdout);
-  std::fprintf(stderr, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(),
-               static_cast<int>(message.size()), message.data());
+  const std::string text = detail::printable(message);
+  std::fprintf(stderr, "%.*s%s\n", static_cast<int>(prefix.size()), prefix.data(), text.c_str());
   return exit_code;
 }
 

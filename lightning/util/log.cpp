@@ -20,6 +20,7 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 
+#include <lightning/util/detail/printable.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/format.h>
@@ -37,6 +38,15 @@ std::atomic<int> log_rank{0};
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   return level == LogLevel::kOff ? spdlog::level::off
                                  : static_cast<spdlog::level::level_enum>(level);
+}
+
+/// Calls `use` with `text` as UTF-8: what reads the log need not cope with the bytes of foreign
+/// files.
+template <typename Use>
+void with_printable(std::string_view text, const Use& use) {
+  if (detail::is_printable(text)) return use(spdlog::string_view_t(text.data(), text.size()));
+  const std::string changed = detail::printable(text);
+  use(spdlog::string_view_t(changed.data(), changed.size()));
 }
 
 std::string_view as_std(spdlog::string_view_t text) { return {text.data(), text.size()}; }
@@ -210,8 +220,9 @@ struct LogState {
   }
 
   void log(LogLevel level, std::string_view text, bool is_printed) const {
-    (is_printed ? printed : quiet)
-        ->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+    with_printable(text, [&](spdlog::string_view_t line) {
+      (is_printed ? printed : quiet)->log(spdlog_level(level), line);
+    });
   }
 
  private:
@@ -264,7 +275,9 @@ void log_error(std::string_view text) { state().log(LogLevel::kError, text, log_
 void log_on_every_rank(std::string_view text, LogLevel level) { state().log(level, text, true); }
 
 void log_unfiltered(std::string_view text, LogLevel level) {
-  state().unfiltered->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+  with_printable(text, [level](spdlog::string_view_t line) {
+    state().unfiltered->log(spdlog_level(level), line);
+  });
 }
 
 void log_to_file(std::string_view text, LogLevel level) { state().log(level, text, false); }

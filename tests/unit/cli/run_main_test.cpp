@@ -62,6 +62,10 @@ TEST_CASE("run_main turns exceptions into one message and an exit code") {
   CHECK(other.exit_code == 1);
   CHECK(other.message == "error: index 3\n");
 
+  const Outcome foreign =
+      outcome_of([]() -> int { throw lightning::DataError("\xff\xfe is no text"); });
+  CHECK(foreign.message == "error: \\xff\\xfe is no text\n");
+
   const Outcome number = outcome_of([]() -> int { throw 3; });
   CHECK(number.exit_code == 1);
   CHECK(number.message.find("error: ") == 0);

@@ -12,6 +12,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <lightning/util/detail/printable.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/format.h>
 #include <support/temporary_folder.h>
@@ -206,4 +207,34 @@ TEST_CASE("A log file that can't be written is a warning", "[process]") {
   CHECK_THAT(terminal.lines().front(), Catch::Contains("/dev/null/no/such.log"));
   lightning::log_info("still there");
   CHECK(terminal.lines().back() == "still there");
+}
+
+TEST_CASE("Bytes of foreign files reach the terminal and log files as UTF-8") {
+  struct Case {
+    std::string text;
+    std::string printed;
+  };
+  using namespace std::string_literals;
+  const std::vector<Case> cases = {
+      {"Rhône 日本 😀\t\x1b[1m", "Rhône 日本 😀\t\x1b[1m"},
+      {"caf\xe9", "caf\\xe9"},
+      {"\xff\xfe{\0"s, "\\xff\\xfe{\\x00"},
+      {"cut \xe6\x97", "cut \\xe6\\x97"},
+      {"\xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80", "\\xc0\\xaf \\xed\\xa0\\x80 \\xf4\\x90\\x80\\x80"},
+  };
+  const lightning_tests::TemporaryFolder folder;
+  const fs::path file = folder / "rank_0.log";
+  const Terminal terminal;
+  lightning::set_log_file(file);
+  for (const Case& one : cases) {
+    CHECK(lightning::detail::printable(one.text) == one.printed);
+    lightning::log_info(one.text);
+    CHECK(terminal.lines().back() == one.printed);
+    lightning::log_warning(one.text);
+    CHECK(terminal.lines().back() == "warning: " + one.printed);
+    lightning::log_unfiltered(one.text);
+    CHECK(terminal.lines().back() == one.printed);
+  }
+  lightning::set_log_file({});
+  CHECK(lightning::detail::is_printable(lightning::read_file(file)));
 }
