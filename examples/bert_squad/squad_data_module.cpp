@@ -19,19 +19,19 @@ SquadDataModule::SquadDataModule(Options options) : options_(std::move(options))
 void SquadDataModule::setup(lightning::Stage stage) {
   using lightning::Stage;
   if (stage == Stage::kFit && train_ == nullptr) {
-    train_ = make_dataset(options_.train_file, "train_file", /*has_answers=*/true);
+    train_ = make_dataset(options_.train_file, "train_file", AnswerUse::kTrain);
   }
   const bool validates = stage == Stage::kFit || stage == Stage::kValidate;
   if (validates && val_ == nullptr && (stage == Stage::kValidate || !options_.val_file.empty())) {
-    val_ = make_dataset(options_.val_file, "val_file", /*has_answers=*/true);
+    val_ = make_dataset(options_.val_file, "val_file", AnswerUse::kScore);
   }
   if (stage == Stage::kTest && test_ == nullptr) {
     const bool own = !options_.test_file.empty();
     test_ = make_dataset(own ? options_.test_file : options_.val_file,
-                         own ? "test_file" : "val_file", /*has_answers=*/true);
+                         own ? "test_file" : "val_file", AnswerUse::kScore);
   }
   if (stage == Stage::kPredict && predict_ == nullptr) {
-    predict_ = make_dataset(options_.predict_file, "predict_file", /*has_answers=*/false);
+    predict_ = make_dataset(options_.predict_file, "predict_file", AnswerUse::kNone);
   }
 }
 
@@ -44,7 +44,7 @@ FeatureOptions SquadDataModule::feature_options() const {
 
 std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesystem::path& file,
                                                             const char* key,
-                                                            bool has_answers) const {
+                                                            AnswerUse answers) const {
   LIGHTNING_CHECK(!file.empty(), ConfigError, "data.", key,
                   " is empty, expected a SQuAD file. HINT: "
                   "pass --data.",
@@ -56,21 +56,28 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
   LIGHTNING_CHECK(options_.max_seq_length <= positions, ConfigError, "data.max_seq_length is ",
                   options_.max_seq_length, ", expected at most the model's ", positions,
                   " positions.");
-  SquadData data = read_squad(file, {.check_answers = has_answers});
+  const bool has_answers = answers != AnswerUse::kNone;
+  SquadData data =
+      read_squad(file, {.answers = answers, .on_bad_example = options_.on_bad_example});
   if (has_answers && options_.unanswerable == Unanswerable::kDrop) {
     std::erase_if(data.questions, [](const SquadQuestion& q) { return q.is_impossible(); });
   }
+  const auto num_impossible =
+      std::count_if(data.questions.begin(), data.questions.end(),
+                    [](const SquadQuestion& question) { return question.is_impossible(); });
   FeatureOptions feature_options = this->feature_options();
   feature_options.labels = has_answers;
   const auto features = make_features(std::move(data), module->tokenizer(), feature_options);
-  LIGHTNING_CHECK(
-      !features->features.empty(), DataError, "SQuAD file ", file.string(),
-      ": no question is left to use, expected at least one. HINT: data.unanswerable: drop "
-      "drops those without an answer.");
+  LIGHTNING_CHECK(!features->features.empty(), DataError, "SQuAD file ", file.string(),
+                  ": no question is left to use, expected at least one. HINT: ",
+                  options_.unanswerable == Unanswerable::kDrop
+                      ? "data.unanswerable: drop drops those without an answer."
+                      : "data.layout: context_first takes those with an answer only.");
   int64_t longest = 0;
   for (const Feature& feature : features->features) longest = std::max(longest, feature.length());
   lightning::log_info(lightning::detail::concat(
-      file.string(), ": ", features->data.questions.size(), " questions, ",
+      file.string(), ": ", features->data.questions.size(), " questions",
+      has_answers ? lightning::format(" ({} without an answer), ", num_impossible) : ", ",
       features->features.size(), " windows of at most ", longest, " tokens"));
   return std::make_shared<SquadDataset>(features, module->tokenizer().pad_id(),
                                         options_.padding == Padding::kLongest ? longest : 0);

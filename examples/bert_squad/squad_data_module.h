@@ -36,6 +36,7 @@ struct SquadDataModuleOptions {
   int64_t doc_stride = 128;
   int64_t num_workers = 1;
   Unanswerable unanswerable = Unanswerable::kKeep;
+  OnBadExample on_bad_example = OnBadExample::kError;
   FeatureLayout layout = FeatureLayout::kWindows;
   Padding padding = Padding::kBatch;
   bool length_grouped = true;
@@ -53,6 +54,10 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(doc_stride, "context tokens that neighbouring windows share"),
     LIGHTNING_FIELD(num_workers, "threads that make batches ahead"),
     LIGHTNING_FIELD(unanswerable, "keep or drop questions without an answer"),
+    LIGHTNING_FIELD(
+        on_bad_example,
+        "what bad questions and answers of a file do: end the run (error), or be left out "
+        "(skip)"),
     LIGHTNING_FIELD(layout, "windows, or context_first as in the course's baseline"),
     LIGHTNING_FIELD(padding, "pad each batch to its own longest, or all to the longest of the set"),
     LIGHTNING_FIELD(length_grouped, "put windows of like length into one batch"))
@@ -73,7 +78,7 @@ class SquadDataModule : public lightning::LightningDataModule {
 
  private:
   std::shared_ptr<SquadDataset> make_dataset(const std::filesystem::path& file, const char* key,
-                                             bool has_answers) const;
+                                             AnswerUse answers) const;
   lightning::DataLoaderOptions loader_options() const;
 
   Options options_;

@@ -26,6 +26,7 @@ lightning::Batch SquadDataset::get_batch(std::span<const int64_t> indices,
   torch::Tensor mask = torch::zeros({batch_size, length}, options);
   torch::Tensor starts = torch::empty({batch_size}, options);
   torch::Tensor ends = torch::empty({batch_size}, options);
+  SquadRows rows{features_, {indices.begin(), indices.end()}};
   for (int64_t row = 0; row < batch_size; ++row) {
     const Feature& feature =
         features_->features[static_cast<size_t>(indices[static_cast<size_t>(row)])];
@@ -36,6 +37,8 @@ lightning::Batch SquadDataset::get_batch(std::span<const int64_t> indices,
     std::fill_n(mask.data_ptr<int64_t>() + begin, feature.length(), int64_t{1});
     starts.data_ptr<int64_t>()[row] = feature.start_position;
     ends.data_ptr<int64_t>()[row] = feature.end_position;
+    const auto question = static_cast<size_t>(feature.question);
+    if (features_->data.questions[question].is_without_place()) ++rows.num_without_place;
   }
   lightning::Batch batch({{"input_ids", ids},
                           {"token_type_ids", types},
@@ -43,7 +46,7 @@ lightning::Batch SquadDataset::get_batch(std::span<const int64_t> indices,
                           {"start_positions", starts},
                           {"end_positions", ends}});
   batch.set_batch_size(batch_size);
-  batch.set_payload(SquadRows{features_, {indices.begin(), indices.end()}});
+  batch.set_payload(std::move(rows));
   return batch;
 }
 

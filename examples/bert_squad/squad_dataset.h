@@ -15,6 +15,8 @@ namespace bert_squad {
 struct SquadRows {
   std::shared_ptr<const SquadFeatures> features;
   std::vector<int64_t> rows;
+  /// How many of them are of questions whose answers have no known place: no loss counts them.
+  int64_t num_without_place = 0;
 };
 
 /// Batches, T the longest length: input_ids, token_type_ids, attention_mask [B, T] int64,

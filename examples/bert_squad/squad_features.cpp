@@ -93,11 +93,18 @@ class FeatureMaker {
     result_.features.push_back(std::move(feature));
   }
 
-  /// The tokens that hold the first answer's first and last character, when both are in the window.
+  /// The tokens that hold the first and last character of the first answer whose place is known,
+  /// when both are in the window.
   void label_window(Feature& feature) const {
     const SquadQuestion& question = result_.data.questions[static_cast<size_t>(feature.question)];
+    if (question.is_without_place()) {
+      feature.start_position = feature.end_position = options_.max_seq_length;
+      return;
+    }
     if (question.is_impossible() || feature.offsets.empty()) return;
-    const Offset answer = span_of(question.answers.front());
+    const Offset answer =
+        span_of(*std::find_if(question.answers.begin(), question.answers.end(),
+                              [](const SquadAnswer& a) { return a.has_place(); }));
     const std::vector<Offset>& offsets = feature.offsets;
     if (offsets.front().begin > answer.begin || offsets.back().end < answer.end) return;
     size_t first = offsets.size();
@@ -130,7 +137,13 @@ class FeatureMaker {
       result_.features.push_back(std::move(feature));
       return;
     }
+    if (question.is_without_place()) {
+      feature.start_position = feature.end_position = options_.max_seq_length;
+      result_.features.push_back(std::move(feature));
+      return;
+    }
     for (const SquadAnswer& answer : question.answers) {
+      if (!answer.has_place()) continue;
       const Offset span = span_of(answer);
       feature.start_position = token_at(feature, span.begin);
       feature.end_position = token_at(feature, span.end - 1);

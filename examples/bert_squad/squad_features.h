@@ -54,9 +54,11 @@ struct SquadFeatures {
   std::vector<Feature> features;  // those of a question stand together, in order
 };
 
-/// Labels come from each question's first answer (from every answer with kContextFirst, where
-/// unanswerable questions give no feature). A question that takes more than half of max_seq_length
-/// is cut, with a warning. Throws lightning::ConfigError for sizes that leave no room.
+/// Labels come from each question's first answer whose place is known (from every one with
+/// kContextFirst, where unanswerable questions give no feature). A question whose answers have no
+/// place is labelled with max_seq_length, which span_loss() leaves out. A question that takes more
+/// than half of max_seq_length is cut, with a warning. Throws lightning::ConfigError for sizes that
+/// leave no room.
 std::shared_ptr<const SquadFeatures> make_features(SquadData data,
                                                    const WordPieceTokenizer& tokenizer,
                                                    const FeatureOptions& options);

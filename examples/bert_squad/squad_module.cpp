@@ -140,7 +140,15 @@ void SquadModule::test_step(const lightning::Batch& batch, int64_t) {
 
 void SquadModule::evaluate(const lightning::Batch& batch, const char* loss_name) {
   const SpanLogits logits = forward(batch);
-  log(loss_name, span_loss(logits, batch["start_positions"], batch["end_positions"]));
+  // Windows of answers whose place isn't known have no loss, and no weight in its mean.
+  const auto num_without = batch.payload<SquadRows>().num_without_place;
+  const int64_t num_rows = logits.start.size(0);
+  lightning::LogOptions options;
+  if (num_without > 0) options.batch_size = static_cast<double>(num_rows - num_without);
+  log(loss_name,
+      num_without < num_rows ? span_loss(logits, batch["start_positions"], batch["end_positions"])
+                             : at::zeros({}, logits.start.options().dtype(at::kFloat)),
+      options);
   decode(logits, batch, decoder_);
 }
 

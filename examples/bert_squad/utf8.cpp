@@ -1,5 +1,7 @@
 #include "utf8.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include <lightning/util/error.h>
@@ -31,6 +33,42 @@ int64_t skip(std::string_view text, size_t& byte, int64_t count) {
     ++done;
   }
   return done;
+}
+
+constexpr std::string_view kHexDigits = "0123456789abcdef";
+
+std::string hex_byte(char byte) {
+  const auto value = static_cast<uint8_t>(byte);
+  return {kHexDigits[value >> 4], kHexDigits[value & 15]};
+}
+
+bool is_control(char32_t value) { return value < 0x20 || (value >= 0x7F && value < 0xA0); }
+
+/// The kind of file that other bytes than text's begin with, and how it becomes text.
+struct Magic {
+  std::string_view bytes;
+  const char* fact;
+  const char* hint;
+};
+using namespace std::string_view_literals;
+constexpr std::array kMagics = {
+    Magic{"\xFF\xFE\0\0"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > NEW converts it"},
+    Magic{"\0\0\xFE\xFF"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > NEW converts it"},
+    Magic{"\xFF\xFE"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > NEW converts it"},
+    Magic{"\xFE\xFF"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > NEW converts it"},
+    Magic{"\x1F\x8B"sv, "a file that gzip compressed", "gunzip it"},
+    Magic{"PK\x03\x04"sv, "a ZIP archive", "unzip it"},
+    Magic{"PAR1"sv, "a Parquet file", "write it as JSON Lines: datasets' to_json() does"},
+};
+
+/// Whether every other one of the first bytes is NUL.
+bool is_bare_utf16(std::string_view content, size_t first) {
+  size_t count = 0, nul = 0;
+  for (size_t i = first; i < std::min<size_t>(content.size(), 64); i += 2) {
+    ++count;
+    nul += content[i] == '\0' ? 1 : 0;
+  }
+  return count > 0 && nul * 10 >= count * 9;
 }
 
 }  // namespace
@@ -116,11 +154,64 @@ std::string_view substr_code_points(std::string_view text, int64_t begin, int64_
   return rest.substr(0, size);
 }
 
-void throw_invalid_utf8(std::string_view text, size_t position) {
-  static const char* digits = "0123456789abcdef";
-  const auto byte = static_cast<uint8_t>(text[position]);
+std::string shown_text(std::string_view text, size_t limit) {
+  std::string result = "\"";
+  for (size_t byte = 0, count = 0; byte < text.size(); ++count) {
+    if (count == limit) {
+      result += "...";
+      break;
+    }
+    const CodePoint next = decode_code_point(text.substr(byte, 4));
+    if (next.size == 0 || is_control(next.value)) {
+      const size_t size = std::max<size_t>(next.size, 1);
+      for (size_t i = 0; i < size; ++i) result += "\\x" + hex_byte(text[byte + i]);
+      byte += size;
+      continue;
+    }
+    result += text.substr(byte, next.size);
+    byte += next.size;
+  }
+  return result + "\"";
+}
+
+int64_t line_at(std::string_view text, size_t byte) {
+  return 1 + std::count(text.begin(), text.begin() + std::min(byte, text.size()), '\n');
+}
+
+size_t check_text_encoding(std::string_view content, std::string_view file) {
+  for (const Magic& magic : kMagics) {
+    LIGHTNING_CHECK(!content.starts_with(magic.bytes), DataError, file,
+                    ": the bytes from 0 on (line 1) are those of ", magic.fact,
+                    ", expected UTF-8 text. HINT: ", magic.hint, ".");
+  }
+  for (const size_t first : {0, 1}) {
+    LIGHTNING_CHECK(!is_bare_utf16(content, first), DataError, file, ": byte ", first,
+                    " and every other one are NUL, as in UTF-16 without a byte order mark, "
+                    "expected UTF-8. HINT: iconv -f UTF-16",
+                    first == 0 ? "BE" : "LE", " -t UTF-8 FILE > NEW converts it.");
+  }
+  const size_t nul = content.find('\0');
+  LIGHTNING_CHECK(nul == std::string_view::npos, DataError, file, ": byte ", nul, " in line ",
+                  line_at(content, nul),
+                  " is NUL, expected UTF-8 text, which has none. HINT: the file is damaged or not "
+                  "a text.");
+  const size_t invalid = find_invalid_utf8(content);
+  if (invalid == std::string_view::npos) return content.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+  const bool cut = content.size() - invalid < 4 &&
+                   std::all_of(content.begin() + static_cast<std::ptrdiff_t>(invalid) + 1,
+                               content.end(), is_continuation) &&
+                   static_cast<uint8_t>(content[invalid]) >= 0xC2;
   throw lightning::DataError(lightning::detail::concat(
-      "text: byte ", position, " (0x", digits[byte >> 4], digits[byte & 15],
+      file, ": byte ", invalid, " (0x", hex_byte(content[invalid]), ") in line ",
+      line_at(content, invalid), " is not valid UTF-8",
+      cut ? ", the file ends within a character, expected a whole file. HINT: copy it again."
+          : ", expected UTF-8. HINT: if it is Latin-1, iconv -f LATIN1 -t UTF-8 FILE > NEW "
+            "converts it."));
+}
+
+void throw_invalid_utf8(std::string_view text, size_t position) {
+  throw lightning::DataError(lightning::detail::concat(
+      "text: byte ", position, " (0x", hex_byte(text[position]),
       ") is not valid UTF-8, expected UTF-8 text. HINT: convert the text to UTF-8."));
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace bert_squad {
@@ -36,6 +37,18 @@ size_t byte_index(std::string_view text, int64_t index);
 /// The code points [begin, end) as a view into `text`.
 /// Throws: DataError if `text` is invalid UTF-8, or the range does not lie in it.
 std::string_view substr_code_points(std::string_view text, int64_t begin, int64_t end);
+
+/// `text` in quotation marks for a message: control characters and bytes that aren't UTF-8 as \x1f,
+/// cut with "..." after `limit` code points.
+std::string shown_text(std::string_view text, size_t limit = 80);
+
+/// Number of the line that holds a byte, from 1.
+int64_t line_at(std::string_view text, size_t byte);
+
+/// Checks what was read from a text file. Throws DataError with file, byte and line when it isn't
+/// UTF-8: another encoding, an incomplete character, a NUL, a compressed file.
+/// Returns where the text begins: after a byte order mark.
+size_t check_text_encoding(std::string_view content, std::string_view file);
 
 /// Throws the DataError of invalid UTF-8 at byte `position` of `text`.
 [[noreturn]] void throw_invalid_utf8(std::string_view text, size_t position);

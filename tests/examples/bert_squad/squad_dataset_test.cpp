@@ -51,3 +51,15 @@ TEST_CASE("SquadDataset pads all batches to one length when asked", "[squad_data
   CHECK(batch["input_ids"].sizes() == at::IntArrayRef({1, 12}));
   CHECK(batch["attention_mask"].sum().item<int64_t>() == 8);
 }
+
+TEST_CASE("SquadDataset counts the rows whose answers have no known place", "[squad_dataset]") {
+  bert_squad::SquadData data =
+      letter_data(4, {{"q0", "a", {1}}, {"q1", "b", {2}}, {"q2", "c", {}}, {"q3", "d", {3}}});
+  data.questions[1].answers[0].start = bert_squad::SquadAnswer::kNoPlace;
+  SquadDataset dataset(make_features(data, letter_tokenizer(), {}), kPad);
+  const auto count = [&](const std::vector<int64_t>& rows) {
+    return dataset.get_batch(rows, {}).payload<bert_squad::SquadRows>().num_without_place;
+  };
+  CHECK(count({0, 2, 3}) == 0);
+  CHECK(count({1, 1, 0}) == 2);
+}

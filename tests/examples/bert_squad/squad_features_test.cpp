@@ -118,3 +118,23 @@ TEST_CASE("Features don't depend on the number of threads", "[squad_features]") 
     CHECK(one->features[i].start_position == many->features[i].start_position);
   }
 }
+
+TEST_CASE("Answers without a known place give no labels", "[squad_features]") {
+  bert_squad::SquadData data =
+      letter_data(6, {{"none", "a", {1}}, {"second", "a", {1, 3}}, {"unanswerable", "a", {}}});
+  data.questions[0].answers[0].start = bert_squad::SquadAnswer::kNoPlace;
+  data.questions[1].answers[0].start = bert_squad::SquadAnswer::kNoPlace;
+  for (const auto layout :
+       {bert_squad::FeatureLayout::kWindows, bert_squad::FeatureLayout::kContextFirst}) {
+    const bool windows = layout == bert_squad::FeatureLayout::kWindows;
+    const auto made = make_features(data, letter_tokenizer(),
+                                    {.layout = layout, .max_seq_length = 32, .doc_stride = 8});
+    REQUIRE(made->features.size() == (windows ? 3 : 2));
+    // Left out of the loss: span_loss() counts no positions from the length on.
+    CHECK(made->features[0].start_position == 32);
+    CHECK(made->features[0].end_position == 32);
+    // The first answer that has a place.
+    CHECK(made->features[1].start_position == made->features[1].context_begin + 3);
+    if (windows) CHECK(made->features[2].start_position == 0);
+  }
+}

@@ -8,6 +8,7 @@
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
+#include <lightning/util/format.h>
 #include <torch/utils.h>
 
 #include "examples/bert_squad/letters.h"
@@ -215,4 +216,58 @@ TEST_CASE("Prediction writes the answers of all questions, also of those without
     CHECK(text.find("has0") < text.find("none"));
     CHECK(text.find("none") < text.find("has1"));
   }
+}
+
+namespace {
+
+/// A file of questions about "a b c d e f": question number i has the id "i" and these answers.
+std::string with_answers(const std::vector<std::string>& answers) {
+  std::string qas;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    qas += lightning::format(R"({}{{"id": {}, "question": "{}", "answers": [{}]}})",
+                             i == 0 ? "" : ",\n", i, static_cast<char>('a' + i), answers[i]);
+  }
+  return R"({"data": [{"paragraphs": [{"context": "a b c d e f", "qas": [)" + qas + "]}]}]}";
+}
+
+}  // namespace
+
+TEST_CASE("A question without a place for its answer counts for the scores, not for the loss",
+          "[squad_data_module]") {
+  const TinyRun run;
+  const std::string good0 = R"({"text": "c d", "answer_start": 4})";
+  const std::string good1 = R"({"text": "e", "answer_start": 8})";
+  const std::string bad = R"({"text": "y z", "answer_start": 4})";
+  // Rows alone, so that no padding changes a loss; then batches in which all, some and none count.
+  for (const int64_t batch_size : {1, 2, 4}) {
+    SquadDataModuleOptions options = run.data_options();
+    options.batch_size = batch_size;
+    options.padding = bert_squad::Padding::kLongest;
+    std::ofstream(run.file()) << with_answers({good0, good1});
+    const auto all_good = validate(run, run.module_options(), options);
+    std::ofstream(run.file()) << with_answers({good0, good1, bad, bad});
+    const auto some_bad = validate(run, run.module_options(), options);
+    INFO("batches of " << batch_size);
+    CHECK(some_bad.at("val_loss") == Approx(all_good.at("val_loss")).epsilon(1e-5));
+    CHECK(some_bad.at("HasAns_best_span_exact") ==
+          Approx(all_good.at("HasAns_best_span_exact") / 2));
+  }
+}
+
+TEST_CASE("data.on_bad_example leaves out what can't be trained on", "[squad_data_module]") {
+  const TinyRun run;
+  std::ofstream(run.file()) << with_answers(
+      {R"({"text": "c d", "answer_start": 4})", R"({"text": "y", "answer_start": 4})"});
+  SquadDataModuleOptions options = run.data_options();
+  options.val_file = "";
+  const auto fit = [&] {
+    lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+    trainer.fit(std::make_shared<SquadModule>(run.module_options()),
+                std::make_shared<SquadDataModule>(options));
+    return trainer.global_step();
+  };
+  CHECK_THROWS_WITH(fit(), Contains("1 bad question among 2 questions") &&
+                               Contains("--data.on_bad_example skip"));
+  options.on_bad_example = bert_squad::OnBadExample::kSkip;
+  CHECK(fit() == 1);
 }

@@ -75,4 +75,22 @@ TEST_CASE("Invalid UTF-8 is found at its byte", "[utf8]") {
   CHECK(find_invalid_utf8("12345678 \u00e9\u65e5\U0001F600") == std::string_view::npos);
 }
 
+TEST_CASE("Texts of files are shown without what a terminal can't show", "[utf8]") {
+  using bert_squad::shown_text;
+  using namespace std::string_literals;
+  CHECK(shown_text("Rhône 日本 😀") == "\"Rhône 日本 😀\"");
+  CHECK(shown_text("a\0b\x1b[2J\x7f"s) == R"("a\x00b\x1b[2J\x7f")");
+  CHECK(shown_text("a\xff\xc3") == R"("a\xff\xc3")");
+  CHECK(shown_text("\u0085") == R"("\xc2\x85")");
+  CHECK(shown_text("日本語", 2) == "\"日本...\"");
+  CHECK(shown_text("日本", 2) == "\"日本\"");
+}
+
+TEST_CASE("Lines are counted from 1", "[utf8]") {
+  CHECK(bert_squad::line_at("a\nb\n", 0) == 1);
+  CHECK(bert_squad::line_at("a\nb\n", 1) == 1);
+  CHECK(bert_squad::line_at("a\nb\n", 2) == 2);
+  CHECK(bert_squad::line_at("a\nb\n", 99) == 3);
+}
+
 }  // namespace
