@@ -201,6 +201,13 @@ class Reader {
       read_passage(record);
     } else {
       try {
+        const Literal& value = *record.find("context");
+        if (value.is(Kind::kObject) || value.is(Kind::kList)) {
+          throw BadExample(
+              format("key \"context\" holds {}, expected a string: these are columns, "
+                     "not rows (pandas: orient=\"records\")",
+                     value.kind_name()));
+        }
         const std::string context = read_text(record, "context");
         read_question(record, [&] { return index_of(context); });
       } catch (const BadExample& bad) {
