@@ -6,6 +6,7 @@ all of it still loads.
 
 import gzip
 import json
+import os
 import shutil
 import struct
 
@@ -297,11 +298,33 @@ def test_missing_options_of_bert(world):
     "a key is missing": (squad(question=None), ("q1", "question")),
     "no data": ({"version": "v2.0"}, ("data",)),
     "no questions": ({"version": "v2.0", "data": []}, ("HINT",)),
+    "Latin-1": (json.dumps(squad()).replace("what", "wh\xe9t").encode("latin-1"), ("byte", "0xe9")),
+    "UTF-16": (json.dumps(squad()).encode("utf-16"), ("UTF-16", "HINT")),
+    "UTF-16 without a mark": (json.dumps(squad()).encode("utf-16-le"), ("byte 1", "UTF-16LE")),
+    "a NUL": (json.dumps(squad()).replace("what", "\0").encode(), ("byte", "NUL")),
+    "a cut character": (json.dumps(squad()).encode() + b"\xe6\x97", ("ends within a character",)),
+    "a NUL in an id": (squad(id="a\0b\x1b", answers=5), (r"a\x00b\x1b",)),
+    "depth": (b'{"data": ' + 100000 * b"[", ("nested",)),
 }))
 def test_questions(content, words, world, tmp_path):
-    text = content if isinstance(content, str) else json.dumps(content)
-    path = write(tmp_path / "squad.json", text)
+    if not isinstance(content, bytes):
+        content = (content if isinstance(content, str) else json.dumps(content)).encode()
+    path = tmp_path / "squad.json"
+    path.write_bytes(content)
     world.bert_fit(str(path), *words, train=path)
+
+
+def test_messages_about_other_bytes_are_utf8(world, tmp_path):
+    """A name that isn't UTF-8, and such values in a config file, a vocabulary and JSON."""
+    world.bert_fit(r"\xe9.json", train=os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.json"))
+    config = tmp_path / "c.yaml"
+    config.write_bytes(b"trainer: {max_epochs: caf\xe9}\n")
+    world.sample(["--config", config], r"caf\xe9", "max_epochs")
+    folder = make_bert(tmp_path / "bert", vocabulary=VOCABULARY)
+    (folder / "vocab.txt").write_bytes(b"[PAD]\n[UNK]\n[CLS]\n[SEP]\ncaf\xe9\n")
+    world.bert_fit("vocab.txt", bert=folder)
+    (folder / "config.json").write_bytes(b'{"hidden_act": "caf\xe9"}')
+    world.bert_fit("config.json", bert=folder)
 
 
 def test_the_first_checkpoint_still_loads(world):

@@ -120,7 +120,8 @@ class Result:
 
     def check_error(self, *words, codes=(1, 2)) -> None:
         """The program failed with one clear message: exactly one line of stderr begins with
-        "error:", `words` are in it or in the lines that follow, and nothing is C++'s own."""
+        "error:", `words` are in it or in the lines that follow, all of it is UTF-8, and nothing is
+        C++'s own."""
         problems = [] if self.code in codes else [f"exit code {self.code}, expected one of {codes}"]
         errors = [line for line in self.stderr.splitlines() if line.startswith("error:")]
         if len(errors) != 1:
@@ -129,6 +130,8 @@ class Result:
         problems += [f"no '{word}' in it" for word in words if str(word) not in message]
         problems += [f"'{bad}' in it" for bad in ("frame #", "terminate called", "what():")
                      if bad in self.stderr]
+        # What isn't UTF-8 was decoded as this.
+        problems += ["it isn't UTF-8"] if "\ufffd" in self.stderr else []
         assert not problems, f"{', '.join(problems)}\n{self}"
 
     def __str__(self) -> str:
