@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <future>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -134,6 +135,10 @@ class ProcessGroup::Impl {
   }
 
   bool alone() const { return group_->getSize() == 1; }
+  /// Whether minima and maxima are NaN where a rank has NaN.
+  bool keeps_nan(at::DeviceType device) const {
+    return group_->getBackend(device)->getBackendName() == "shared_memory";
+  }
 
   std::string name_;
   std::shared_ptr<detail::CollectiveLog> log_;
@@ -210,8 +215,22 @@ void ProcessGroup::all_reduce(at::Tensor& tensor, Reduction reduction) {
                                                     : c10d::ReduceOp::MAX;
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> tensors{tensor.contiguous()};
-  impl_->run("all_reduce", tensor.device().type(),
-             [&](c10d::Backend& backend) { return backend.allreduce(tensors, options); });
+  const auto run = [&](std::vector<at::Tensor>& reduced, c10d::AllreduceOptions& how) {
+    impl_->run("all_reduce", tensor.device().type(),
+               [&](c10d::Backend& backend) { return backend.allreduce(reduced, how); });
+  };
+  // Gloo and NCCL compare with < and fmax(), which pass over a NaN or not as the ranks are ordered.
+  at::Tensor nan;
+  if (reduction != Reduction::kSum && tensor.is_floating_point() &&
+      !impl_->keeps_nan(tensor.device().type())) {
+    std::vector<at::Tensor> nans{at::isnan(tensors[0]).to(at::kByte)};
+    c10d::AllreduceOptions any;
+    any.reduceOp = c10d::ReduceOp::MAX;
+    run(nans, any);
+    nan = nans[0].to(at::kBool);
+  }
+  run(tensors, options);
+  if (nan.defined()) tensors[0].masked_fill_(nan, std::numeric_limits<double>::quiet_NaN());
   if (!tensors[0].is_same(tensor)) tensor.copy_(tensors[0]);
 }
 

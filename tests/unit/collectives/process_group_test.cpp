@@ -113,6 +113,21 @@ TEST_CASE("all_reduce combines the tensors of all ranks") {
   });
 }
 
+TEST_CASE("the minimum and the maximum are NaN where any rank has NaN") {
+  in_worlds([](ProcessGroup& group, at::ScalarType dtype) {
+    if (!at::isFloatingType(dtype)) return;
+    for (int64_t with_nan = 0; with_nan < group.world_size(); ++with_nan) {
+      for (const Reduction reduction : {Reduction::kMin, Reduction::kMax}) {
+        at::Tensor values = counted(group.rank(), dtype);
+        if (group.rank() == with_nan) values[3] = std::nan("");
+        group.all_reduce(values, reduction);
+        const bool only_there = torch::equal(values.isnan(), torch::arange(8) == 3);
+        expect(only_there, "NaN in place 3 alone, got " + c10::str(values));
+      }
+    }
+  });
+}
+
 TEST_CASE("all_reduce and broadcast take tensors with gaps and parameters") {
   in_worlds([](ProcessGroup& group, at::ScalarType dtype) {
     const int64_t size = group.world_size();
