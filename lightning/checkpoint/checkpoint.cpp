@@ -124,6 +124,7 @@ size_t FolderWriter::write_all(const Checkpoint& checkpoint) {
     manifest_.global_step = checkpoint.state.get<int64_t>("loop/global_step");
   }
 
+  manifest_.id = checkpoint.id;
   size_t size_bytes = 0;
   for (const auto& [name, file] : manifest_.files) size_bytes += file.size_bytes;
   write_text(std::string(detail::kManifestFile), manifest_.to_json());
@@ -244,6 +245,7 @@ Checkpoint Checkpoint::snapshot() const {
   Checkpoint result;
   result.config = config;
   result.assets = assets;
+  result.id = id;
   for (const auto& [name, tensor] : model) result.model.emplace_back(name, copy(tensor));
   for (const auto& [name, value] : state.entries()) {
     const auto* tensor = std::get_if<at::Tensor>(&value);
@@ -278,6 +280,7 @@ Checkpoint Checkpoint::read(const fs::path& path) {
     checkpoint.model = read_weights(directory, manifest);
     checkpoint.state = read_state(directory, manifest);
     checkpoint.config = read_checked(directory, manifest, detail::kConfigFile);
+    checkpoint.id = manifest.id;
     const std::string prefix = std::string(detail::kAssetsFolder) + "/";
     for (const auto& [name, file] : manifest.files) {
       if (!name.starts_with(prefix)) continue;

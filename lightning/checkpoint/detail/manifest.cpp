@@ -46,6 +46,8 @@ Manifest parse(const ordered_json& json) {
     throw CheckpointError("its own checksum doesn't match");
   }
   if (!json.at("global_step").is_null()) manifest.global_step = json["global_step"].get<int64_t>();
+  // Not in the first checkpoints that were written.
+  if (json.contains("id")) manifest.id = json["id"].get<std::string>();
   for (const auto& [name, entry] : json.at("files").items()) {
     if (!is_safe_file_name(name)) throw CheckpointError("it lists a file \"" + name + "\"");
     manifest.files[name] = {.size_bytes = entry.at("size_bytes").get<uint64_t>(),
@@ -70,6 +72,7 @@ std::string Manifest::to_json() const {
   json["format_version"] = kCheckpointFormatVersion;
   json["written_by"] = "lightning " LIGHTNING_VERSION;
   json["global_step"] = global_step ? ordered_json(*global_step) : ordered_json(nullptr);
+  if (!id.empty()) json["id"] = id;
   json["files"] = ordered_json::object();
   for (const auto& [name, file] : files) {
     json["files"][name] = {{"size_bytes", file.size_bytes}, {"crc32c", checksum_text(file.crc32c)}};

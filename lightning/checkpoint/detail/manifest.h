@@ -29,6 +29,8 @@ struct Manifest {
 
   /// Optimizer steps done, when the state has them.
   std::optional<int64_t> global_step;
+  /// Checkpoint::id; may be empty.
+  std::string id;
   /// By path in the directory, with '/'.
   std::map<std::string, File> files;
   /// Names of tied tensors: alias, name in model.safetensors.
