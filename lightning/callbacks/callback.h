@@ -60,9 +60,13 @@ class LIGHTNING_API Callback {
   virtual void on_exception(TrainerContext&, LightningModule&, const std::exception&) {}
 
   // ---- checkpoints
-  /// Key of this callback's state in a checkpoint; must differ between callbacks of one run. Empty
-  /// (the default): no state is saved.
+  /// Key of this callback's state in a checkpoint, of any characters. It must differ between the
+  /// callbacks of one run (ConfigError before the first step), so it holds the options that tell
+  /// two of a class apart. Empty (the default): no state is saved.
   virtual std::string state_key() const { return {}; }
+  /// State belongs to one fit: before setup() of a second one, load_state_dict() gets what
+  /// state_dict() was before the first (unless that is empty), and after it the state of the
+  /// checkpoint when a run is resumed. State without a key is reset in setup().
   virtual StateDict state_dict() const { return {}; }
   virtual void load_state_dict(const StateDict&) {}
   /// Acts on metrics, so it runs after the module's own epoch-end hook (EarlyStopping).

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 namespace {
@@ -27,6 +28,16 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
                   options_.min_delta, ", expected a value >= 0.");
 }
 
+void EarlyStopping::setup(TrainerContext&, LightningModule&, Stage stage) {
+  if (stage == Stage::kFit) start_anew();
+}
+
+void EarlyStopping::start_anew() {
+  wait_count_ = 0;
+  best_score_ = worst_score(options_.mode);
+  judged_step_ = -1;
+}
+
 void EarlyStopping::on_validation_end(TrainerContext& trainer, LightningModule&) {
   if (trainer.stage() != Stage::kFit || trainer.sanity_checking()) return;
   if (!trainer.validates_once_per_epoch()) look(trainer);
@@ -39,6 +50,9 @@ void EarlyStopping::on_train_epoch_end(TrainerContext& trainer, LightningModule&
 void EarlyStopping::look(TrainerContext& trainer) {
   const auto value = monitored_value(trainer, "EarlyStopping", options_.monitor);
   if (!value) return;
+  // Each value counts once: without a new one there is nothing to judge.
+  const int64_t step = trainer.metric_step(options_.monitor).value_or(trainer.global_step());
+  if (std::exchange(judged_step_, step) == step) return;
   const std::string reason = judge(*value);
   if (!reason.empty()) trainer.request_stop("EarlyStopping: " + reason);
 }
@@ -73,19 +87,43 @@ bool EarlyStopping::is_better(double a, double b) const {
 }
 
 std::string EarlyStopping::state_key() const {
-  return detail::concat("EarlyStopping(monitor=", options_.monitor, ")");
+  return detail::concat("EarlyStopping(monitor=", options_.monitor,
+                        ",mode=", to_string(options_.mode), ")");
 }
 
 StateDict EarlyStopping::state_dict() const {
   StateDict state;
   state.set("wait_count", wait_count_);
   state.set("best_score", best_score_);
+  state.set("judged_step", judged_step_);
+  state.set("monitor", options_.monitor);
+  state.set("mode", std::string(to_string(options_.mode)));
   return state;
 }
 
 void EarlyStopping::load_state_dict(const StateDict& state) {
-  wait_count_ = state.get<int64_t>("wait_count");
-  best_score_ = state.get<double>("best_score");
+  const auto wait_count = state.get<int64_t>("wait_count");
+  const auto best_score = state.get<double>("best_score");
+  const auto was = [&](const char* name, std::string_view now) {
+    return state.contains(name) ? state.get<std::string>(name) : std::string(now);
+  };
+  const std::string monitor = was("monitor", options_.monitor);
+  const std::string mode = was("mode", to_string(options_.mode));
+  if (monitor != options_.monitor || mode != to_string(options_.mode)) {
+    log_warning(detail::concat("EarlyStopping: monitor was ", monitor, " (", mode, ") and is ",
+                               options_.monitor, " (", to_string(options_.mode),
+                               "); the comparison starts anew."));
+    start_anew();
+    return;
+  }
+  LIGHTNING_CHECK(wait_count >= 0 && !std::isnan(best_score), CheckpointError,
+                  "EarlyStopping: the checkpoint has wait_count ", wait_count, " and best_score ",
+                  best_score,
+                  ", expected a count and a number. HINT: resume from a different "
+                  "checkpoint.");
+  wait_count_ = wait_count;
+  best_score_ = best_score;
+  judged_step_ = state.contains("judged_step") ? state.get<int64_t>("judged_step") : -1;
 }
 
 }  // namespace lightning

@@ -38,7 +38,11 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(stopping_threshold, "stop immediately when the metric is at least this good"),
     LIGHTNING_FIELD(divergence_threshold, "stop immediately when the metric is worse than this"))
 
-/// Looks once per epoch, or after each validation when there are several in an epoch.
+/// Looks once per epoch, or after each validation when there are several in an epoch; a value that
+/// was judged already isn't judged again. A stop that comes before min_epochs and min_steps are
+/// over is dropped, and it asks again at its next look, if the metric still hasn't improved. What
+/// it has counted belongs to one fit: setup() forgets it, a resumed fit takes it from the
+/// checkpoint.
 class LIGHTNING_API EarlyStopping final : public Callback {
  public:
   using Options = EarlyStoppingOptions;
@@ -49,6 +53,7 @@ class LIGHTNING_API EarlyStopping final : public Callback {
   int64_t wait_count() const { return wait_count_; }
   double best_score() const { return best_score_; }
 
+  void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
   void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
   void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
   std::string state_key() const override;
@@ -57,6 +62,7 @@ class LIGHTNING_API EarlyStopping final : public Callback {
   bool monitors() const override { return true; }
 
  private:
+  void start_anew();
   void look(TrainerContext& trainer);
   /// Why the fit should end with this value; empty: it should continue.
   std::string judge(double value);
@@ -65,6 +71,7 @@ class LIGHTNING_API EarlyStopping final : public Callback {
   EarlyStoppingOptions options_;
   int64_t wait_count_ = 0;
   double best_score_;
+  int64_t judged_step_ = -1;  // metric_step() of the value that was judged last
 };
 
 }  // namespace lightning

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <lightning/callbacks/callback.h>
@@ -20,7 +21,7 @@ struct ModelCheckpointOptions {
   /// Folder; empty: checkpoints/ in the run's folder, from where a run is continued in place.
   std::filesystem::path dirpath = "";
   /// Template without extension: "{epoch}-{val_loss:.2f}" gives "epoch=3-val_loss=0.41". Known are
-  /// epoch, step and every logged metric.
+  /// epoch, step and every logged metric; one without a value of this step is "none".
   std::string filename = "{epoch}-{step}";
   // ---- which
   /// Metric that decides which ones are kept; empty: the newest.
@@ -52,7 +53,16 @@ LIGHTNING_FIELDS(ModelCheckpointOptions,
                  LIGHTNING_FIELD(every_n_epochs, "save every n epochs; 0: never"))
 
 /// In the folder, `last.ckpt` links to the newest checkpoint and, with a monitor, `best.ckpt` to
-/// the best. An old checkpoint is removed only after the new one is whole on the disk.
+/// the best. An old checkpoint is removed only after the new one is whole on the disk, and only by
+/// the callback that wrote it, which knows it by an id in its manifest.
+///
+/// A checkpoint is scored by a value of its own step: one that is due at the step of a validation
+/// is written after it, and an older value counts as none (at the end of an epoch, one of an
+/// earlier epoch). Without a score it isn't ranked, and is kept as the newest until the next one.
+/// In file names such a value is `none`.
+///
+/// What it knows belongs to one fit: setup() forgets it, a resumed fit takes it from the
+/// checkpoint.
 class LIGHTNING_API ModelCheckpoint final : public Callback {
  public:
   using Options = ModelCheckpointOptions;
@@ -60,11 +70,19 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   explicit ModelCheckpoint(ModelCheckpointOptions options = {});
 
   const ModelCheckpointOptions& options() const { return options_; }
-  const std::filesystem::path& best_model_path() const { return best_model_path_; }
-  std::optional<double> best_model_score() const { return best_model_score_; }
-  const std::filesystem::path& last_model_path() const { return last_model_path_; }
+  /// Empty without one. Those that couldn't be written never count.
+  const std::filesystem::path& best_model_path() const { return files_.best_path; }
+  std::optional<double> best_model_score() const { return files_.best_score; }
+  const std::filesystem::path& last_model_path() const { return files_.last.path; }
+
+  /// For the end of a fit whose last state isn't on the disk: asks for a checkpoint of it, kept as
+  /// the newest. Returns why not and what would change it, or nothing when it asked.
+  std::string save_last_state(TrainerContext& trainer);
 
   void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
+  void teardown(TrainerContext& trainer, LightningModule& module, Stage stage) override;
+  void on_train_batch_start(TrainerContext& trainer, LightningModule& module, const Batch& batch,
+                            int64_t batch_idx) override;
   void on_train_batch_end(TrainerContext& trainer, LightningModule& module,
                           const StepOutput& output, const Batch& batch, int64_t batch_idx) override;
   void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
@@ -76,25 +94,56 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   bool writes_checkpoints() const override { return true; }
 
  private:
-  struct Kept {
+  struct Written {
     std::filesystem::path path;
+    std::string id;  // in its manifest
+  };
+  struct Kept : Written {
     double score;  // without a monitor: the step
   };
+  struct Files {
+    std::vector<Kept> kept;  // best first
+    std::filesystem::path best_path;
+    std::optional<double> best_score;
+    Written last;
+    int64_t last_saved_step = -1;
+  };
+
+  void choose_links(const TrainerContext& trainer);
   void save(TrainerContext& trainer);
-  std::filesystem::path make_path(TrainerContext& trainer) const;
-  /// Nothing: the metric can't have been logged yet.
-  std::optional<double> score(TrainerContext& trainer) const;
+  /// `at_end`: of a fit. Then a metric of the template that was never logged is no error.
+  void write(TrainerContext& trainer, const std::optional<double>& fresh_score, bool at_end);
+  std::filesystem::path make_path(TrainerContext& trainer, bool at_end) const;
+  /// Nothing: there is no value of this step.
+  std::optional<double> score(TrainerContext& trainer);
   bool is_better(double a, double b) const;
-  /// Puts the new one into the list of kept ones; returns what has to go.
-  std::vector<std::filesystem::path> keep(const Kept& fresh, bool among_best);
+  bool is_among_best(double fresh_score) const;
+  bool is_kept(const std::filesystem::path& path) const;
+  /// Whether a checkpoint of this name is its own, or will be.
+  bool claims(const std::filesystem::path& path) const;
+  /// Notes the new one, with a score in the list of kept ones; returns what has to go.
+  std::vector<Written> keep(const Written& fresh, const std::optional<double>& fresh_score);
+  /// Takes those beyond save_top_k out of the list.
+  std::vector<Written> take_surplus();
+  void set_best();
+  static std::vector<Kept> read_kept(const StateDict& state);
+  static void check_listed_name(std::string_view list, const std::string& name);
+  /// Which of them (names without the folder) lie in the folder and are its own. Every rank must
+  /// call it.
+  std::vector<bool> find_own(const std::vector<Written>& listed) const;
+  /// Whether scores of the checkpoint mean something else now; says so.
+  bool comparison_changed(const StateDict& state, size_t num_kept) const;
 
   ModelCheckpointOptions options_;
   std::filesystem::path folder_;
-  std::vector<Kept> kept_;  // best first
-  std::filesystem::path best_model_path_;
-  std::optional<double> best_model_score_;
-  std::filesystem::path last_model_path_;
-  int64_t last_saved_step_ = -1;
+  bool sets_last_link_ = true;
+  bool sets_best_link_ = true;
+  Files files_;
+  int64_t looked_step_ = -1;    // the last step that was judged or saved
+  int64_t rejected_step_ = -1;  // the last one that was not among the best
+  int64_t step_before_batch_ = -1;
+  bool said_no_score_ = false;
+  TrainerContext* trainer_ = nullptr;  // between setup() and teardown()
 };
 
 }  // namespace lightning

@@ -5,6 +5,8 @@
 
 namespace lightning {
 
+std::string_view to_string(MonitorMode mode) { return mode == MonitorMode::kMin ? "min" : "max"; }
+
 std::optional<double> monitored_value(TrainerContext& trainer, std::string_view callback,
                                       const std::string& monitor) {
   const MetricMap& metrics = trainer.callback_metrics();

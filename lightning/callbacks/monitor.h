@@ -16,6 +16,8 @@ enum class MonitorMode { kMin, kMax };
 
 LIGHTNING_ENUM(MonitorMode, LIGHTNING_ENUMERATOR(kMin, "min"), LIGHTNING_ENUMERATOR(kMax, "max"))
 
+LIGHTNING_API std::string_view to_string(MonitorMode mode);
+
 /// The latest value of a metric. Without one: nothing (and a warning) as long as the first
 /// validation is still to come, else a ConfigError that names the callback and lists what was
 /// logged. Sync: as TrainerContext::callback_metrics().

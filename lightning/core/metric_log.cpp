@@ -31,6 +31,10 @@ std::string forked_name(const std::string& name, std::string_view level) {
   return detail::concat(name.substr(0, end), level, name.substr(end));
 }
 
+// As at::minimum() and at::maximum(), and unlike std::fmin() and std::fmax(): NaN stays NaN.
+double least(double a, double b) { return std::isnan(a) || a < b ? a : b; }
+double greatest(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
 }  // namespace
 
 void MetricLog::record(std::string_view name, const at::Tensor& value, const LogOptions& options) {
@@ -55,6 +59,8 @@ void MetricLog::record_value(std::string_view name, const Value& value, const Lo
                   ", where nothing can be logged. HINT: log in a step, a batch or an epoch hook "
                   "(docs/hooks.md lists them).");
   Entry& entry = entry_for(name, options);
+  entry.step = scope_.step;
+  entry.in_epoch = true;
   const double weight = options.batch_size.value_or(scope_.batch_size);
   if (scope_.batch_size == 0.0) {
     // In the reduction of the step this rank has to be there all the same.
@@ -155,10 +161,10 @@ void MetricLog::accumulate(Entry& entry, const Value& value, double weight) {
       sum = first ? value.host : sum + value.host;
       break;
     case ReduceFx::kMin:
-      sum = first ? value.host : std::fmin(sum, value.host);
+      sum = first ? value.host : least(sum, value.host);
       break;
     case ReduceFx::kMax:
-      sum = first ? value.host : std::fmax(sum, value.host);
+      sum = first ? value.host : greatest(sum, value.host);
       break;
   }
 }
@@ -203,16 +209,22 @@ LoggedRow MetricLog::callback_row() const {
   for (const Entry& entry : entries_) {
     const bool forked = entry.on_step && entry.on_epoch;
     if (entry.on_step && entry.has_newest) {
-      row.push_back(entry.newest.named(entry.step_name));
-      if (forked) row.push_back(entry.newest.named(entry.name));
+      row.push_back(entry.newest.named(entry.step_name, entry.step));
+      if (forked) row.push_back(entry.newest.named(entry.name, entry.step));
     }
     if (entry.on_epoch && entry.weight > 0.0) {
       const Value value = reduced(entry);
-      row.push_back(value.named(entry.epoch_name));
-      if (forked) row.push_back(value.named(entry.name));
+      row.push_back(value.named(entry.epoch_name, entry.step));
+      if (forked) row.push_back(value.named(entry.name, entry.step));
     }
   }
   return row;
+}
+
+void MetricLog::end_epoch(int64_t step) {
+  for (Entry& entry : entries_) {
+    if (entry.in_epoch) entry.step = step;
+  }
 }
 
 LoggedRow MetricLog::epoch_row() const {
@@ -229,6 +241,7 @@ void MetricLog::reset_epoch() {
   for (Entry& entry : entries_) {
     entry.accumulated = {};
     entry.weight = 0.0;
+    entry.in_epoch = false;
   }
 }
 
@@ -302,6 +315,7 @@ void MetricLog::set_parts(Level level, const std::vector<Part>& parts) {
     if (level == Level::kEpoch) {
       entry->accumulated = part.value;
       entry->weight = part.weight;
+      entry->in_epoch = entry->in_epoch || part.weight > 0.0;
     } else if (part.weight > 0.0) {
       entry->newest = part.value;
       entry->newest_weight = part.weight;
@@ -329,6 +343,8 @@ StateDict MetricLog::state_dict() const {
     one.set("has_newest", entry.has_newest);
     one.set("in_next_row", entry.in_next_row);
     one.set("weight", entry.weight);
+    one.set("step", entry.step);
+    one.set("in_epoch", entry.in_epoch);
     const auto set_value = [&](const char* name, const Value& value) {
       if (value.device.defined()) {
         one.set(name, value.device);
@@ -359,6 +375,11 @@ void MetricLog::load_state_dict(const StateDict& state) {
     entry.has_newest = one.get<bool>("has_newest");
     entry.in_next_row = one.get<bool>("in_next_row");
     entry.weight = one.get<double>("weight");
+    // Not in the first checkpoints that were written.
+    if (one.contains("step")) {
+      entry.step = one.get<int64_t>("step");
+      entry.in_epoch = one.get<bool>("in_epoch");
+    }
     const auto get_value = [&](const char* name) {
       for (const auto& [key, value] : one.entries()) {
         if (key == name && std::holds_alternative<at::Tensor>(value)) {

@@ -44,6 +44,7 @@ struct LoggedValue {
   std::string name;
   double host = 0.0;
   at::Tensor device;  // 0-dim; undefined: `host` holds the value
+  int64_t step = -1;  // global step that it belongs to
 };
 using LoggedRow = std::vector<LoggedValue>;
 
@@ -58,6 +59,7 @@ class LIGHTNING_API MetricLog {
     bool in_step = true;          // false: outside of steps, where on_step has no meaning
     double batch_size = 1.0;      // weight of the current batch; 0: what is logged doesn't count
     int64_t dataloader_idx = -1;  // -1: one loader, names stay as they are
+    int64_t step = -1;            // global step that what is logged belongs to
   };
   /// Set by the loops around each hook; costs a few stores.
   void enter(const Scope& scope) { scope_ = scope; }
@@ -73,11 +75,14 @@ class LIGHTNING_API MetricLog {
   LoggedRow take_step_row();
   /// The newest values logged with prog_bar.
   LoggedRow progress_bar_row() const;
-  /// Everything at its newest, forked names also under the plain name.
+  /// Everything at its newest, forked names also under the plain name. With the steps of the
+  /// values.
   LoggedRow callback_row() const;
+  /// What was logged since reset_epoch() belongs to `step`, at which the epoch or pass ends.
+  void end_epoch(int64_t step);
   /// The reduced values of the epoch that go to the loggers.
   LoggedRow epoch_row() const;
-  /// Forgets the epoch's accumulators; the newest step values stay.
+  /// Forgets the epoch's accumulators; the newest step values stay, with their steps.
   void reset_epoch();
   bool empty() const { return entries_.empty(); }
 
@@ -86,7 +91,9 @@ class LIGHTNING_API MetricLog {
   struct Value {
     double host = 0.0;
     at::Tensor device;
-    LoggedValue named(const std::string& name) const { return {name, host, device}; }
+    LoggedValue named(const std::string& name, int64_t step = -1) const {
+      return {name, host, device, step};
+    }
   };
   enum class Level { kStep, kEpoch };
   /// What ranks exchange of a value that must be reduced.
@@ -131,8 +138,10 @@ class LIGHTNING_API MetricLog {
     double newest_weight = 1.0;
     bool has_newest = false;
     bool in_next_row = false;
-    Value accumulated;    // weighted sum (mean), sum, min or max
-    double weight = 0.0;  // 0: nothing accumulated
+    Value accumulated;      // weighted sum (mean), sum, min or max
+    double weight = 0.0;    // 0: nothing accumulated
+    int64_t step = -1;      // global step of the newest value
+    bool in_epoch = false;  // logged since reset_epoch()
   };
   Entry& entry_for(std::string_view name, const LogOptions& options);
   static Entry make_entry(std::string name, bool on_step, bool on_epoch);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -31,6 +32,20 @@ LIGHTNING_API std::string_view to_string(Stage stage);
 
 /// Values on the host, by name.
 using MetricMap = std::map<std::string, double, std::less<>>;
+
+/// What TrainerContext::save_checkpoint() is asked for.
+struct CheckpointRequest {
+  std::filesystem::path path;
+  bool weights_only = false;
+  /// Goes into the manifest: the one that wrote a checkpoint knows it by this, whatever its name.
+  std::string id = {};
+  /// Runs on rank 0 when the checkpoint is complete on the disk; with async_checkpointing in the
+  /// writer's thread.
+  std::function<void()> committed = {};
+  /// Runs, in the training's thread, when it was not written: on all ranks when the state isn't
+  /// finite, on the rank that threw for an error.
+  std::function<void()> failed = {};
+};
 
 class LIGHTNING_API TrainerContext {
  public:
@@ -60,6 +75,8 @@ class LIGHTNING_API TrainerContext {
   /// Whether this fit has validation data and hasn't come to its first validation yet: metrics from
   /// there can't be known.
   virtual bool awaits_validation() const = 0;
+  /// In the hooks of a training batch: whether a validation comes right after them.
+  virtual bool validation_follows() const = 0;
   virtual std::optional<int64_t> max_epochs() const = 0;
   virtual std::optional<int64_t> max_steps() const = 0;
   /// Optimizer steps of the whole fit, for schedules. Throws ConfigError when max_steps and the
@@ -93,6 +110,9 @@ class LIGHTNING_API TrainerContext {
   // ---- metrics
   /// The latest values of everything logged. Sync: waits for the device.
   virtual const MetricMap& callback_metrics() = 0;
+  /// The global step to which a value of callback_metrics() belongs: that of the step or validation
+  /// it was logged in, at the end of an epoch that of the epoch's end. Nothing for other names.
+  virtual std::optional<int64_t> metric_step(std::string_view name) const = 0;
   /// The latest values logged with prog_bar that have arrived on the host. No sync.
   virtual const MetricMap& progress_bar_metrics() = 0;
 
@@ -102,15 +122,22 @@ class LIGHTNING_API TrainerContext {
   virtual const std::filesystem::path& default_root_dir() const = 0;
   /// Writes a checkpoint directory. Inside fit it is written at the next safe point: after the
   /// hooks and the log row of the current batch, validation or epoch, so that a run resumes from
-  /// it exactly there; else at once. `committed` runs when it is complete on the disk (in the
-  /// writer's thread with async_checkpointing). Every rank must call it. Errors (CheckpointError;
+  /// it exactly there; else at once. Every rank must call it. Errors (CheckpointError;
   /// DataError for a non-finite state, which is never committed) are thrown from the safe point.
-  virtual void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,
-                               std::function<void()> committed = {}) = 0;
+  virtual void save_checkpoint(CheckpointRequest request) = 0;
+  void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,
+                       std::function<void()> committed = {}) {
+    CheckpointRequest request;
+    request.path = path;
+    request.weights_only = weights_only;
+    request.committed = std::move(committed);
+    save_checkpoint(std::move(request));
+  }
 
   // ---- control
   /// Ends the fit after the present step (and validation), for this reason. A request of one rank
-  /// stops all ranks at the same boundary.
+  /// stops all ranks at the same boundary. Before min_epochs and min_steps are over it is dropped
+  /// with a line in the log, as Lightning does: who still wants to stop then asks again.
   virtual void request_stop(std::string reason) = 0;
   virtual bool should_stop() const = 0;
   /// Prints a line on rank 0 without tearing the progress bar.

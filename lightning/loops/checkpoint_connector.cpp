@@ -7,6 +7,7 @@
 #include <torch/version.h>
 
 #include <lightning/control/detail/state_exchange.h>
+#include <lightning/loops/callback_states.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/optim/grad_utils.h>
@@ -66,27 +67,86 @@ std::string text_of(const StateDict::Value& value) {
 CheckpointConnector::CheckpointConnector(RunState& run)
     : run_(run), writer_(run.context.options.user.async_checkpointing) {}
 
-void CheckpointConnector::request(SaveRequest request) {
+void CheckpointConnector::request(CheckpointRequest request) {
   requests_.push_back(std::move(request));
   // Outside of fit nothing is in progress: the state is complete.
   if (!in_fit_loops_) write_requested();
 }
 
 void CheckpointConnector::write_requested() {
-  writer_.check();
+  try {
+    writer_.check();
+    write_all();
+  } catch (...) {
+    report_failed(0);
+    throw;
+  }
+}
+
+void CheckpointConnector::wait() {
+  try {
+    writer_.wait();
+  } catch (...) {
+    report_failed(0);
+    throw;
+  }
+}
+
+void CheckpointConnector::write_all() {
+  std::erase_if(handed_, [](const Handed& handed) { return handed.written->load(); });
   if (requests_.empty()) return;
-  const std::vector<SaveRequest> requests = std::exchange(requests_, {});
   const auto phase = run_.phases.enter(kCheckpoint, run_.progress);
   check_nonfinite(run_);
-  if (!state_is_finite()) return;
+  const std::pair present(run_.progress.global_step, run_.progress.total_batches);
+  if (!state_is_finite()) {
+    settled_ = present;
+    report_failed(handed_.size());
+    return;
+  }
   run_.context.throw_if_failed();
   if (run_.lease) run_.lease->check();
-  for (const SaveRequest& request : requests) {
-    Checkpoint checkpoint = dump(request.weights_only);
+  while (!requests_.empty()) {
+    Checkpoint checkpoint = dump(requests_.front());
+    handed_.push_back({std::move(requests_.front()), std::make_shared<std::atomic<bool>>(false)});
+    requests_.erase(requests_.begin());
+    const Handed& handed = handed_.back();
     if (run_.context.is_global_zero()) {
-      writer_.write(std::move(checkpoint), request.path, request.committed);
+      writer_.write(std::move(checkpoint), handed.request.path,
+                    [written = handed.written, committed = handed.request.committed] {
+                      *written = true;
+                      if (committed) committed();
+                    });
+    } else {
+      *handed.written = true;
     }
+    if (!handed.request.weights_only) settled_ = present;
   }
+}
+
+void CheckpointConnector::report_failed(size_t first) {
+  // The newest first: each takes back what it had added to the one before.
+  std::vector<CheckpointRequest> failed = std::exchange(requests_, {});
+  for (size_t i = handed_.size(); i > first; --i) {
+    if (!handed_[i - 1].written->load()) {
+      failed.insert(failed.begin(), std::move(handed_[i - 1].request));
+    }
+    handed_.pop_back();
+  }
+  for (auto request = failed.rbegin(); request != failed.rend(); ++request) {
+    if (request->failed) request->failed();
+  }
+}
+
+bool CheckpointConnector::present_state_is_settled() const {
+  return settled_ == std::pair(run_.progress.global_step, run_.progress.total_batches);
+}
+
+void CheckpointConnector::freeze() {
+  frozen_.emplace();
+  save_callback_states(run_.context.callbacks, nullptr, frozen_->callbacks);
+  frozen_->callbacks = copy_of(frozen_->callbacks);
+  frozen_->rank = copy_of(own_rank_state());
+  frozen_->callback_metrics = run_.metrics.host.state_dict();
 }
 
 void CheckpointConnector::allow_nonfinite_as_they_are() {
@@ -131,8 +191,9 @@ bool CheckpointConnector::state_is_finite() {
   return false;
 }
 
-Checkpoint CheckpointConnector::dump(bool weights_only) {
+Checkpoint CheckpointConnector::dump(const CheckpointRequest& request) {
   Checkpoint checkpoint;
+  checkpoint.id = request.id;
   checkpoint.model = model_state(*run_.context.module);
   checkpoint.config = run_.context.config;
   checkpoint.assets = run_.context.module->checkpoint_assets();
@@ -141,7 +202,7 @@ Checkpoint CheckpointConnector::dump(bool weights_only) {
   progress.elapsed_seconds = run_.elapsed_seconds();
   state.set("loop", to_state_dict(progress));
   state.set("environment", numeric_environment(run_));
-  if (!weights_only) dump_fit_state(state);
+  if (!request.weights_only) dump_fit_state(state);
   StateDict module_state;
   call_module(run_, module_hooks::on_save_checkpoint, module_state);
   state.set("module", module_state);
@@ -159,10 +220,7 @@ void CheckpointConnector::dump_fit_state(StateDict& state) {
       state.set("lr_scheduler/" + index, config.lr_scheduler.scheduler->state_dict());
     }
   }
-  for (const auto& callback : run_.context.callbacks) {
-    const std::string key = callback->state_key();
-    if (!key.empty()) state.set("callbacks/" + key, callback->state_dict());
-  }
+  save_callback_states(run_.context.callbacks, frozen_ ? &frozen_->callbacks : nullptr, state);
   if (run_.context.data_module != nullptr) {
     StateDict data_state;
     run_.context.data_module->state_dict(data_state);
@@ -174,14 +232,20 @@ void CheckpointConnector::dump_fit_state(StateDict& state) {
   }
   dump_rank_states(state);
   MetricFlow& metrics = run_.metrics;
+  state.set("callback_metrics", frozen_ ? frozen_->callback_metrics : metrics.host.state_dict());
   state.set("loggers",
             metrics.saved_positions ? *metrics.saved_positions : metrics.connector.positions());
 }
 
-void CheckpointConnector::dump_rank_states(StateDict& state) {
+StateDict CheckpointConnector::own_rank_state() const {
   StateDict own;
   own.set("rng", GeneratorState::capture().state_dict());
   own.set("metrics", run_.metrics.train.state_dict());
+  return own;
+}
+
+void CheckpointConnector::dump_rank_states(StateDict& state) {
+  const StateDict own = frozen_ ? frozen_->rank : own_rank_state();
   std::vector<StateDict> ranks = {own};
   if (run_.context.world != nullptr) {
     ranks = all_gather_object(run_.context.world->control(), "state of each rank for a checkpoint",
@@ -202,12 +266,8 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
   if (run_.context.stage != Stage::kFit) return;
   if (run_.context.data_module != nullptr)
     run_.context.data_module->load_state_dict(state.nested("data_module"));
-  for (const auto& callback : run_.context.callbacks) {
-    const std::string key = callback->state_key();
-    if (key.empty()) continue;
-    const StateDict callback_state = state.nested("callbacks/" + key);
-    if (!callback_state.empty()) callback->load_state_dict(callback_state);
-  }
+  // One of weights only is refused in restore_fit().
+  if (state.contains_nested("optimizer")) load_callback_states(run_.context.callbacks, state);
 }
 
 void CheckpointConnector::restore_fit() {
@@ -229,11 +289,16 @@ void CheckpointConnector::restore_fit() {
   run_.progress = progress_from(state.nested("loop"));
   restore_metrics();
   run_.clock.first_step = run_.progress.global_step;
+  settled_ = {run_.progress.global_step, run_.progress.total_batches};
   restored_ = true;
   warn_about_environment();
 }
 
 void CheckpointConnector::restore_metrics() {
+  // Not in the first checkpoints that were written.
+  if (checkpoint_.state.contains_nested("callback_metrics")) {
+    run_.metrics.host.load_state_dict(checkpoint_.state.nested("callback_metrics"));
+  }
   const StateDict ranks = checkpoint_.state.nested("ranks");
   const size_t saved = ranks.top_level_names().size();
   const auto of_rank = [&](size_t rank) { return ranks.nested(std::to_string(rank) + "/metrics"); };

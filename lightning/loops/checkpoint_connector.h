@@ -1,8 +1,10 @@
 /// CheckpointConnector: what of a run goes into a checkpoint, and how it comes back.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
-#include <functional>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -14,18 +16,12 @@
 
 namespace lightning {
 
-struct SaveRequest {
-  std::filesystem::path path;
-  bool weights_only = false;
-  std::function<void()> committed;
-};
-
 class CheckpointConnector {
  public:
   explicit CheckpointConnector(RunState& run);
 
   /// Asks for a checkpoint: written at the next write_requested(), outside of fit at once.
-  void request(SaveRequest request);
+  void request(CheckpointRequest request);
   void begin_fit() { in_fit_loops_ = true; }
   void end_fit() { in_fit_loops_ = false; }
 
@@ -36,7 +32,14 @@ class CheckpointConnector {
   /// Sync: waits for the device when there is anything to write.
   void write_requested();
   /// Waits until everything is on the disk. Throws CheckpointError of an earlier write.
-  void wait() { writer_.wait(); }
+  void wait();
+  /// Whether a fit could go on from the present state by a checkpoint that was written (or by the
+  /// one that it was resumed from), or was refused because the state isn't finite.
+  bool present_state_is_settled() const;
+  /// From here on, checkpoints hold the present state of what hooks at the end of an epoch that was
+  /// cut short, and of the fit, change: a run that resumes goes on in the middle of that epoch. Not
+  /// of callbacks that write checkpoints.
+  void freeze();
   /// Buffers and optimizer state that aren't finite now (an attention mask of -inf) are so by
   /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
   void allow_nonfinite_as_they_are();
@@ -57,9 +60,14 @@ class CheckpointConnector {
   void release() { checkpoint_ = {}; }
 
  private:
-  Checkpoint dump(bool weights_only);
+  void write_all();
+  /// Calls CheckpointRequest::failed of what was requested, and of what was handed to the writer
+  /// from `first` on, and wasn't written.
+  void report_failed(size_t first);
+  Checkpoint dump(const CheckpointRequest& request);
   void dump_fit_state(StateDict& state);
   /// What differs from rank to rank: generators and metrics gathered so far.
+  StateDict own_rank_state() const;
   void dump_rank_states(StateDict& state);
   void restore_metrics();
   void warn_about_environment();
@@ -73,7 +81,21 @@ class CheckpointConnector {
   bool loaded_ = false;
   bool restored_ = false;
   std::set<std::string> nonfinite_by_design_;
-  std::vector<SaveRequest> requests_;
+  std::vector<CheckpointRequest> requests_;
+  /// Handed to the writer; `written` is set by its thread.
+  struct Handed {
+    CheckpointRequest request;
+    std::shared_ptr<std::atomic<bool>> written;
+  };
+  std::vector<Handed> handed_;
+  /// Optimizer steps and batches of the last state that was settled.
+  std::optional<std::pair<int64_t, int64_t>> settled_;
+  struct Frozen {
+    StateDict callbacks;
+    StateDict rank;
+    StateDict callback_metrics;
+  };
+  std::optional<Frozen> frozen_;
   CheckpointWriter writer_;
   bool in_fit_loops_ = false;
 };

@@ -134,7 +134,7 @@ bool EvaluationLoop::run_validation(bool may_stop) {
       run_pass(Kind::kValidation, run_.loaders.validation,
                run_.context.options.user.limit_val_batches, std::nullopt, may_stop);
   if (completed) {
-    validated_ = true;
+    run_.progress.validated = true;
     run_.metrics.saved_positions.reset();
   } else {
     // The run that resumes does it all again, and cuts the rows that were written.
@@ -298,6 +298,7 @@ void EvaluationLoop::send_step_row(int64_t dataloader_idx) {
 }
 
 void EvaluationLoop::publish_metrics() {
+  run_.metrics.evaluation.end_epoch(run_.progress.global_step);
   run_.metrics.host.merge(run_.metrics.evaluation.callback_row());
   if (!sanity_checking_) {
     run_.metrics.connector.send(run_.metrics.evaluation.epoch_row(), run_.progress.global_step,

@@ -42,8 +42,6 @@ class EvaluationLoop {
 
   bool sanity_checking() const { return sanity_checking_; }
   bool validating() const { return validating_; }
-  /// Whether a validation of this fit was completed.
-  bool validated() const { return validated_; }
   EvaluationPlace& place() { return place_; }
 
  private:
@@ -66,7 +64,6 @@ class EvaluationLoop {
   EvaluationPlace place_;
   bool sanity_checking_ = false;
   bool validating_ = false;
-  bool validated_ = false;
   bool has_step_ = true;  // false once the base class's validation_step() answered
 };
 

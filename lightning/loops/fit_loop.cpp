@@ -2,9 +2,11 @@
 
 #include <utility>
 
+#include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 
@@ -68,8 +70,25 @@ void FitLoop::run() {
     if (!completed) break;
   }
   if (run_.stop.signal() != 0) return;
+  save_last_state();
   const auto phase = run_.phases.enter(kTrainEnd, run_.progress, run_.metrics.train, {});
   call_hooks(run_, hooks::on_train_end);
+}
+
+void FitLoop::save_last_state() {
+  const bool trained = run_.progress.global_step > run_.clock.first_step;
+  if (!trained || checkpoints_.present_state_is_settled()) return;
+  std::string reason;
+  for (const auto& callback : run_.context.callbacks) {
+    auto* checkpoint = dynamic_cast<ModelCheckpoint*>(callback.get());
+    if (checkpoint == nullptr) continue;
+    const std::string why_not = checkpoint->save_last_state(run_.context.trainer);
+    if (why_not.empty()) return checkpoints_.write_requested();
+    if (reason.empty()) reason = why_not;
+  }
+  if (reason.empty()) return;  // checkpointing is off
+  log_warning(detail::concat("Trainer: no checkpoint has the last state, after step ",
+                             run_.progress.global_step, ", because ", reason));
 }
 
 bool FitLoop::has_epochs_left() const {
@@ -92,7 +111,10 @@ void FitLoop::begin_epoch() {
 void FitLoop::end_epoch(bool completed) {
   // An epoch that a limit cut short isn't counted: a run resumed from it continues in its middle.
   // Its end hooks run all the same; the rows they log are not part of what is resumed.
-  if (!completed) run_.metrics.saved_positions = run_.metrics.connector.positions();
+  if (!completed) {
+    run_.metrics.saved_positions = run_.metrics.connector.positions();
+    checkpoints_.freeze();
+  }
   {
     const auto phase =
         run_.phases.enter(kTrainEpochEnd, run_.progress, run_.metrics.train, epoch_scope());
@@ -108,7 +130,6 @@ void FitLoop::end_epoch(bool completed) {
     run_.progress.position = SafePoint::kEpochEnd;
   }
   checkpoints_.write_requested();
-  run_.metrics.saved_positions.reset();
 }
 
 void FitLoop::call_epoch_end_hooks() {
@@ -121,6 +142,7 @@ void FitLoop::call_epoch_end_hooks() {
   call(/*monitoring=*/false);
   call_module(run_, hooks::on_train_epoch_end);
   run_.metrics.reduce(run_.metrics.train, MetricLog::Level::kEpoch, kEpochInterval);
+  run_.metrics.train.end_epoch(run_.progress.global_step);
   run_.metrics.host.merge(run_.metrics.train.callback_row());
   call(/*monitoring=*/true);
 }

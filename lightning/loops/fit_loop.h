@@ -20,6 +20,9 @@ class FitLoop {
   void begin_epoch();
   void end_epoch(bool completed);
   void call_epoch_end_hooks();
+  /// Unless checkpointing is off: the state with which a fit ends is on the disk, or a warning says
+  /// why not.
+  void save_last_state();
 
   RunState& run_;
   EvaluationLoop& validation_;

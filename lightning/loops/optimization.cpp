@@ -39,8 +39,8 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
   if (begins_window) run_.context.strategy->begin_window(module);
   at::Tensor loss;
   {
-    const auto phase =
-        run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train, step_scope(batch));
+    const auto phase = run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train,
+                                         step_scope(batch, run_.progress.global_step + 1));
     const auto precision = run_.context.precision->forward_context();
     const nn::SkipStatistics uncounted(batch.is_padding());
     output_ = module.training_step(batch, batch_idx);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include <lightning/loops/loaders.h>
@@ -27,6 +28,9 @@ struct RunState {
   Loaders loaders;
   StopControl stop;
   NonFiniteGuard nonfinite;
+  /// Whether a validation comes after the hooks of the current batch; empty outside of the batches
+  /// of a fit.
+  std::function<bool()> validation_follows;
   std::optional<RunLease> lease;  // of the run folder, on rank 0 inside a SLURM job
 
   double elapsed_seconds() const { return progress.elapsed_seconds + clock.seconds(); }

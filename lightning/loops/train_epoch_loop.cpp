@@ -1,10 +1,13 @@
 #include <lightning/loops/train_epoch_loop.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
+#include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 
@@ -52,9 +55,10 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const int64_t batch_idx = progress.batch_idx;
   const auto phase = run_.phases.enter(kTrainBatch, progress);
   const Batch batch = transfer_batch(run_, loaded);
+  const int64_t step = progress.global_step + 1;  // the one that this batch is for
   {
     const auto start =
-        run_.phases.enter(kTrainBatchStart, progress, run_.metrics.train, step_scope(batch));
+        run_.phases.enter(kTrainBatchStart, progress, run_.metrics.train, step_scope(batch, step));
     call_hooks(run_, hooks::on_train_batch_start, batch, batch_idx);
   }
   in_window_ =
@@ -71,8 +75,10 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   ++progress.total_batches;
   ++progress.batch_idx;
   const auto end =
-      run_.phases.enter(kTrainBatchEnd, progress, run_.metrics.train, step_scope(batch));
+      run_.phases.enter(kTrainBatchEnd, progress, run_.metrics.train, step_scope(batch, step));
+  run_.validation_follows = [this, last_batch] { return validation_is_due(last_batch); };
   call_hooks(run_, hooks::on_train_batch_end, output, batch, batch_idx);
+  run_.validation_follows = nullptr;
   return stepped;
 }
 
@@ -122,7 +128,22 @@ bool TrainEpochLoop::must_stop() {
   if (run_.stop.signal() != 0 || run_.stop.time_is_up()) return true;
   const int64_t max_steps = run_.context.options.max_steps;
   if (max_steps != -1 && run_.progress.global_step >= max_steps) return true;
-  return run_.stop.requested() && may_stop_early();
+  if (!run_.stop.requested() || may_stop_early()) return run_.stop.requested();
+  drop_early_stop();
+  return false;
+}
+
+void TrainEpochLoop::drop_early_stop() {
+  const TrainerOptions& options = run_.context.options.user;
+  if (!std::exchange(said_dropped_, true)) {
+    const std::string reason = run_.stop.reason();
+    log_info(detail::concat("Trainer: a stop was requested",
+                            reason.empty() ? "" : " (" + reason + ")",
+                            " before min_epochs=", options.min_epochs.value_or(0),
+                            " and min_steps=", options.min_steps.value_or(0),
+                            " were over; training goes on, and requests before that are dropped."));
+  }
+  run_.stop.drop_request();
 }
 
 void TrainEpochLoop::log_step_row() {

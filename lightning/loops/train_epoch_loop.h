@@ -16,6 +16,9 @@ namespace lightning {
 class TrainEpochLoop {
  public:
   TrainEpochLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints);
+  ~TrainEpochLoop() { run_.validation_follows = nullptr; }
+  TrainEpochLoop(const TrainEpochLoop&) = delete;
+  TrainEpochLoop& operator=(const TrainEpochLoop&) = delete;
 
   /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
@@ -30,6 +33,8 @@ class TrainEpochLoop {
   bool is_last_batch();
   bool validation_is_due(bool last_batch) const;
   bool may_stop_early() const;
+  /// A stop before min_epochs and min_steps are over isn't kept for later.
+  void drop_early_stop();
   void log_step_row();
   void step_schedulers(Interval interval);
   void count_time(std::chrono::steady_clock::time_point began);
@@ -41,6 +46,7 @@ class TrainEpochLoop {
   Optimization optimization_;
   std::optional<int64_t> num_batches_;  // of the current epoch
   int64_t batches_in_session_ = 0;
+  bool said_dropped_ = false;
   bool in_window_ = false;  // gradients of an unfinished window are there
 };
 

@@ -85,7 +85,11 @@ bool Trainer::validates_once_per_epoch() const {
 bool Trainer::awaits_validation() const {
   const Session& run = impl_->session();
   return run.context.stage == Stage::kFit && !run.state.loaders.validation.empty() &&
-         !run.evaluation.validated();
+         !run.state.progress.validated;
+}
+bool Trainer::validation_follows() const {
+  const RunState& run = impl_->session().state;
+  return run.validation_follows && run.validation_follows();
 }
 std::optional<int64_t> Trainer::max_epochs() const {
   const int64_t epochs = impl_->options().max_epochs;
@@ -122,6 +126,9 @@ const MetricMap& Trainer::callback_metrics() {
   if (run.context.stage == Stage::kFit) run.metrics.host.merge(run.metrics.train.callback_row());
   return run.metrics.host.read();
 }
+std::optional<int64_t> Trainer::metric_step(std::string_view name) const {
+  return impl_->session().state.metrics.host.step_of(name);
+}
 const MetricMap& Trainer::progress_bar_metrics() {
   RunState& run = impl_->session().state;
   return run.metrics.connector.progress_bar(run.metrics.train);
@@ -130,9 +137,8 @@ const std::filesystem::path& Trainer::run_dir() const { return impl_->run_dir();
 const std::filesystem::path& Trainer::default_root_dir() const {
   return impl_->options().user.default_root_dir;
 }
-void Trainer::save_checkpoint(const std::filesystem::path& path, bool weights_only,
-                              std::function<void()> committed) {
-  impl_->save_checkpoint(path, weights_only, std::move(committed));
+void Trainer::save_checkpoint(CheckpointRequest request) {
+  impl_->save_checkpoint(std::move(request));
 }
 void Trainer::request_stop(std::string reason) {
   impl_->session().state.stop.request(std::move(reason));

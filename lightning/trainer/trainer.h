@@ -114,6 +114,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   std::optional<int64_t> num_evaluation_batches() const override;
   bool validates_once_per_epoch() const override;
   bool awaits_validation() const override;
+  bool validation_follows() const override;
   std::optional<int64_t> max_epochs() const override;
   std::optional<int64_t> max_steps() const override;
   int64_t estimated_stepping_batches() override;
@@ -131,11 +132,12 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   const Callbacks& callbacks() const override;
   const Loggers& loggers() const override;
   const MetricMap& callback_metrics() override;
+  std::optional<int64_t> metric_step(std::string_view name) const override;
   const MetricMap& progress_bar_metrics() override;
   const std::filesystem::path& run_dir() const override;
   const std::filesystem::path& default_root_dir() const override;
-  void save_checkpoint(const std::filesystem::path& path, bool weights_only = false,
-                       std::function<void()> committed = {}) override;
+  using TrainerContext::save_checkpoint;
+  void save_checkpoint(CheckpointRequest request) override;
   void request_stop(std::string reason) override;
   bool should_stop() const override;
   void print(std::string_view line) override;

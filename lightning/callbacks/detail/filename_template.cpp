@@ -71,7 +71,15 @@ void check_filename_template(std::string_view text) {
       text, [](std::string_view) {}, [](std::string_view, std::string_view) {});
 }
 
-std::string format_filename(std::string_view text, const MetricMap& values) {
+std::vector<std::string> names_in_template(std::string_view text) {
+  std::vector<std::string> names;
+  for_each_part(
+      text, [](std::string_view) {},
+      [&](std::string_view name, std::string_view) { names.emplace_back(name); });
+  return names;
+}
+
+std::string format_filename(std::string_view text, const FilenameValues& values) {
   std::string result;
   for_each_part(
       text, [&](std::string_view literal) { result += literal; },
@@ -83,7 +91,8 @@ std::string format_filename(std::string_view text, const MetricMap& values) {
           throw ConfigError(detail::concat("ModelCheckpoint: filename asks for \"", name,
                                            "\", which was not logged. Available: ", known, "."));
         }
-        result += detail::concat(name, "=", format_number(found->second, number_format));
+        result += detail::concat(
+            name, "=", found->second ? format_number(*found->second, number_format) : "none");
       });
   // A metric such as "val/loss" must not make a folder.
   std::replace(result.begin(), result.end(), '/', '_');

@@ -2,11 +2,17 @@
 /// and read from the device only on request.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <lightning/core/metric_log.h>
 #include <lightning/core/trainer_context.h>
 #include <lightning/util/export.h>
+#include <lightning/util/state_dict.h>
 
 namespace lightning {
 
@@ -19,14 +25,23 @@ LIGHTNING_API std::vector<MetricMap> split_by_loader(const MetricMap& metrics, i
 
 class LIGHTNING_API HostMetrics {
  public:
-  void merge(LoggedRow row) { unread_.push_back(std::move(row)); }
+  /// A value doesn't replace one of a later step.
+  void merge(LoggedRow row);
   /// Sync: see read_row().
   const MetricMap& read();
+  /// LoggedValue::step of the value that read() gives; nothing for other names.
+  std::optional<int64_t> step_of(std::string_view name) const;
   void clear();
+
+  /// Sync: see read_row().
+  StateDict state_dict();
+  /// Throws CheckpointError.
+  void load_state_dict(const StateDict& state);
 
  private:
   std::vector<LoggedRow> unread_;
   MetricMap values_;
+  std::map<std::string, int64_t, std::less<>> steps_;
 };
 
 }  // namespace lightning

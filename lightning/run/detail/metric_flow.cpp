@@ -4,8 +4,9 @@
 
 namespace lightning {
 
-MetricLog::Scope step_scope(const Batch& batch) {
+MetricLog::Scope step_scope(const Batch& batch, int64_t step) {
   MetricLog::Scope scope;
+  scope.step = step;
   scope.allowed = true;
   scope.on_step = true;
   // A batch whose collate set no size weighs as one, a padding batch as nothing.

@@ -14,8 +14,9 @@
 namespace lightning {
 
 // Which hooks may log, and at which level by default (docs/hooks.md).
-/// Of the steps and batch hooks of a training.
-MetricLog::Scope step_scope(const Batch& batch);
+/// Of the steps and batch hooks of a training; `step`: the global step that the batch belongs to,
+/// counted once its window is done.
+MetricLog::Scope step_scope(const Batch& batch, int64_t step);
 /// Of hooks between batches.
 MetricLog::Scope epoch_scope();
 

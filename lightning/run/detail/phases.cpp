@@ -40,6 +40,7 @@ Profiled Phases::enter(const Phase& phase, const Progress& progress) {
 Profiled Phases::enter(const Phase& phase, const Progress& progress, MetricLog& log,
                        MetricLog::Scope scope) {
   if (scope.hook.empty()) scope.hook = phase.name;
+  if (scope.step < 0) scope.step = progress.global_step;
   log.enter(scope);
   return enter(phase, progress);
 }

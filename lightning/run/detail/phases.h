@@ -74,7 +74,7 @@ class LIGHTNING_API Phases {
   /// What is said here holds until the next enter(). The profiler's action of that name ends with
   /// what is returned.
   [[nodiscard]] Profiled enter(const Phase& phase, const Progress& progress);
-  /// `scope` is that of `log`; without a name it gets the phase's.
+  /// `scope` is that of `log`; without a name it gets the phase's, without a step the progress's.
   [[nodiscard]] Profiled enter(const Phase& phase, const Progress& progress, MetricLog& log,
                                MetricLog::Scope scope);
 

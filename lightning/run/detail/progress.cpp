@@ -11,6 +11,7 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("samples_seen", progress.samples_seen);
   state.set("elapsed_seconds", progress.elapsed_seconds);
   state.set("validation_batches", progress.validation_batches);
+  state.set("validated", progress.validated);
   state.set("position", static_cast<int64_t>(progress.position));
   return state;
 }
@@ -27,6 +28,7 @@ Progress progress_from(const StateDict& state) {
   if (state.contains("validation_batches")) {
     progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
   }
+  if (state.contains("validated")) progress.validated = state.get<bool>("validated");
   progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
   return progress;
 }

@@ -27,6 +27,7 @@ struct Progress {
   double elapsed_seconds = 0.0;  // of earlier sessions of this run
   /// Batches of each validation loader in all validations: where the rows of their steps stand.
   std::vector<int64_t> validation_batches;
+  bool validated = false;  // a validation was completed
   SafePoint position = SafePoint::kEpochEnd;
 };
 

@@ -60,7 +60,7 @@ void StopControl::at_boundary() {
   }
   if (!control_->stop_at(++boundary_)) return;
   const auto agreed = control_->stop();
-  // Another request may come while this one waits for min_steps.
+  // Another request may come once this one was dropped, before min_steps are over.
   control_->clear_stop();
   boundary_ = 0;
   asked_ = false;
@@ -85,6 +85,11 @@ void StopControl::finish() {
   control_->clear_stop();
   boundary_ = 0;
   asked_ = false;
+}
+
+void StopControl::drop_request() {
+  requested_ = false;
+  reason_.clear();
 }
 
 void StopControl::accept(int signal, std::string_view reason) {

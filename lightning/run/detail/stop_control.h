@@ -45,6 +45,9 @@ class LIGHTNING_API StopControl {
   /// begin anew. Every rank must call it.
   void finish();
 
+  /// Forgets the request that holds, once all ranks have it. Every rank must call it.
+  void drop_request();
+
   /// The signal to act on, or 0.
   int signal() const;
   bool requested() const { return requested_; }

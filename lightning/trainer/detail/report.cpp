@@ -122,7 +122,11 @@ void print_run_end(const RunState& run) {
   log_info(text + ".");
   for (const auto& callback : run.context.callbacks) {
     const auto* checkpoint = dynamic_cast<const ModelCheckpoint*>(callback.get());
-    if (checkpoint == nullptr || checkpoint->best_model_path().empty()) continue;
+    if (checkpoint == nullptr || checkpoint->last_model_path().empty()) continue;
+    if (checkpoint->best_model_path().empty()) {
+      log_info("Last checkpoint: " + checkpoint->last_model_path().string());
+      continue;
+    }
     const char* which = checkpoint->best_model_score() ? "Best checkpoint: " : "Last checkpoint: ";
     log_info(which + checkpoint->best_model_path().string());
   }

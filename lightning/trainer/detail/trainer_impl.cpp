@@ -7,6 +7,7 @@
 
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/launch/peer_failure.h>
+#include <lightning/loops/callback_states.h>
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/prediction_loop.h>
@@ -150,6 +151,8 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
 void Trainer::Impl::prepare_fit(const std::optional<fs::path>& checkpoint) {
   Session& run = *session_;
   add_module_callbacks();
+  check_state_keys(run.context.callbacks);
+  initial_states_.apply(run.context.callbacks);
   setup_data_and_module();
   // First: weights of 64 bits would lose half of them in a module of 32.
   run.context.precision->convert_module(*run.context.module);
@@ -200,18 +203,32 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
   Session& run = *session_;
   const Progress& progress = run.state.progress;
   const fs::path folder = checkpoints_folder(run_dir_);
-  const fs::path path =
-      slurm.in_job() ? requeue_checkpoint_path(run_dir_, progress.epoch, progress.global_step)
-                     : folder / detail::checkpoint_name(progress.epoch, progress.global_step);
+  fs::path path = slurm.in_job()
+                      ? requeue_checkpoint_path(run_dir_, progress.epoch, progress.global_step)
+                      : folder / detail::checkpoint_name(progress.epoch, progress.global_step);
   // Rank 0 knows what is on its disk; all write or none does.
   std::error_code error;
-  const bool there = fs::exists(path, error);
-  if (run.context.from_rank_zero("last checkpoint", there ? "there" : "missing") == "missing") {
+  bool there = fs::exists(path, error);
+  // One of that name that isn't this state: of weights only, or of a different run.
+  if (!slurm.in_job() && !run.checkpoints.present_state_is_settled()) {
+    const std::string stem = path.stem().string();
+    for (int version = 1; there; ++version) {
+      path = folder / detail::concat(stem, "-v", version, detail::kCheckpointSuffix);
+      there = fs::exists(path, error);
+    }
+  }
+  const std::string missing = there ? std::string() : path.filename().string();
+  const std::string to_write = run.context.from_rank_zero("last checkpoint", missing);
+  if (!to_write.empty()) {
+    path = folder / to_write;
     FileSystem::current().create_directories(folder);
-    save_checkpoint(path, /*weights_only=*/false, [run_dir = run_dir_, folder, path] {
+    CheckpointRequest request;
+    request.path = path;
+    request.committed = [run_dir = run_dir_, folder, path] {
       FileSystem::current().replace_link(path.filename(), folder / detail::kLastLink);
       rotate_requeue_checkpoints(run_dir);
-    });
+    };
+    save_checkpoint(std::move(request));
   }
   run.checkpoints.write_requested();
   run.checkpoints.wait();
@@ -333,10 +350,9 @@ void Trainer::Impl::finish(std::string_view status) {
   run.checkpoints.end_fit();
 }
 
-void Trainer::Impl::save_checkpoint(const fs::path& path, bool weights_only,
-                                    std::function<void()> committed) {
+void Trainer::Impl::save_checkpoint(CheckpointRequest request) {
   if (options_.user.dry_run) return;
-  session().checkpoints.request({path, weights_only, std::move(committed)});
+  session().checkpoints.request(std::move(request));
 }
 
 int64_t Trainer::Impl::estimated_stepping_batches() {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <lightning/loops/callback_states.h>
 #include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/run_state.h>
@@ -54,8 +55,7 @@ class Trainer::Impl {
 
   /// Folder of the run; made when first requested.
   const std::filesystem::path& run_dir();
-  void save_checkpoint(const std::filesystem::path& path, bool weights_only,
-                       std::function<void()> committed);
+  void save_checkpoint(CheckpointRequest request);
   int64_t estimated_stepping_batches();
 
   void set_config(std::string yaml, std::string program);
@@ -103,6 +103,7 @@ class Trainer::Impl {
   bool has_run_files_ = false;         // config.yaml and environment.json are in run_dir_
   std::filesystem::path config_file_;  // of the current fit
   std::unique_ptr<Session> session_;
+  InitialStates initial_states_;  // of callbacks
   bool fitted_ = false;
   std::string config_;   // as YAML; empty: made from the options
   std::string program_;  // the command that runs it

@@ -251,13 +251,13 @@ std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckp
 
 void Trainer::Impl::add_module_callbacks() {
   Callbacks own = session_->context.module->configure_callbacks();
-  for (auto& callback : own) {
+  // Lightning's rule: the model's callback replaces those of the same type.
+  for (const auto& callback : own) {
     const std::type_index type(typeid(*callback));
-    // Lightning's rule: the model's callback replaces one of the same type.
     std::erase_if(session_->context.callbacks,
                   [&](const auto& c) { return std::type_index(typeid(*c)) == type; });
-    session_->context.callbacks.push_back(std::move(callback));
   }
+  for (auto& callback : own) session_->context.callbacks.push_back(std::move(callback));
   if (!writes_files()) {
     std::erase_if(session_->context.callbacks,
                   [](const auto& c) { return c->writes_checkpoints(); });

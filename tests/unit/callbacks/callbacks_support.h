@@ -9,6 +9,14 @@
 
 #include "support/boring_module.h"
 
+/// Its metric "score" is the step of the weights that were validated.
+class ScoresSteps : public BoringModule {
+ public:
+  void validation_step(const lightning::Batch&, int64_t) override {
+    log("score", static_cast<double>(global_step()));
+  }
+};
+
 /// Its metric "score" has one value per epoch.
 class ScriptedScore : public BoringModule {
  public:

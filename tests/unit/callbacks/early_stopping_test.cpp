@@ -100,6 +100,75 @@ TEST_CASE("EarlyStopping counts on where it was when a run is resumed", "[callba
   CHECK(fit(8, "last") == std::pair<int64_t, int64_t>(5, 3));
 }
 
+TEST_CASE("EarlyStopping knows nothing of an earlier fit", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  options.max_epochs = 3;
+  const auto stopping =
+      std::make_shared<EarlyStopping>(EarlyStoppingOptions{.monitor = "score", .patience = 2});
+  Trainer trainer(options, {stopping}, lightning::Loggers{});
+  const auto fit = [&](std::vector<double> values) {
+    trainer.fit(std::make_shared<ScriptedScore>(std::move(values)), boring_loader(),
+                boring_loader());
+    return std::pair(trainer.current_epoch(), stopping->best_score());
+  };
+  CHECK(fit({1.0, 2.0, 2.0}) == std::pair<int64_t, double>(3, 1.0));
+  CHECK(fit({9.0, 8.0, 7.0}) == std::pair<int64_t, double>(3, 7.0));
+}
+
+TEST_CASE("Two EarlyStoppings of one metric keep their own counts in a resume", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.default_root_dir = folder.path();
+  const auto fit = [&](int64_t max_epochs, const std::string& ckpt_path) {
+    options.max_epochs = max_epochs;
+    const auto low = std::make_shared<EarlyStopping>(
+        EarlyStoppingOptions{.monitor = "score", .mode = MonitorMode::kMin, .patience = 50});
+    const auto high = std::make_shared<EarlyStopping>(
+        EarlyStoppingOptions{.monitor = "score", .mode = MonitorMode::kMax, .patience = 50});
+    Trainer trainer(options, {low, high}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(std::vector{4.0, 3.0, 2.0, 1.0}), boring_loader(),
+                boring_loader(), {.ckpt_path = ckpt_path});
+    return std::pair(low->wait_count(), high->wait_count());
+  };
+  CHECK(fit(3, "") == std::pair<int64_t, int64_t>(0, 2));
+  CHECK(fit(4, "last") == std::pair<int64_t, int64_t>(0, 3));
+}
+
+TEST_CASE("EarlyStopping begins anew with another monitor or mode", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.default_root_dir = folder.path();
+  const auto fit = [&](int64_t max_epochs, MonitorMode mode, const std::string& ckpt_path) {
+    options.max_epochs = max_epochs;
+    const auto stopping = std::make_shared<EarlyStopping>(
+        EarlyStoppingOptions{.monitor = "score", .mode = mode, .patience = 3});
+    Trainer trainer(options, {stopping}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(std::vector{1.0, 2.0, 3.0, 4.0}), boring_loader(),
+                boring_loader(), {.ckpt_path = ckpt_path});
+    return std::pair(stopping->best_score(), stopping->wait_count());
+  };
+  CHECK(fit(3, MonitorMode::kMin, "") == std::pair<double, int64_t>(1.0, 2));
+  CHECK(fit(4, MonitorMode::kMax, "last") == std::pair<double, int64_t>(4.0, 0));
+}
+
+TEST_CASE("EarlyStopping judges a value once, and none of an earlier epoch", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  // The third epoch is cut short: it has no validation.
+  options.max_steps = 7;
+  const auto stopping =
+      std::make_shared<EarlyStopping>(EarlyStoppingOptions{.monitor = "score", .patience = 9});
+  Trainer trainer(options, {stopping}, lightning::Loggers{});
+  trainer.fit(std::make_shared<ScriptedScore>(std::vector{1.0, 2.0, 3.0}), boring_loader(),
+              boring_loader());
+  CHECK(stopping->wait_count() == 1);
+}
+
 TEST_CASE("EarlyStopping refuses options out of range", "[callbacks]") {
   CHECK_THROWS_WITH(EarlyStopping(EarlyStoppingOptions{}), Catch::Contains("monitor is empty"));
   CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .patience = -1}), Catch::Contains("patience"));

@@ -9,8 +9,11 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/trainer/trainer.h>
+#include <lightning/util/error.h>
 
 #include "callbacks_support.h"
+#include "support/captured_stderr.h"
+#include "support/faulty_file_system.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -29,6 +32,27 @@ std::set<int64_t> kept_epochs(const fs::path& folder) {
     epochs.insert(std::stoll(path.stem().string().substr(std::string("epoch=").size())));
   }
   return epochs;
+}
+
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const fs::path& path : lightning::list_checkpoints(folder)) {
+    names.insert(path.stem().string());
+  }
+  return names;
+}
+
+using Names = std::set<std::string>;
+
+TrainerOptions checkpointing(const fs::path& root) {
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.default_root_dir = root;
+  return options;
+}
+
+std::shared_ptr<ModelCheckpoint> make(ModelCheckpointOptions options) {
+  return std::make_shared<ModelCheckpoint>(std::move(options));
 }
 
 struct GoldenCase {
@@ -73,7 +97,11 @@ TEST_CASE("ModelCheckpoint keeps what Lightning's keeps, in both modes", "[callb
     Trainer trainer(options, {checkpoint}, lightning::Loggers{});
     trainer.fit(std::make_shared<ScriptedScore>(golden.values), boring_loader(), boring_loader());
     const fs::path kept = trainer.run_dir() / "checkpoints";
-    CHECK(kept_epochs(kept) == golden.kept);
+    // Unlike Lightning's, the state with which a fit ends is kept too where no interval came.
+    const int64_t last_epoch = *options.max_epochs - 1;
+    std::set<int64_t> expected = golden.kept;
+    if ((last_epoch + 1) % golden.options.every_n_epochs != 0) expected.insert(last_epoch);
+    CHECK(kept_epochs(kept) == expected);
     CHECK(checkpoint->best_model_path().filename() ==
           "epoch=" + std::to_string(golden.best_epoch) + ".ckpt");
     CHECK(checkpoint->best_model_score() == golden.best_score);
@@ -124,4 +152,241 @@ TEST_CASE("ModelCheckpoint saves after epochs when validations are switched off"
                   lightning::Loggers{});
   trainer.fit(std::make_shared<BoringModule>(), boring_loader(), boring_loader());
   CHECK(kept_epochs(trainer.run_dir() / "checkpoints") == std::set<int64_t>{0, 1});
+}
+
+TEST_CASE("ModelCheckpoint knows nothing of an earlier fit", "[callbacks]") {
+  const bool same_trainer = GENERATE(true, false);
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 2;
+  const auto checkpoint = make({.filename = "{epoch}", .monitor = "score", .save_last = true});
+  Trainer first(options, {checkpoint}, lightning::Loggers{});
+  Trainer other(options, {checkpoint}, lightning::Loggers{});
+  Trainer& second = same_trainer ? first : other;
+  const auto scores = [](std::vector<double> values) {
+    return std::make_shared<ScriptedScore>(std::move(values));
+  };
+  first.fit(scores({1.0, 2.0}), boring_loader(), boring_loader());
+  const fs::path of_first = first.run_dir() / "checkpoints";
+  const fs::path best = checkpoint->best_model_path();
+  first.validate(scores({0.0}), boring_loader());
+  CHECK(checkpoint->best_model_path() == best);
+
+  second.fit(scores({9.0, 8.0}), boring_loader(), boring_loader());
+  CHECK(kept_epochs(of_first) == std::set<int64_t>{0, 1});
+  CHECK(kept_epochs(second.run_dir() / "checkpoints") == std::set<int64_t>{1});
+  CHECK(checkpoint->best_model_score() == 8.0);
+}
+
+TEST_CASE("A step checkpoint is scored by the validation of its step or by none", "[callbacks]") {
+  struct Case {
+    int64_t interval;  // of validations, in a run of 12 steps
+    int64_t every;
+    int64_t top_k;
+    Names kept;
+    std::string best;
+  };
+  const std::vector<Case> cases = {
+      {4, 4, -1, {"score=4-step=4", "score=8-step=8", "score=12-step=12"}, "score=4-step=4"},
+      // Each second one has no score, and is the newest until the next one.
+      {4, 2, 2, {"score=4-step=4", "score=8-step=8", "score=none-step=10"}, "score=4-step=4"},
+      {6, 4, 1, {"score=12-step=12"}, "score=12-step=12"},
+      // The last state, at whose step nothing was due.
+      {12, 5, 1, {"score=12-step=12"}, ""},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.interval, one.every);
+    const lightning_tests::TemporaryFolder folder;
+    TrainerOptions options = checkpointing(folder.path());
+    options.max_epochs = 1;
+    options.val_check_interval = one.interval;
+    const auto checkpoint = make({.filename = "{score:.0f}-{step}",
+                                  .monitor = "score",
+                                  .save_top_k = one.top_k,
+                                  .every_n_train_steps = one.every});
+    Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(24), boring_loader());
+    CHECK(names_in(trainer.run_dir() / "checkpoints") == one.kept);
+    CHECK(checkpoint->best_model_path().stem() == one.best);
+  }
+}
+
+TEST_CASE("ModelCheckpoint shrinks to a lower save_top_k when a run is resumed", "[callbacks]") {
+  const bool improves = GENERATE(true, false);
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  fs::path kept;
+  const auto fit = [&](int64_t max_epochs, int64_t top_k, const std::string& ckpt_path) {
+    options.max_epochs = max_epochs;
+    Trainer trainer(options,
+                    {make({.filename = "{epoch}", .monitor = "score", .save_top_k = top_k})},
+                    lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(std::vector{5.0, 3.0, 4.0, improves ? 1.0 : 9.0}),
+                boring_loader(), boring_loader(), {.ckpt_path = ckpt_path});
+    kept = trainer.run_dir() / "checkpoints";
+  };
+  fit(3, 3, "");
+  CHECK(kept_epochs(kept) == std::set<int64_t>{0, 1, 2});
+  fit(4, 1, "last");
+  CHECK(kept_epochs(kept) == std::set<int64_t>{improves ? 3 : 1});
+}
+
+TEST_CASE("ModelCheckpoint begins a new comparison with another monitor or mode", "[callbacks]") {
+  const auto [monitor, mode] = GENERATE(
+      table<std::string, MonitorMode>({{"score", MonitorMode::kMax}, {"val", MonitorMode::kMin}}));
+  class TwoScores : public BoringModule {
+    void validation_step(const lightning::Batch&, int64_t) override {
+      log("score", 10.0 + static_cast<double>(current_epoch()));
+      log("val", 20.0);
+    }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 2;
+  Trainer first(options, {make({.filename = "{epoch}", .monitor = "score", .save_top_k = 2})},
+                lightning::Loggers{});
+  first.fit(std::make_shared<TwoScores>(), boring_loader(), boring_loader());
+
+  options.max_epochs = 3;
+  const auto changed = make({.filename = "{epoch}", .monitor = monitor, .mode = mode});
+  const lightning_tests::CapturedStderr output;
+  Trainer second(options, {changed}, lightning::Loggers{});
+  second.fit(std::make_shared<TwoScores>(), boring_loader(), boring_loader(),
+             {.ckpt_path = "last"});
+  CHECK_THAT(output.text(), Catch::Contains("monitor was score (min) and is " + monitor) &&
+                                Catch::Contains("starts anew"));
+  CHECK(changed->best_model_score() == (monitor == "val" ? 20.0 : 12.0));
+  // Those of the comparison before aren't its own to remove.
+  CHECK(kept_epochs(second.run_dir() / "checkpoints") == std::set<int64_t>{0, 1, 2});
+}
+
+TEST_CASE("ModelCheckpoints with one folder and one name leave each other's files", "[callbacks]") {
+  const bool async = GENERATE(false, true);
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.async_checkpointing = async;
+  const ModelCheckpointOptions low = {.filename = "model", .monitor = "score"};
+  ModelCheckpointOptions high = low;
+  high.mode = MonitorMode::kMax;
+  fs::path kept;
+  const auto fit = [&](int64_t max_epochs, const std::string& ckpt_path) {
+    options.max_epochs = max_epochs;
+    const auto a = make(low);
+    const auto b = make(high);
+    Trainer trainer(options, {a, b}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedScore>(std::vector{5.0, 5.0, 3.0, 9.0, 1.0, 10.0}),
+                boring_loader(), boring_loader(), {.ckpt_path = ckpt_path});
+    kept = trainer.run_dir() / "checkpoints";
+    CHECK(fs::exists(a->best_model_path()));
+    CHECK(fs::exists(b->best_model_path()));
+    CHECK(a->best_model_path() != b->best_model_path());
+    CHECK(fs::read_symlink(kept / "best.ckpt") == a->best_model_path().filename());
+    return std::pair(*a->best_model_score(), *b->best_model_score());
+  };
+  CHECK(fit(4, "") == std::pair(3.0, 9.0));
+  CHECK(names_in(kept).size() == 2);
+  CHECK(fit(6, "last") == std::pair(1.0, 10.0));
+  CHECK(names_in(kept).size() == 2);
+}
+
+TEST_CASE("ModelCheckpoint removes nothing that another wrote under the same name", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 1;
+  const auto make_one = [] { return make({.filename = "{epoch}"}); };
+  Trainer first(options, {make_one()}, lightning::Loggers{});
+  first.fit(std::make_shared<BoringModule>(), boring_loader());
+  const fs::path kept = first.run_dir() / "checkpoints";
+  const fs::path backup = folder.path() / "backup.ckpt";
+  fs::rename(kept / "epoch=0.ckpt", backup);
+  lightning::Checkpoint other = lightning::Checkpoint::read(backup);
+  other.id = "of a different run";
+  other.write(kept / "epoch=0.ckpt");
+
+  options.max_epochs = 2;
+  Trainer second(options, {make_one()}, lightning::Loggers{});
+  second.fit(std::make_shared<BoringModule>(), boring_loader(), {},
+             {.ckpt_path = kept / "epoch=0.ckpt"});
+  CHECK(kept_epochs(kept) == std::set<int64_t>{0, 1});
+}
+
+TEST_CASE("What couldn't be written is neither the best nor the last", "[callbacks]") {
+  using lightning_tests::DiskCall;
+  const bool async = GENERATE(false, true);
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 4;
+  options.async_checkpointing = async;
+  const auto checkpoint = make({.filename = "{epoch}", .monitor = "score"});
+  Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+  lightning_tests::FaultyFileSystem disk;
+  disk.fail_at("epoch=2", DiskCall::kWrite, 0, ENOSPC);
+  const lightning::ScopedFileSystem scope(disk);
+  CHECK_THROWS_AS(trainer.fit(std::make_shared<ScriptedScore>(std::vector{3.0, 2.0, 1.0, 0.0}),
+                              boring_loader(), boring_loader()),
+                  lightning::CheckpointError);
+  CHECK(checkpoint->best_model_path().stem() == "epoch=1");
+  CHECK(checkpoint->best_model_score() == 2.0);
+  CHECK(checkpoint->last_model_path().stem() == "epoch=1");
+  CHECK(kept_epochs(trainer.run_dir() / "checkpoints") == std::set<int64_t>{1});
+}
+
+TEST_CASE("A refused state is neither the best nor the last", "[callbacks]") {
+  /// Its weights turn into NaN in the second epoch.
+  class TurnsNan : public ScriptedScore {
+   public:
+    using ScriptedScore::ScriptedScore;
+    void on_train_epoch_end() override {
+      const at::NoGradGuard no_grad;
+      if (current_epoch() == 1) layer->weight.fill_(std::nan(""));
+    }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 3;
+  options.on_nonfinite = lightning::OnNonfinite::kWarn;
+  const auto checkpoint = make({.filename = "{epoch}", .monitor = "score"});
+  Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+  trainer.fit(std::make_shared<TurnsNan>(std::vector{3.0, 2.0, 1.0}), boring_loader(),
+              boring_loader());
+  CHECK(checkpoint->best_model_path().stem() == "epoch=0");
+  CHECK(checkpoint->last_model_path().stem() == "epoch=0");
+  CHECK(kept_epochs(trainer.run_dir() / "checkpoints") == std::set<int64_t>{0});
+}
+
+TEST_CASE("ModelCheckpoint takes no paths from a checkpoint", "[callbacks]") {
+  ModelCheckpoint checkpoint({.monitor = "score"});
+  const auto state = [](const std::string& kept, const std::string& last) {
+    lightning::StateDict result;
+    result.set("kept_names", std::vector<std::string>{"good.ckpt", kept});
+    result.set("kept_scores", std::vector<double>{1.0, 2.0});
+    result.set("last_name", last);
+    result.set("last_saved_step", 7);
+    return result;
+  };
+  const std::vector<std::string> bad = {"../../x.ckpt",
+                                        "/tmp/x.ckpt",
+                                        "a/b.ckpt",
+                                        "..",
+                                        ".",
+                                        "x",
+                                        ".x.ckpt",
+                                        "last.ckpt",
+                                        "best.ckpt",
+                                        std::string("a\0.ckpt", 7),
+                                        std::string(300, 'a') + ".ckpt"};
+  for (const std::string& name : bad) {
+    CAPTURE(name);
+    CHECK_THROWS_AS(checkpoint.load_state_dict(state(name, "")), lightning::CheckpointError);
+    CHECK_THROWS_AS(checkpoint.load_state_dict(state("x.ckpt", name)), lightning::CheckpointError);
+  }
+  lightning::StateDict uneven = state("x.ckpt", "");
+  uneven.set("kept_scores", std::vector<double>{1.0});
+  CHECK_THROWS_AS(checkpoint.load_state_dict(uneven), lightning::CheckpointError);
+  uneven.set("kept_scores", std::vector<double>{1.0, std::nan("")});
+  CHECK_THROWS_AS(checkpoint.load_state_dict(uneven), lightning::CheckpointError);
+  // Nothing of it is there: it is forgotten.
+  checkpoint.load_state_dict(state("x.ckpt", "y.ckpt"));
+  CHECK(checkpoint.best_model_path().empty());
+  CHECK(checkpoint.last_model_path().empty());
 }

@@ -1,6 +1,7 @@
 // Ranks are threads.
 #include <lightning/run/detail/metric_sync.h>
 
+#include <cmath>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -86,6 +87,22 @@ TEST_CASE("Values of a step become means over ranks, by the sizes of their batch
                      log_on_step(log, "loss", rank == 2 ? 1e9 : static_cast<double>(rank));
                    }),
             "loss=0.333333");
+}
+
+TEST_CASE("Least and greatest values are NaN where one of them is", "[trainer]") {
+  const auto fx = GENERATE(lightning::ReduceFx::kMin, lightning::ReduceFx::kMax);
+  for (int64_t with_nan = 0; with_nan < 3; ++with_nan) {
+    for (const int64_t nan_at : {0, 1, 2}) {
+      const auto logs = [&](MetricLog& log, int64_t rank) {
+        for (int64_t i = 0; i < 3; ++i) {
+          const bool is_nan = rank == with_nan && i == nan_at;
+          log.record("x", is_nan ? std::nan("") : static_cast<double>(i - 1),
+                     {.on_step = false, .on_epoch = true, .reduce_fx = fx});
+        }
+      };
+      check_all(reduce(3, MetricLog::Level::kEpoch, kEpochInterval, logs), "x=nan");
+    }
+  }
 }
 
 TEST_CASE("Ranks that log other names than others are an error on all, never a wait", "[trainer]") {

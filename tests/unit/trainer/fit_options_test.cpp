@@ -75,25 +75,42 @@ std::pair<at::Tensor, at::Tensor> gradients(const at::Tensor& initial) {
 
 }  // namespace
 
-TEST_CASE("A requested stop waits for min_steps", "[trainer]") {
+TEST_CASE("A stop requested before min_epochs and min_steps are over is dropped", "[trainer]") {
   class Stops : public BoringModule {
+   public:
+    explicit Stops(std::vector<int64_t> steps) : steps_(std::move(steps)) {}
     void on_train_batch_end(const lightning::StepOutput&, const lightning::Batch&,
                             int64_t) override {
-      trainer().request_stop("enough");
+      for (const int64_t step : steps_) {
+        if (step == global_step()) trainer().request_stop("enough");
+      }
     }
+
+   private:
+    std::vector<int64_t> steps_;
   };
   TrainerOptions options = quiet_options();
-  options.max_epochs = 10;
-  const auto steps = [&] {
+  options.max_epochs = 5;  // of three steps
+  const auto steps = [&](const std::vector<int64_t>& requests) {
+    const lightning_tests::CapturedStderr output;
     Trainer trainer(options, {}, lightning::Loggers{});
-    trainer.fit(std::make_shared<Stops>(), boring_loader());
+    trainer.fit(std::make_shared<Stops>(requests), boring_loader());
+    const std::string text = output.text();
+    const bool said = text.find("a stop was requested (enough)") != std::string::npos;
+    CHECK(said == (requests.front() < options.min_steps.value_or(0)));
+    CHECK(text.find("a stop was requested") == text.rfind("a stop was requested"));
     return trainer.global_step();
   };
-  CHECK(steps() == 1);
+  CHECK(steps({1}) == 1);
   options.min_steps = 5;
-  CHECK(steps() == 5);
-  options.min_epochs = 4;  // of three steps: the later one counts
-  CHECK(steps() == 12);
+  CHECK(steps({1, 2}) == 15);
+  CHECK(steps({1, 2, 5}) == 5);
+  CHECK(steps({5}) == 5);
+  options.min_epochs = 4;
+  options.min_steps = 6;
+  CHECK(steps({5, 11}) == 15);
+  // What is requested in the last step of the epoch holds.
+  CHECK(steps({5, 12}) == 12);
 }
 
 TEST_CASE("Validations run when the options say", "[trainer]") {
