@@ -90,10 +90,14 @@ function(lightning_light_sources target)
     PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
-# lightning_program(NAME sources... [LINK libraries...] [PCH name]): a program in bin/.
+# lightning_program(NAME sources... [LINK libraries...] [PCH name | LIGHT]): a program in bin/. LIGHT:
+# all of its sources are light ones.
 function(lightning_program name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "PCH" "LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "LIGHT" "PCH" "LINK")
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE lightning::lightning ${arg_LINK})
+  if(arg_LIGHT)
+    lightning_light_sources(${name} ${arg_UNPARSED_ARGUMENTS})
+  endif()
   lightning_target(${name} PCH ${arg_PCH})
 endfunction()
