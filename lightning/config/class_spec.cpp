@@ -36,7 +36,8 @@ ClassSpec::ClassSpec(const RegistryBase& registry, std::string_view name, Config
   if (entry == nullptr) registry.resolve(node_, {});  // throws, with the known classes
   LIGHTNING_CHECK(
       *entry->options == options, ConfigError, registry.kind(), " \"", name,
-      "\": the options are of a different type from those the class is registered with");
+      "\": the options are of a different type from those the class is registered with. HINT: pass "
+      "the options struct that its add() names.");
   node_.set("init_args", std::move(init_args));
 }
 

@@ -11,6 +11,8 @@ class FindUnusedParameters final : public DDPStrategy {
   FindUnusedParameters(const StrategyContext& context, const DDPOptions& options)
       : DDPStrategy(context, with_unused(options)) {}
 
+  std::string_view name() const override { return "ddp_find_unused_parameters_true"; }
+
  private:
   static DDPOptions with_unused(DDPOptions options) {
     options.find_unused_parameters = true;

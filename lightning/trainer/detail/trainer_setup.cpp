@@ -185,7 +185,8 @@ std::shared_ptr<Strategy> Trainer::Impl::make_strategy(const StrategyContext& co
   // Also a strategy of the program's own that takes them.
   if (*strategy_registry().find_entry(spec)->options == typeid(DDPOptions)) {
     config::ConfigNode arguments = config::to_node(user.ddp);
-    if (const auto* given = spec.find("init_args")) arguments.merge(*given);
+    const auto* given = spec.find("init_args");
+    if (given != nullptr && !given->is_null()) arguments.merge(*given);
     spec.set("init_args", std::move(arguments));
   }
   return strategy_registry().create(spec, "trainer.strategy", context);

@@ -297,7 +297,7 @@ TEST_CASE("a ClassSpec is made from options in C++, which must be those of the c
   CHECK(
       config_error([] { Spec::of("Rectangle", my_shapes::FrameOptions{}); }) ==
       "shape \"Rectangle\": the options are of a different type from those the class is registered "
-      "with");
+      "with. HINT: pass the options struct that its add() names.");
   CHECK(config_error([] {
           Spec::of("Rectangel", my_shapes::RectangleOptions{});
         }).find("did you mean \"Rectangle\"?") != std::string::npos);

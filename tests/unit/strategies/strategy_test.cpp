@@ -275,10 +275,30 @@ TEST_CASE("The registry of strategies has the library's with their options", "[s
   CHECK_THROWS_WITH(create("dpp"), Contains("did you mean \"ddp\""));
   // A parameter that no loss uses is no error there.
   const auto unused = create("ddp_find_unused_parameters_true");
+  CHECK(unused->name() == "ddp_find_unused_parameters_true");
   OutOfOrder module;
   unused->setup(module);
   unused->begin_window(module);
   CHECK_NOTHROW(unused->backward(run_backward, loss_of(module, 1.0), {}, true));
+}
+
+TEST_CASE("trainer.ddp holds unless init_args differ from it", "[strategies]") {
+  lightning::TrainerOptions options;
+  options.dry_run = true;
+  options.world_size = 2;
+  options.ddp.bucket_cap_mb = -1;
+  const auto fit = [&](const char* strategy) {
+    options.strategy = strategy;
+    lightning::Trainer(options).fit(std::make_shared<BoringModule>(), boring_loader(8));
+  };
+  for (const char* strategy :
+       {"auto", "ddp", "{class_path: ddp}", "ddp_find_unused_parameters_true",
+        "{class_path: ddp, init_args: null}",
+        "{class_path: ddp, init_args: {static_graph: false}}"}) {
+    INFO(strategy);
+    CHECK_THROWS_WITH(fit(strategy), Contains("bucket_cap_mb is -1"));
+  }
+  CHECK_NOTHROW(fit("{class_path: ddp, init_args: {bucket_cap_mb: 1}}"));
 }
 
 TEST_CASE("trainer.strategy takes a strategy of the program's own", "[strategies]") {
