@@ -119,7 +119,7 @@ uint16_t CharActions::make_action(char32_t code, uint8_t flags) {
   const auto is_self = [code](const NormalizedChar& part) {
     return decode_code_point({part.bytes.data(), part.size}).value == code;
   };
-  if (chinese && result.size() == 3 && is_self(result[1])) return kIsolate;
+  if (chinese && result.size() == 3 && is_self(result[1])) return kSpaced;
   if (result.size() == 1 && is_self(result[0])) {
     return result[0].kind == NormalizedChar::Kind::kLetter ? kKeep : kIsolate;
   }

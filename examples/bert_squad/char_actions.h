@@ -35,6 +35,7 @@ class CharActions {
     kDrop,      // vanishes before anything else looks at it
     kSpace,     // ends the word
     kIsolate,   // a separate word, as it is
+    kSpaced,    // the same, between two spaces that the normalizer puts there
     kReorder,   // combining: decompose() and sort by rank up to the next starter
     kNumPlain,  // first replacement
   };

@@ -1,56 +1,72 @@
 #include "word_encoder.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "utf8.h"
 
 namespace bert_squad {
-namespace {
-
-constexpr size_t kMaxWordChars = 100;  // longer words are unknown, as in the pinned package
-
-}  // namespace
 
 WordEncoder::WordEncoder(const WordPieceTables& tables, std::string_view text)
-    : tables_(tables), text_(text) {
-  for (const SpecialToken& special : tables.specials) {
-    next_special_.push_back(std::min(text.find(special.text), text.size()));
-  }
-  // English has about one token for five bytes; growing once more is cheap.
-  result_.ids.reserve(text.size() / 4 + 8);
-  result_.offsets.reserve(text.size() / 4 + 8);
-}
+    : tables_(tables), text_(text) {}
 
 Encoding WordEncoder::run() {
-  while (byte_ < text_.size()) {
-    const size_t end = find_special(byte_);
-    run_segment(end);
-    if (special_ == nullptr) continue;
-    const auto size = static_cast<int32_t>(code_point_count(special_->text));
-    result_.ids.push_back(special_->id);
-    result_.offsets.push_back({code_point_, code_point_ + size});
-    byte_ += special_->text.size();
-    code_point_ += size;
+  // English has about one token for five bytes; growing once more is cheap.
+  result_.ids.reserve(text_.size() / 4 + 8);
+  result_.offsets.reserve(text_.size() / 4 + 8);
+  for (size_t from = 0; byte_ < text_.size();) {
+    const AddedTokenFinder::Match match = tables_.added.find(text_, from, byte_);
+    if (tables_.added_normalized.empty()) {
+      run_segment(match.begin);
+    } else {
+      run_normalized_segment(match.begin);
+    }
+    if (match.pattern == nullptr) break;
+    const auto count = [this](size_t begin, size_t end) {
+      return begin < end ? static_cast<int32_t>(code_point_count(text_.substr(begin, end - begin)))
+                         : 0;
+    };
+    const int32_t end = code_point_ + count(byte_, match.end) - count(match.end, byte_);
+    result_.ids.push_back(match.pattern->id);
+    result_.offsets.push_back({code_point_ - count(match.begin, byte_), end});
+    byte_ = match.end;
+    code_point_ = end;
+    from = match.next;
   }
   return std::move(result_);
 }
 
-size_t WordEncoder::find_special(size_t from) {
-  special_ = nullptr;
-  size_t found = text_.size();
-  for (size_t i = 0; i < next_special_.size(); ++i) {
-    const SpecialToken& special = tables_.specials[i];
-    // Each search continues where the last one ended, so that all of them together read a text
-    // once.
-    if (next_special_[i] < from)
-      next_special_[i] = std::min(text_.find(special.text, from), text_.size());
-    if (next_special_[i] < found) {  // the first wins, and of several there the longest
-      found = next_special_[i];
-      special_ = &special;
+std::string WordEncoder::normalized() && {
+  collect_normalized(text_.size());
+  return std::move(normal_);
+}
+
+void WordEncoder::collect_normalized(size_t end) {
+  collects_ = true;
+  while (byte_ < end) general_code_point();
+  flush_pending();
+  collects_ = false;
+}
+
+void WordEncoder::run_normalized_segment(size_t end) {
+  collect_normalized(end);
+  size_t at = 0;
+  for (size_t from = 0; at < normal_.size();) {
+    const AddedTokenFinder::Match match = tables_.added_normalized.find(normal_, from, at);
+    while (at < match.begin) {
+      const size_t size = decode_code_point(std::string_view(normal_).substr(at, 4)).size;
+      emit(normal_.data() + at, size, normal_origins_[at], normal_kinds_[at]);
+      at += size;
     }
+    end_word();
+    if (match.pattern == nullptr) break;
+    result_.ids.push_back(match.pattern->id);
+    result_.offsets.push_back({normal_origins_[match.begin], normal_origins_[match.end - 1] + 1});
+    at = match.end;
+    from = match.next;
   }
-  return found;
+  normal_.clear();
+  normal_origins_.clear();
+  normal_kinds_.clear();
 }
 
 void WordEncoder::run_segment(size_t end) {
@@ -83,15 +99,15 @@ bool WordEncoder::ascii_word(size_t end) {
   if (stop < end && kind(stop) == AsciiKind::kOther) return false;
   const size_t size = stop - byte_;
   const auto first = code_point_;
-  if (size > kMaxWordChars) {
+  if (size > static_cast<size_t>(tables_.options.max_input_chars_per_word)) {
     result_.ids.push_back(tables_.unk);
     result_.offsets.push_back({first, first + static_cast<int32_t>(size)});
   } else {
-    char word[kMaxWordChars];
+    scratch_.resize(size);
     for (size_t i = 0; i < size; ++i) {
-      word[i] = tables_.ascii[static_cast<uint8_t>(text_[byte_ + i])].lower;
+      scratch_[i] = tables_.ascii[static_cast<uint8_t>(text_[byte_ + i])].lower;
     }
-    add_pieces({word, size}, [first](size_t begin, size_t end_of_piece) {
+    add_pieces(scratch_, [first](size_t begin, size_t end_of_piece) {
       return Offset{first + static_cast<int32_t>(begin),
                     first + static_cast<int32_t>(end_of_piece)};
     });
@@ -136,27 +152,38 @@ bool WordEncoder::general_code_point() {
     add_reordered(code_point.value);
   } else if (action != CharActions::kDrop) {
     flush_pending();
-    if (action >= CharActions::kNumPlain) {
-      for (const NormalizedChar& part : tables_.actions.replacement(action)) add(part);
-    } else {
-      if (action != CharActions::kKeep) end_word();
-      if (action != CharActions::kSpace) {
-        add_letter(text_.data() + byte_, code_point.size, code_point_);
-      }
-      if (action == CharActions::kIsolate) end_word();
-    }
+    emit_action(action, code_point.size);
   }
   byte_ += code_point.size;
   ++code_point_;
   return word_.empty() && pending_.empty();
 }
 
-void WordEncoder::add(const NormalizedChar& part) {
-  if (part.kind != NormalizedChar::Kind::kLetter) end_word();
-  if (part.kind != NormalizedChar::Kind::kSpace) {
-    add_letter(part.bytes.data(), part.size, code_point_);
+void WordEncoder::emit_action(uint16_t action, size_t size) {
+  if (action >= CharActions::kNumPlain) {
+    for (const NormalizedChar& part : tables_.actions.replacement(action)) {
+      emit(part.bytes.data(), part.size, code_point_, part.kind);
+    }
+    return;
   }
-  if (part.kind == NormalizedChar::Kind::kIsolated) end_word();
+  const bool spaced = action == CharActions::kSpaced;
+  if (spaced || action == CharActions::kSpace) emit(" ", 1, code_point_, Kind::kSpace);
+  if (action == CharActions::kSpace) return;
+  const bool isolated = spaced || action == CharActions::kIsolate;
+  emit(text_.data() + byte_, size, code_point_, isolated ? Kind::kIsolated : Kind::kLetter);
+  if (spaced) emit(" ", 1, code_point_, Kind::kSpace);
+}
+
+void WordEncoder::emit(const char* bytes, size_t size, int32_t origin, Kind kind) {
+  if (collects_) {
+    normal_.append(bytes, size);
+    normal_origins_.insert(normal_origins_.end(), size, origin);
+    normal_kinds_.insert(normal_kinds_.end(), size, kind);
+    return;
+  }
+  if (kind != Kind::kLetter) end_word();
+  if (kind != Kind::kSpace) add_letter(bytes, size, origin);
+  if (kind == Kind::kIsolated) end_word();
 }
 
 void WordEncoder::add_letter(const char* bytes, size_t size, int32_t origin) {
@@ -176,7 +203,7 @@ void WordEncoder::add_reordered(char32_t code) {
     flush_pending();
     if (parts[i].is_mark) continue;
     char bytes[4];
-    add_letter(bytes, encode_code_point(parts[i].value, bytes), code_point_);
+    emit(bytes, encode_code_point(parts[i].value, bytes), code_point_, Kind::kLetter);
   }
 }
 
@@ -198,7 +225,7 @@ void WordEncoder::flush_pending() {
     if (pending.part.is_mark) continue;
     char bytes[4];
     const size_t size = encode_code_point(pending.part.value, bytes);
-    add_letter(bytes, size, used > 0 ? origins[used - 1] : pending.origin);
+    emit(bytes, size, used > 0 ? origins[used - 1] : pending.origin, Kind::kLetter);
   }
   pending_.clear();
 }
@@ -208,7 +235,7 @@ void WordEncoder::end_word() {
   const auto offset = [this](size_t begin, size_t end) {
     return Offset{origins_[begin], origins_[end - 1] + 1};
   };
-  if (word_chars_ > kMaxWordChars) {
+  if (word_chars_ > static_cast<size_t>(tables_.options.max_input_chars_per_word)) {
     result_.ids.push_back(tables_.unk);
     result_.offsets.push_back(offset(0, word_.size()));
   } else {

@@ -15,8 +15,12 @@ class WordEncoder {
   WordEncoder(const WordPieceTables& tables, std::string_view text);
 
   Encoding run();
+  /// The text after normalization, in which no token is looked for. Needs only the tables' actions.
+  std::string normalized() &&;
 
  private:
+  using Kind = NormalizedChar::Kind;
+
   // A combining character that waits for the next starter.
   struct Pending {
     DecomposedChar part;
@@ -24,17 +28,21 @@ class WordEncoder {
     bool is_first_part;  // of that code point's decomposition
   };
 
-  // Next special token at or after `from`: sets special_ and returns its byte, or the text's end.
-  size_t find_special(size_t from);
   // Encodes up to `end`, a boundary over which nothing is normalized or joined.
   void run_segment(size_t end);
+  // The same where added tokens are to be found in the normalized text.
+  void run_normalized_segment(size_t end);
+  void collect_normalized(size_t end);
   // Encodes the run of ASCII letters at byte_ when it is a whole word; false leaves it unread.
   bool ascii_word(size_t end);
   // Encodes code points by the general rules, at least to the end of the word at byte_.
   void general_word(size_t end);
   // Reads one code point; true when no word is open behind it.
   bool general_code_point();
-  void add(const NormalizedChar& part);
+  // Carries out an action for the code point of `size` bytes at byte_.
+  void emit_action(uint16_t action, size_t size);
+  // Takes a normalized character: to the words, or to normal_ while that is collected.
+  void emit(const char* bytes, size_t size, int32_t origin, Kind kind);
   void add_letter(const char* bytes, size_t size, int32_t origin);
   void add_reordered(char32_t code);
   void flush_pending();
@@ -46,16 +54,21 @@ class WordEncoder {
   const WordPieceTables& tables_;
   const std::string_view text_;
   Encoding result_;
-  size_t byte_ = 0;                   // position in text_...
-  int32_t code_point_ = 0;            // ...and the same in code points
-  std::vector<size_t> next_special_;  // where each special token is found next
-  const SpecialToken* special_ = nullptr;
+  size_t byte_ = 0;         // position in text_...
+  int32_t code_point_ = 0;  // ...and the same in code points
 
   // The open word of the general path.
   std::string word_;
   std::vector<int32_t> origins_;  // code point of the text, per byte of word_
   size_t word_chars_ = 0;
   std::vector<Pending> pending_;
+  std::string scratch_;  // a word of ASCII letters
+
+  // The normalized text of a segment.
+  bool collects_ = false;
+  std::string normal_;
+  std::vector<int32_t> normal_origins_;  // per byte
+  std::vector<Kind> normal_kinds_;       // per byte
 };
 
 }  // namespace bert_squad

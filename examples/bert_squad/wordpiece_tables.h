@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "added_tokens.h"
 #include "char_actions.h"
 #include "vocab_trie.h"
 #include "wordpiece.h"
@@ -21,26 +22,28 @@ struct AsciiChar {
   int32_t id = 0;  // of an isolated character
 };
 
-struct SpecialToken {
-  std::string text;
-  int32_t id;
-};
-
 struct WordPieceTables {
   /// Throws: DataError that begins with `source`.
   WordPieceTables(std::vector<std::string> vocabulary, WordPieceOptions chosen,
                   const std::string& source);
 
-  std::vector<std::string> vocab;
+  /// -1 for what is no token.
+  int32_t id_of(const std::string& token) const;
+
+  std::vector<std::string> vocab;  // with the added tokens
   WordPieceOptions options;
-  VocabTrie trie;
+  size_t own_size = 0;  // tokens of the vocabulary itself, which words are cut into
+  VocabTrie trie;       // of these
   CharActions actions;
   VocabTrie::Node continuation = VocabTrie::kNoNode;  // "##": pieces inside words are below it
-  std::vector<SpecialToken> specials;                 // longest first
+  AddedTokenFinder added;                             // in the text as it was given
+  AddedTokenFinder added_normalized;                  // in the normalized text
   std::array<AsciiChar, 256> ascii;                   // bytes >= 128 are kOther
   int32_t unk = -1, sep = -1, pad = -1, cls = -1, mask = -1;
 
  private:
+  void add_tokens(const std::string& source);
+  void fill_finders(const std::string& source);
   void fill_ascii();
 };
 

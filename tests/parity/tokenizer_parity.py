@@ -44,7 +44,8 @@ class Pair:
         self.folder = folder
         folder.mkdir()
         (folder / "vocab.txt").write_text("\n".join(vocab) + "\n", newline="")
-        config = {"do_lower_case": lowercase, "strip_accents": strip_accents}
+        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase,
+                  "strip_accents": strip_accents}
         config["tokenize_chinese_chars"] = chinese
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
         self.peer = Tokenizer(

@@ -209,11 +209,14 @@ TEST_CASE("from_folder reads the vocabulary and the settings", "[wordpiece]") {
                      "tokenize_chinese_chars": false, "unk_token": "[UNK]",
                      "sep_token": {"content": "<s>", "lstrip": false},
                      "added_tokens_decoder": {"3": {"content": "<s>"}}, "never_split": null})");
+    // As Python's AddedToken("<s>") is: found in the normalized text.
     const auto tokenizer = WordPieceTokenizer::from_folder(folder.path());
     const WordPieceOptions expected = {.lowercase = false,
                                        .strip_accents = true,
                                        .tokenize_chinese_chars = false,
-                                       .sep_token = "<s>"};
+                                       .sep_token = "<s>",
+                                       .mask_token = "",
+                                       .added_tokens = {{.content = "<s>", .normalized = true}}};
     CHECK(tokenizer.options() == expected);
     CHECK(tokenizer.sep_id() == 3);
     CHECK(tokens(tokenizer, "hello<s>") == Strings{"hello", "<s>"});
@@ -223,7 +226,11 @@ TEST_CASE("from_folder reads the vocabulary and the settings", "[wordpiece]") {
 TEST_CASE("Damaged tokenizer files are errors that name the file", "[wordpiece]") {
   const lightning_tests::TemporaryFolder folder;
   const auto load = [&] { return WordPieceTokenizer::from_folder(folder.path()); };
-  CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("no such file") && Contains("HINT"));
+  CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("no such file") &&
+                                Contains("tokenizer.json") && Contains("HINT"));
+  fs::create_directory(folder / "vocab.txt");
+  CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("expected a regular file"));
+  fs::remove(folder / "vocab.txt");
   write(folder / "vocab.txt", "");
   CHECK_THROWS_WITH(load(), Contains("vocab.txt") && Contains("is empty"));
   write(folder / "vocab.txt", lines(kVocab));
@@ -232,7 +239,7 @@ TEST_CASE("Damaged tokenizer files are errors that name the file", "[wordpiece]"
        {"{\"do_lower_case\": tru", "[1, 2]", "{\"do_lower_case\": 3}",
         "{\"strip_accents\": \"no\"}", "{\"cls_token\": 7}",
         "{\"cls_token\": {\"text\": \"[CLS]\"}}", "\xff",
-        "{\"added_tokens_decoder\": {\"25\": {\"content\": \"<new>\"}}}"}) {
+        "{\"added_tokens_decoder\": {\"26\": {\"content\": \"<new>\"}}}"}) {
     INFO(config);
     write(folder / "tokenizer_config.json", config);
     CHECK_THROWS_AS(load(), DataError);
@@ -246,7 +253,11 @@ TEST_CASE("save writes what from_folder reads back as an equal tokenizer", "[wor
   vocab.push_back("");  // an empty line is a token, too
   vocab.push_back("<s>");
   const WordPieceOptions options = {
-      .lowercase = false, .strip_accents = true, .cls_token = "<s>", .mask_token = "<m>"};
+      .lowercase = false,
+      .strip_accents = true,
+      .cls_token = "<s>",
+      .mask_token = "",
+      .added_tokens = {{.content = "un"}, {.content = "<q>", .lstrip = true, .normalized = true}}};
   const WordPieceTokenizer original(vocab, options);
   original.save(folder.path());
   const auto copy = WordPieceTokenizer::from_folder(folder.path());
@@ -254,7 +265,9 @@ TEST_CASE("save writes what from_folder reads back as an equal tokenizer", "[wor
   REQUIRE(copy.vocab_size() == original.vocab_size());
   for (int32_t id = 0; id < copy.vocab_size(); ++id) CHECK(copy.token(id) == original.token(id));
   CHECK(copy.cls_id() == 26);
-  CHECK(copy.encode("unaffable <s>") == original.encode("unaffable <s>"));
+  CHECK(copy.token(27) == "<q>");
+  CHECK(copy.encode("unaffable <s> <q>").ids.back() == 27);
+  CHECK(copy.encode("unaffable <s> <q>") == original.encode("unaffable <s> <q>"));
   CHECK_THROWS_WITH(original.save(folder / "none"), Contains("none") && Contains("HINT"));
 }
 
