@@ -1,87 +1,25 @@
 #include "bert_config.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include <lightning/util/error.h>
-#include <lightning/util/file_system.h>
-#include <nlohmann/json.hpp>
+
+#include "json_settings.h"
 
 namespace bert_squad {
 
 using lightning::ConfigError;
-using nlohmann::json;
 
 namespace {
 
-/// Reads typed members of one JSON object; errors name the file and the key.
-class ConfigReader {
- public:
-  ConfigReader(const json& object, const std::string& name) : object_(object), name_(name) {}
+// Beyond any BERT, and small enough that no product of two sizes overflows.
+constexpr int64_t kMaxSize = int64_t{1} << 28;
+constexpr int64_t kMaxLayers = 1000;
 
-  void require(const char* key, int64_t& value) const {
-    LIGHTNING_CHECK(object_.contains(key), ConfigError, name_, ": no key \"", key,
-                    "\", which a BERT model config has. HINT: give a model folder as Hugging Face "
-                    "saves it.");
-    read(key, value);
-  }
-  void read(const char* key, int64_t& value) const {
-    if (const json* found = find(key)) {
-      if (!found->is_number_integer()) fail(key, *found, "an integer");
-      value = found->get<int64_t>();
-    }
-  }
-  void read(const char* key, double& value) const {
-    if (const json* found = find(key)) {
-      if (!found->is_number()) fail(key, *found, "a number");
-      value = found->get<double>();
-    }
-  }
-  void read(const char* key, std::string& value) const {
-    if (const json* found = find(key)) {
-      if (!found->is_string()) fail(key, *found, "a string");
-      value = found->get<std::string>();
-    }
-  }
-  void read(const char* key, bool& value) const {
-    if (const json* found = find(key)) {
-      if (!found->is_boolean()) fail(key, *found, "true or false");
-      value = found->get<bool>();
-    }
-  }
-
- private:
-  const json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  [[noreturn]] void fail(const char* key, const json& value, const char* expected) const {
-    throw ConfigError(lightning::detail::concat(name_, ": \"", key, "\" is ", value.dump(),
-                                                ", expected ", expected, "."));
-  }
-
-  const json& object_;
-  const std::string& name_;
-};
-
-void check_kind(const ConfigReader& reader, const std::string& name) {
-  std::string model_type = "bert";
-  reader.read("model_type", model_type);
-  LIGHTNING_CHECK(model_type == "bert", ConfigError, name, ": model_type is \"", model_type,
-                  "\", only \"bert\" is supported. HINT: use a BERT model such as "
-                  "bert-base-uncased or MiniLM.");
-  std::string position_type = "absolute";
-  reader.read("position_embedding_type", position_type);
-  LIGHTNING_CHECK(position_type == "absolute", ConfigError, name, ": position_embedding_type is \"",
-                  position_type, "\", only \"absolute\" is supported.");
-  for (const char* key : {"is_decoder", "add_cross_attention"}) {
-    bool value = false;
-    reader.read(key, value);
-    LIGHTNING_CHECK(!value, ConfigError, name, ": ", key,
-                    " is true, only encoders (false) are supported.");
-  }
-}
-
-void check_positive(const char* key, int64_t value) {
-  LIGHTNING_CHECK(value >= 1, ConfigError, "BertConfig: ", key, " is ", value,
-                  ", expected at least 1.");
+void check_size(const char* key, int64_t value, int64_t largest = kMaxSize) {
+  LIGHTNING_CHECK(value >= 1 && value <= largest, ConfigError, "BertConfig: ", key, " is ", value,
+                  ", expected at least 1 and at most ", largest, ".");
 }
 
 void check_probability(const char* key, double value) {
@@ -89,16 +27,79 @@ void check_probability(const char* key, double value) {
                   ", expected a probability in [0, 1).");
 }
 
+/// Settings that would make it another model than BertForQuestionAnswering is.
+void check_kind(Settings& config) {
+  constexpr const char* kUseBert = "use a BERT model such as bert-base-uncased or MiniLM.";
+  const auto only = [&](const char* key, std::initializer_list<const char*> known) {
+    const auto value = config.text(key);
+    if (!value || std::find(known.begin(), known.end(), *value) != known.end()) return;
+    config.fail(key, lightning::detail::concat("\"", *known.begin(), "\", the only supported one"),
+                kUseBert);
+  };
+  only("model_type", {"bert"});
+  only("position_embedding_type", {"absolute"});
+  only("tokenizer_class", {"BertTokenizer", "BertTokenizerFast"});
+  for (const char* key : {"is_decoder", "add_cross_attention", "is_encoder_decoder"}) {
+    if (config.boolean(key).value_or(false)) {
+      config.fail(key, "false, as only encoders are supported", kUseBert);
+    }
+  }
+  config.refuse("auto_map", "a model of its own code isn't supported");
+  config.refuse("quantization_config", "quantized weights aren't supported");
+  config.refuse("pruned_heads", "models with pruned attention heads aren't supported");
+  config.refuse("per_layer_config", "layers that differ aren't supported");
+}
+
+BertConfig read_settings(Settings& settings) {
+  check_kind(settings);
+  BertConfig config;
+  const auto size = [&](const char* key, int64_t& value, bool required) {
+    const auto given = settings.integer(key, INT64_MIN, INT64_MAX);
+    // null is no size, and none at all is no BERT.
+    if (!given && (required || settings.has(key))) {
+      settings.fail(key, "an integer, which a BERT model config has",
+                    "give a model folder as Hugging Face saves it.");
+    }
+    value = given.value_or(value);
+  };
+  const auto number = [&](const char* key, double& value) {
+    const auto given = settings.number(key);
+    if (!given && settings.has(key)) settings.fail(key, "a number");
+    value = given.value_or(value);
+  };
+  size("vocab_size", config.vocab_size, true);
+  size("hidden_size", config.hidden_size, true);
+  size("num_hidden_layers", config.num_hidden_layers, true);
+  size("num_attention_heads", config.num_attention_heads, true);
+  size("intermediate_size", config.intermediate_size, true);
+  size("max_position_embeddings", config.max_position_embeddings, true);
+  size("type_vocab_size", config.type_vocab_size, false);
+  size("pad_token_id", config.pad_token_id, false);
+  number("hidden_dropout_prob", config.hidden_dropout_prob);
+  number("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
+  number("initializer_range", config.initializer_range);
+  number("layer_norm_eps", config.layer_norm_eps);
+  config.hidden_act = settings.text("hidden_act").value_or(config.hidden_act);
+  if (config.type_vocab_size == 1) {
+    settings.fail("type_vocab_size",
+                  "at least 2: question and passage have the token types 0 and 1",
+                  "use a BERT model with two token types.");
+  }
+  settings.without_effect(harmless_config_settings());
+  settings.refuse_rest();
+  return config;
+}
+
 }  // namespace
 
 void check_bert_config(const BertConfig& config) {
-  check_positive("vocab_size", config.vocab_size);
-  check_positive("hidden_size", config.hidden_size);
-  check_positive("num_hidden_layers", config.num_hidden_layers);
-  check_positive("num_attention_heads", config.num_attention_heads);
-  check_positive("intermediate_size", config.intermediate_size);
-  check_positive("max_position_embeddings", config.max_position_embeddings);
-  check_positive("type_vocab_size", config.type_vocab_size);
+  check_size("vocab_size", config.vocab_size);
+  check_size("hidden_size", config.hidden_size);
+  check_size("num_hidden_layers", config.num_hidden_layers, kMaxLayers);
+  check_size("num_attention_heads", config.num_attention_heads);
+  check_size("intermediate_size", config.intermediate_size);
+  check_size("max_position_embeddings", config.max_position_embeddings);
+  check_size("type_vocab_size", config.type_vocab_size);
   LIGHTNING_CHECK(config.hidden_size % config.num_attention_heads == 0, ConfigError,
                   "BertConfig: hidden_size is ", config.hidden_size,
                   ", expected a multiple of num_attention_heads, which is ",
@@ -112,41 +113,26 @@ void check_bert_config(const BertConfig& config) {
                   config.initializer_range, ", expected 0 or more.");
   LIGHTNING_CHECK(config.layer_norm_eps > 0.0, ConfigError, "BertConfig: layer_norm_eps is ",
                   config.layer_norm_eps, ", expected more than 0.");
-  const std::string& activation = config.hidden_act;
-  LIGHTNING_CHECK(activation == "gelu" || activation == "gelu_new" || activation == "relu",
-                  ConfigError, "BertConfig: hidden_act is \"", activation,
-                  "\", supported are gelu, gelu_new and relu.");
+  static constexpr const char* kActivations[] = {
+      "gelu", "gelu_python", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "relu"};
+  LIGHTNING_CHECK(std::find(std::begin(kActivations), std::end(kActivations), config.hidden_act) !=
+                      std::end(kActivations),
+                  ConfigError, "BertConfig: hidden_act is \"", config.hidden_act,
+                  "\", supported are gelu (gelu_python), gelu_new (gelu_pytorch_tanh, "
+                  "gelu_python_tanh) and relu.");
 }
 
 BertConfig parse_bert_config(const std::string& text, const std::string& name) {
-  json object;
-  try {
-    object = json::parse(text);
-  } catch (const json::exception& error) {
-    throw ConfigError(lightning::detail::concat(name, ": not valid JSON: ", error.what(), "."));
-  }
-  LIGHTNING_CHECK(object.is_object(), ConfigError, name,
-                  ": the top level is not an object, expected {\"hidden_size\": ...}.");
-  const ConfigReader reader(object, name);
-  check_kind(reader, name);
   BertConfig config;
-  reader.require("vocab_size", config.vocab_size);
-  reader.require("hidden_size", config.hidden_size);
-  reader.require("num_hidden_layers", config.num_hidden_layers);
-  reader.require("num_attention_heads", config.num_attention_heads);
-  reader.require("intermediate_size", config.intermediate_size);
-  reader.require("max_position_embeddings", config.max_position_embeddings);
-  reader.read("type_vocab_size", config.type_vocab_size);
-  reader.read("pad_token_id", config.pad_token_id);
-  reader.read("hidden_act", config.hidden_act);
-  reader.read("hidden_dropout_prob", config.hidden_dropout_prob);
-  reader.read("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
-  reader.read("initializer_range", config.initializer_range);
-  reader.read("layer_norm_eps", config.layer_norm_eps);
   try {
+    const Json object = parse_settings(text, name);
+    Settings settings(object, name);
+    config = read_settings(settings);
     check_bert_config(config);
   } catch (const ConfigError& error) {
     throw ConfigError(name + ": " + error.what());
+  } catch (const lightning::DataError& error) {
+    throw ConfigError(error.what());
   }
   return config;
 }
@@ -154,17 +140,18 @@ BertConfig parse_bert_config(const std::string& text, const std::string& name) {
 BertConfig read_bert_config(const std::filesystem::path& file) {
   std::string text;
   try {
-    text = lightning::read_file(file);
+    text = read_model_file(file,
+                           "give a model folder that holds config.json, a tokenizer and "
+                           "model.safetensors.");
   } catch (const lightning::DataError& error) {
-    throw ConfigError(lightning::detail::concat(
-        error.what(), " HINT: give a model folder that holds config.json and model.safetensors."));
+    throw ConfigError(error.what());
   }
   return parse_bert_config(text, file.string());
 }
 
 std::string to_json(const BertConfig& config) {
   // Sorted by key, as transformers writes it.
-  const json object = {
+  const nlohmann::json object = {
       {"architectures", {"BertForQuestionAnswering"}},
       {"attention_probs_dropout_prob", config.attention_probs_dropout_prob},
       {"dtype", "float32"},

@@ -172,7 +172,9 @@ class IntermediateImpl : public torch::nn::Module {
 
   at::Tensor forward(const at::Tensor& compute) const {
     const at::Tensor product = dense_->product(compute);
-    if (activation_ == "gelu") return lightning::ops::bias_gelu(product, dense_->bias);
+    if (activation_ == "gelu" || activation_ == "gelu_python") {
+      return lightning::ops::bias_gelu(product, dense_->bias);
+    }
     const at::Tensor sum = product + dense_->bias;
     const at::Tensor active = activation_ == "relu" ? at::relu(sum) : at::gelu(sum, "tanh");
     return active.to(product.scalar_type());

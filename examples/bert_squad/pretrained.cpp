@@ -1,17 +1,21 @@
 #include "pretrained.h"
 
 #include <map>
-#include <optional>
+#include <set>
+#include <string_view>
 
 #include <lightning/checkpoint/safetensors.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
+#include <lightning/util/log.h>
+
+#include "weight_files.h"
+#include "wordpiece.h"
 
 namespace bert_squad {
 
 namespace fs = std::filesystem;
 using lightning::CheckpointError;
-using lightning::SafetensorsFile;
 using lightning::SafetensorsInfo;
 
 namespace {
@@ -25,8 +29,18 @@ bool replace_suffix(std::string& name, std::string_view from, std::string_view t
   return true;
 }
 
-/// The name that a tensor of the file has in the model.
+/// The name that a tensor of the files has in the model.
 std::string model_name(std::string name) {
+  // Of models inside a LightningModule, DataParallel or torch.compile.
+  static constexpr std::string_view kWrappers[] = {"model.", "module.", "_orig_mod."};
+  for (bool found = true; found;) {
+    found = false;
+    for (const std::string_view wrapper : kWrappers) {
+      if (!name.starts_with(wrapper)) continue;
+      name.erase(0, wrapper.size());
+      found = true;
+    }
+  }
   replace_suffix(name, "LayerNorm.gamma", "LayerNorm.weight") ||
       replace_suffix(name, "LayerNorm.beta", "LayerNorm.bias");
   if (name.starts_with("embeddings.") || name.starts_with("encoder.")) {
@@ -37,29 +51,14 @@ std::string model_name(std::string name) {
 
 /// Whether a tensor that the model doesn't have means that the model is another one.
 bool belongs_to_encoder(const std::string& name) {
-  return !name.ends_with(".position_ids") &&
-         (name.starts_with("bert.embeddings.") || name.starts_with("bert.encoder."));
+  return name.starts_with("bert.embeddings.") || name.starts_with("bert.encoder.");
 }
 
-fs::path weights_file(const fs::path& folder) {
-  const fs::path file = folder / "model.safetensors";
-  std::error_code ignored;
-  if (fs::is_regular_file(file, ignored)) return file;
-  const auto has = [&](const char* name) { return fs::exists(folder / name, ignored); };
-  const char* hint = "give a model folder as Hugging Face saves it.";
-  if (!fs::is_directory(folder, ignored)) {
-    hint = "check the path; a model folder holds config.json and model.safetensors.";
-  } else if (has("pytorch_model.bin")) {
-    hint =
-        "its pytorch_model.bin is a pickle, which isn't read; convert it in Python with "
-        "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True).";
-  } else if (has("model.safetensors.index.json")) {
-    hint =
-        "its weights are in several files; save them as one with save_pretrained(folder, "
-        "max_shard_size=\"100GB\").";
-  }
-  throw CheckpointError(lightning::detail::concat("load_pretrained: no model.safetensors in ",
-                                                  folder.string(), ". HINT: ", hint));
+/// Whether it is known that question answering has no use for a tensor.
+bool is_known_rest(const std::string& name) {
+  return name == "position_ids" || name.ends_with(".position_ids") ||
+         name.starts_with("bert.pooler.") || name.starts_with("pooler.") ||
+         name.starts_with("cls.");
 }
 
 std::string join(const std::vector<std::string>& names) {
@@ -74,16 +73,53 @@ std::string join(const std::vector<std::string>& names) {
 
 std::string to_text(at::IntArrayRef shape) { return lightning::detail::concat(shape); }
 
-/// Which tensor of the file goes to which parameter; made and checked before anything is copied.
+using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
+
+/// The parameters of a model, in its order, without the model: their memory is taken only for sizes
+/// that the files confirm.
+Shapes parameter_shapes(const BertConfig& config) {
+  const int64_t hidden = config.hidden_size;
+  Shapes shapes;
+  const auto dense = [&](const std::string& name, int64_t inputs, int64_t outputs) {
+    shapes.push_back({name + ".weight", {outputs, inputs}});
+    shapes.push_back({name + ".bias", {outputs}});
+  };
+  const auto norm = [&](const std::string& name) {
+    shapes.push_back({name + ".LayerNorm.weight", {hidden}});
+    shapes.push_back({name + ".LayerNorm.bias", {hidden}});
+  };
+  const std::string embeddings = "bert.embeddings";
+  shapes.push_back({embeddings + ".word_embeddings.weight", {config.vocab_size, hidden}});
+  shapes.push_back(
+      {embeddings + ".position_embeddings.weight", {config.max_position_embeddings, hidden}});
+  shapes.push_back(
+      {embeddings + ".token_type_embeddings.weight", {config.type_vocab_size, hidden}});
+  norm(embeddings);
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const std::string layer = "bert.encoder.layer." + std::to_string(i);
+    for (const char* part : {"query", "key", "value"}) {
+      dense(layer + ".attention.self." + part, hidden, hidden);
+    }
+    dense(layer + ".attention.output.dense", hidden, hidden);
+    norm(layer + ".attention.output");
+    dense(layer + ".intermediate.dense", hidden, config.intermediate_size);
+    dense(layer + ".output.dense", config.intermediate_size, hidden);
+    norm(layer + ".output");
+  }
+  dense("qa_outputs", hidden, 2);
+  return shapes;
+}
+
+/// Which tensor of the files goes to which parameter; made and checked before anything is copied.
 struct Plan {
-  std::vector<std::pair<std::string, std::string>> sources;  // parameter, tensor of the file
+  std::vector<std::pair<std::string, const WeightFiles::Tensor*>> sources;
   LoadReport report;
 };
 
-void check_match(const fs::path& file, const SafetensorsInfo& info, const at::Tensor& parameter) {
-  LIGHTNING_CHECK(at::IntArrayRef(info.shape) == parameter.sizes(), CheckpointError,
-                  "load_pretrained: ", file.string(), ": \"", info.name, "\" is ",
-                  to_text(info.shape), " in the file but ", to_text(parameter.sizes()),
+void check_match(const fs::path& file, const SafetensorsInfo& info,
+                 const std::vector<int64_t>& shape) {
+  LIGHTNING_CHECK(info.shape == shape, CheckpointError, "load_pretrained: ", file.string(), ": \"",
+                  info.name, "\" is ", to_text(info.shape), " in the file but ", to_text(shape),
                   " in the model. HINT: build the model from the config.json beside it.");
   LIGHTNING_CHECK(
       info.dtype == at::kFloat || info.dtype == at::kHalf || info.dtype == at::kBFloat16,
@@ -91,28 +127,36 @@ void check_match(const fs::path& file, const SafetensorsInfo& info, const at::Te
       c10::toString(info.dtype), ", expected F32, F16 or BF16.");
 }
 
-Plan make_plan(const fs::path& path, const SafetensorsFile& file,
-               const torch::OrderedDict<std::string, at::Tensor>& parameters) {
-  std::map<std::string, const SafetensorsInfo*> by_name;
+Plan make_plan(const WeightFiles& files, const BertConfig& config) {
+  const fs::path& path = files.path();
+  const Shapes shapes = parameter_shapes(config);
+  std::set<std::string_view> parameters;
+  for (const auto& [name, shape] : shapes) parameters.insert(name);
+  std::map<std::string, const WeightFiles::Tensor*> by_name;
   Plan plan;
-  std::vector<std::string> unexpected;
-  for (const SafetensorsInfo& info : file.tensors()) {
-    const std::string name = model_name(info.name);
+  std::vector<std::string> foreign;
+  for (const WeightFiles::Tensor& tensor : files.tensors()) {
+    const std::string name = model_name(tensor.info->name);
     if (parameters.contains(name)) {
-      by_name[name] = &info;
+      const auto [entry, is_new] = by_name.emplace(name, &tensor);
+      LIGHTNING_CHECK(is_new, CheckpointError, "load_pretrained: ", path.string(), ": \"",
+                      entry->second->info->name, "\" and \"", tensor.info->name,
+                      "\" are both the parameter ", name,
+                      ", expected one of them. HINT: save the weights of one model only.");
+    } else if (is_known_rest(name)) {
+      plan.report.ignored.push_back(tensor.info->name);
     } else if (belongs_to_encoder(name)) {
-      unexpected.push_back(info.name);
+      foreign.push_back(tensor.info->name);
     } else {
-      plan.report.ignored.push_back(info.name);
+      plan.report.unexpected.push_back(tensor.info->name);
     }
   }
   std::vector<std::string> missing;
-  for (const auto& entry : parameters) {
-    const std::string& name = entry.key();
+  for (const auto& [name, shape] : shapes) {
     const auto found = by_name.find(name);
     if (found != by_name.end()) {
-      check_match(path, *found->second, entry.value());
-      plan.sources.emplace_back(name, found->second->name);
+      check_match(path, *found->second->info, shape);
+      plan.sources.emplace_back(name, found->second);
       plan.report.loaded.push_back(name);
     } else if (name.starts_with(kHeadPrefix)) {
       plan.report.initialised.push_back(name);
@@ -123,31 +167,71 @@ Plan make_plan(const fs::path& path, const SafetensorsFile& file,
   LIGHTNING_CHECK(missing.empty(), CheckpointError, "load_pretrained: ", path.string(), " lacks ",
                   missing.size(), " tensors of the encoder: ", join(missing),
                   ". HINT: give the weights of a BERT model with the sizes in its config.json.");
-  LIGHTNING_CHECK(unexpected.empty(), CheckpointError, "load_pretrained: ", path.string(), " has ",
-                  unexpected.size(), " tensors that the model doesn't: ", join(unexpected),
+  LIGHTNING_CHECK(foreign.empty(), CheckpointError, "load_pretrained: ", path.string(), " has ",
+                  foreign.size(), " tensors that the model doesn't: ", join(foreign),
                   ". HINT: build the model from the config.json beside it.");
+  LIGHTNING_CHECK(plan.report.initialised.size() != 1, CheckpointError,
+                  "load_pretrained: ", path.string(), " lacks ", join(plan.report.initialised),
+                  " but has the other part of the head, expected both or none. HINT: save the "
+                  "model again.");
   return plan;
+}
+
+LoadReport copy_weights(BertForQuestionAnsweringImpl& model, const WeightFiles& files, Plan plan) {
+  const torch::NoGradGuard no_grad;
+  if (!plan.report.has_head()) model.initialise_head();
+  auto parameters = model.named_parameters();
+  for (const auto& [name, tensor] : plan.sources) files.read_into(*tensor, parameters[name]);
+  if (!plan.report.unexpected.empty()) {
+    lightning::log_warning(lightning::detail::concat(
+        files.path().string(), ": ", plan.report.unexpected.size(),
+        " tensors are not of this model and are left out: ", join(plan.report.unexpected), "."));
+  }
+  return std::move(plan.report);
+}
+
+/// An adapter is a part of the model that lies beside the weights.
+void refuse_adapter(const fs::path& folder) {
+  std::error_code ignored;
+  LIGHTNING_CHECK(!fs::exists(folder / "adapter_config.json", ignored), CheckpointError,
+                  "load_pretrained: ", folder.string(),
+                  " holds an adapter (adapter_config.json), expected whole weights. HINT: merge it "
+                  "into its model with merge_and_unload() of peft and save that.");
 }
 
 }  // namespace
 
 LoadReport load_pretrained(BertForQuestionAnsweringImpl& model, const fs::path& folder) {
-  const fs::path path = weights_file(folder);
-  const SafetensorsFile file(path);
-  auto parameters = model.named_parameters();
-  Plan plan = make_plan(path, file, parameters);
-  const torch::NoGradGuard no_grad;
-  if (!plan.report.initialised.empty()) model.initialise_head();
-  for (const auto& [name, source] : plan.sources) file.read_into(source, parameters[name]);
-  return std::move(plan.report);
+  const WeightFiles files(folder);
+  refuse_adapter(folder);
+  return copy_weights(model, files, make_plan(files, model.config()));
+}
+
+BertForQuestionAnswering load_pretrained(const fs::path& folder, const BertConfig& config,
+                                         LoadReport* report) {
+  const WeightFiles files(folder);
+  refuse_adapter(folder);
+  check_bert_config(config);
+  Plan plan = make_plan(files, config);
+  BertForQuestionAnswering model(config, BertInit::kNone);
+  LoadReport loaded = copy_weights(*model, files, std::move(plan));
+  if (report != nullptr) *report = std::move(loaded);
+  return model;
 }
 
 BertForQuestionAnswering load_pretrained(const fs::path& folder, LoadReport* report) {
-  weights_file(folder);  // the clearer error, when the folder holds neither file
-  BertForQuestionAnswering model(read_bert_config(folder / "config.json"), BertInit::kNone);
-  LoadReport loaded = load_pretrained(*model, folder);
-  if (report != nullptr) *report = std::move(loaded);
-  return model;
+  const WeightFiles files(folder);  // the clearer error, when the folder holds neither file
+  return load_pretrained(folder, read_bert_config(folder / "config.json"), report);
+}
+
+void check_same_model(const BertConfig& config, const WordPieceTokenizer& tokenizer,
+                      const fs::path& folder) {
+  LIGHTNING_CHECK(
+      tokenizer.vocab_size() <= config.vocab_size, ConfigError, "model folder ", folder.string(),
+      ": the tokenizer has ", tokenizer.vocab_size(), " tokens and config.json's vocab_size is ",
+      config.vocab_size,
+      ", expected no more than that. HINT: the files are of different models, or tokens "
+      "were added without model.resize_token_embeddings(len(tokenizer)).");
 }
 
 void save_pretrained(const BertForQuestionAnsweringImpl& model, const fs::path& folder) {

@@ -94,18 +94,18 @@ SquadModule::SquadModule(Options options, const fs::path& folder, bool load_weig
   if (options_.dropout) {
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options_.dropout;
   }
-  LIGHTNING_CHECK(tokenizer_.vocab_size() <= config.vocab_size, ConfigError, "model folder ",
-                  folder.string(), ": vocab.txt has ", tokenizer_.vocab_size(),
-                  " tokens and config.json has ", config.vocab_size,
-                  ", expected no more than that. HINT: the files are of different models.");
-  model_ = BertForQuestionAnswering(config, BertInit::kNone);
-  if (load_weights) load_report_ = load_pretrained(*model_, folder);
+  check_same_model(config, tokenizer_, folder);
+  if (load_weights) {
+    LoadReport report;
+    model_ = load_pretrained(folder, config, &report);
+    head_is_new_ = !report.has_head();
+  } else {
+    model_ = BertForQuestionAnswering(config, BertInit::kNone);
+  }
   for (const auto& child : model_->named_children()) register_module(child.key(), child.value());
 
+  assets_ = tokenizer_.files();
   assets_.emplace_back("config.json", to_json(config));
-  for (const char* name : {"vocab.txt", "tokenizer_config.json"}) {
-    if (fs::exists(folder / name)) assets_.emplace_back(name, lightning::read_file(folder / name));
-  }
   save_hyperparameters(options_);
 }
 
@@ -177,10 +177,23 @@ lightning::OptimizerList SquadModule::configure_optimizers() {
 
 void SquadModule::on_fit_start() {
   fit_began_ = Clock::now();
-  for (const std::string& name : load_report_.initialised) {
-    print(concat("Newly initialised, not in the pretrained weights: ", name));
-  }
+  if (!head_is_new_) return;
+  lightning::log_warning(
+      concat(options_.pretrained.string(),
+             " has no question-answering head: qa_outputs.weight and "
+             "qa_outputs.bias are drawn at random, and this training is all that "
+             "they learn from."));
 }
+
+void SquadModule::require_head() const {
+  LIGHTNING_CHECK(!head_is_new_ || options_.allow_new_head, ConfigError, "model.pretrained is ",
+                  options_.pretrained.string(),
+                  ", which has no question-answering head (qa_outputs.weight and qa_outputs.bias): "
+                  "its answers would be random. HINT: train it with fit and pass the checkpoint by "
+                  "--ckpt_path, or answer all the same with --model.allow_new_head true.");
+}
+
+void SquadModule::on_load_checkpoint(const lightning::StateDict&) { head_is_new_ = false; }
 
 void SquadModule::on_fit_end() {
   const Clock::duration total = Clock::now() - fit_began_;
@@ -204,6 +217,7 @@ void SquadModule::on_train_epoch_start() {
 
 void SquadModule::on_train_batch_end(const lightning::StepOutput&, const lightning::Batch&,
                                      int64_t) {
+  head_is_new_ = false;
   const Clock::time_point now = Clock::now();
   training_time_ += now - training_since_;
   training_since_ = now;
@@ -223,6 +237,10 @@ void SquadModule::on_train_epoch_end() {
     log("epoch_time", in_seconds(training_time_), {.sync_dist = false});
   }
   print(text);
+}
+
+void SquadModule::on_validation_start() {
+  if (trainer().stage() != lightning::Stage::kFit) require_head();
 }
 
 void SquadModule::on_validation_epoch_start() { decoder_.clear(); }
@@ -268,6 +286,8 @@ lightning::StateDict SquadModule::scores() const {
 
 void SquadModule::on_validation_epoch_end() { log_scores(); }
 
+void SquadModule::on_test_start() { require_head(); }
+
 void SquadModule::on_test_epoch_start() { decoder_.clear(); }
 
 void SquadModule::on_test_epoch_end() { log_scores(); }
@@ -288,6 +308,8 @@ void SquadModule::log_scores() {
   }
   decoder_.clear();
 }
+
+void SquadModule::on_predict_start() { require_head(); }
 
 void SquadModule::on_predict_epoch_start() { decoder_.clear(); }
 
@@ -312,6 +334,7 @@ Predictions SquadModule::with_null_threshold(Predictions predictions) const {
 
 SquadModule::Answer SquadModule::answer(const std::string& question, const std::string& context,
                                         const FeatureOptions& feature_options) {
+  require_head();
   SquadData data;
   data.contexts = {context};
   data.questions = {{"question", question, 0, {}}};

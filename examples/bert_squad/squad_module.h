@@ -25,9 +25,12 @@ LIGHTNING_ENUM(Schedule, LIGHTNING_ENUMERATOR(kLinear, "linear"),
                LIGHTNING_ENUMERATOR(kConstant, "constant"))
 
 struct SquadModuleOptions {
-  /// Hugging Face folder of a BERT: config.json, vocab.txt, model.safetensors. Required for a model
-  /// that doesn't come from a checkpoint.
+  /// Hugging Face folder of a BERT: config.json, the tokenizer's files, model.safetensors. Required
+  /// for a model that doesn't come from a checkpoint.
   std::filesystem::path pretrained = "";
+  /// Whether validate, test, predict and ask may answer with a question-answering head that is new:
+  /// not in the folder of `pretrained`, drawn at random.
+  bool allow_new_head = false;
   // ---- optimization (AdamW)
   double learning_rate = 5e-5;
   Schedule schedule = Schedule::kLinear;
@@ -47,7 +50,8 @@ struct SquadModuleOptions {
 
 LIGHTNING_FIELDS(
     SquadModuleOptions,
-    LIGHTNING_FIELD(pretrained, "folder with a BERT's config.json, vocab.txt, model.safetensors"),
+    LIGHTNING_FIELD(pretrained, "folder with a BERT's config.json, tokenizer and weights"),
+    LIGHTNING_FIELD(allow_new_head, "answer even if the folder has no question-answering head"),
     LIGHTNING_FIELD(learning_rate, "learning rate of AdamW"),
     LIGHTNING_FIELD(schedule, "linear (warmup, then down to 0) or constant"),
     LIGHTNING_FIELD(warmup_fraction, "fraction of the steps over which the rate rises"),
@@ -61,7 +65,7 @@ LIGHTNING_FIELDS(
 class SquadModule : public lightning::LightningModule {
  public:
   using Options = SquadModuleOptions;
-  /// Reads configuration, vocabulary and weights of options.pretrained.
+  /// Reads configuration, tokenizer and weights of options.pretrained.
   explicit SquadModule(Options options);
   /// From what a checkpoint carries; the weights are loaded afterwards.
   static std::shared_ptr<SquadModule> from_checkpoint(const Options& options,
@@ -70,6 +74,13 @@ class SquadModule : public lightning::LightningModule {
   const WordPieceTokenizer& tokenizer() const { return tokenizer_; }
   const Options& options() const { return options_; }
   BertForQuestionAnswering& model() { return model_; }
+  /// Whether the question-answering head holds random numbers: the folder of `pretrained` has none,
+  /// and neither a checkpoint nor training has given it values since.
+  bool head_is_new() const { return head_is_new_; }
+  /// Throws lightning::ConfigError for a new head, unless options().allow_new_head: for all that
+  /// answers questions. The Trainer's validate, test and predict ask it themselves, as answer()
+  /// does.
+  void require_head() const;
   struct Answer {
     std::string text;
     double score;            // of the span
@@ -89,16 +100,20 @@ class SquadModule : public lightning::LightningModule {
   lightning::OptimizerList configure_optimizers() override;
   void on_fit_start() override;
   void on_fit_end() override;
+  void on_load_checkpoint(const lightning::StateDict& state) override;
   void on_train_start() override;
   void on_train_epoch_start() override;
   void on_train_batch_end(const lightning::StepOutput& output, const lightning::Batch& batch,
                           int64_t batch_idx) override;
   void on_train_epoch_end() override;
+  void on_validation_start() override;
   void on_validation_epoch_start() override;
   void on_validation_epoch_end() override;
   void on_validation_end() override;
+  void on_test_start() override;
   void on_test_epoch_start() override;
   void on_test_epoch_end() override;
+  void on_predict_start() override;
   void on_predict_epoch_start() override;
   void on_predict_epoch_end() override;
   std::vector<std::pair<std::string, std::string>> checkpoint_assets() override;
@@ -119,7 +134,7 @@ class SquadModule : public lightning::LightningModule {
   // Its parts are registered as this module's own, so that parameters have Hugging Face's names.
   BertForQuestionAnswering model_{nullptr};
   std::vector<std::pair<std::string, std::string>> assets_;
-  LoadReport load_report_;
+  bool head_is_new_ = false;
   AnswerDecoder decoder_;
   bool all_ranks_have_data_ = true;  // in decoder_, as of the last gather_answers()
   Clock::time_point fit_began_;

@@ -123,7 +123,8 @@ TEST_CASE("under autocast BERT's scores are float and near those without", "[ber
 TEST_CASE("all activations run and differ", "[bert]") {
   BertConfig config = small_config();
   std::vector<torch::Tensor> results;
-  for (const char* activation : {"gelu", "gelu_new", "relu"}) {
+  for (const char* activation :
+       {"gelu", "gelu_new", "relu", "gelu_python", "gelu_pytorch_tanh", "gelu_python_tanh"}) {
     config.hidden_act = activation;
     torch::manual_seed(6);
     BertForQuestionAnswering model(config);
@@ -134,6 +135,10 @@ TEST_CASE("all activations run and differ", "[bert]") {
   }
   CHECK_FALSE(results[0].equal(results[1]));
   CHECK_FALSE(results[0].equal(results[2]));
+  // Other names of the first and the second.
+  CHECK(results[3].equal(results[0]));
+  CHECK(results[4].equal(results[1]));
+  CHECK(results[5].equal(results[1]));
 }
 
 TEST_CASE("BERT refuses inputs that don't fit", "[bert]") {

@@ -1,8 +1,11 @@
 #include <examples/bert_squad/pretrained.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <functional>
+#include <iomanip>
+#include <map>
 
 #include <lightning/checkpoint/safetensors.h>
 #include <lightning/util/error.h>
@@ -53,6 +56,41 @@ class ModelFolder {
 
   TemporaryFolder folder;
   BertForQuestionAnswering model{nullptr};
+};
+
+/// The same with the weights in two files and an index. Made anew by each `edit` of what is
+/// written.
+class ShardedFolder {
+ public:
+  explicit ShardedFolder(const std::function<void(ShardedFolder&)>& edit = [](ShardedFolder&) {}) {
+    torch::manual_seed(1);
+    model = BertForQuestionAnswering(small_config());
+    for (const auto& entry : tensors_of(model)) {
+      const size_t part = parts[0].size() < 20 ? 0 : 1;
+      parts[part].push_back(entry);
+      file_of[entry.first] = "part-" + std::to_string(part) + ".safetensors";
+    }
+    edit(*this);
+    for (size_t i = 0; i < 2; ++i) {
+      lightning::write_safetensors(folder / ("part-" + std::to_string(i) + ".safetensors"),
+                                   parts[i]);
+    }
+    std::ofstream index(folder / "model.safetensors.index.json");
+    index << R"({"metadata": {"total_size": 1}, "weight_map": {)";
+    const char* separator = "";
+    for (const auto& [tensor, file] : file_of) {
+      index << separator << std::quoted(tensor) << ": " << std::quoted(file);
+      separator = ", ";
+    }
+    index << "}" << rest << "}";
+    std::ofstream(folder / "config.json") << to_json(small_config());
+  }
+
+  TemporaryFolder folder;
+  BertForQuestionAnswering model{nullptr};
+  std::array<NamedTensors, 2> parts;
+  std::map<std::string, std::string> file_of;
+  std::string rest;  // of the index
 };
 
 void check_equal(const BertForQuestionAnswering& actual, const BertForQuestionAnswering& expected) {
@@ -128,6 +166,96 @@ TEST_CASE("load_pretrained draws a head that the file lacks and names it", "[ber
   CHECK(weight.std().item<float>() > 0.005F);
 }
 
+TEST_CASE("load_pretrained takes the prefixes of models inside others", "[bert]") {
+  for (const std::string prefix :
+       {"model.", "module.", "module.model.", "_orig_mod.", "model._orig_mod."}) {
+    for (const bool has_bert : {true, false}) {
+      CAPTURE(prefix, has_bert);
+      const ModelFolder source([&](NamedTensors& tensors) {
+        for (auto& [name, tensor] : tensors) {
+          if (!has_bert && name.starts_with("bert.")) name = name.substr(5);
+          name = prefix + name;
+        }
+        tensors.emplace_back(prefix + "bert.pooler.dense.weight", torch::zeros({8, 8}));
+      });
+      LoadReport report;
+      check_equal(load_pretrained(source.folder.path(), &report), source.model);
+      CHECK(report.has_head());
+      CHECK(report.unexpected.empty());
+    }
+  }
+}
+
+TEST_CASE("load_pretrained names tensors of other heads", "[bert]") {
+  const ModelFolder source([](NamedTensors& tensors) {
+    tensors.emplace_back("classifier.weight", torch::zeros({3, 8}));
+    tensors.emplace_back("cls.seq_relationship.weight", torch::zeros({2, 8}));
+  });
+  LoadReport report;
+  check_equal(load_pretrained(source.folder.path(), &report), source.model);
+  CHECK(report.unexpected == std::vector<std::string>{"classifier.weight"});
+  CHECK(report.ignored == std::vector<std::string>{"cls.seq_relationship.weight"});
+}
+
+TEST_CASE("load_pretrained reads weights in several files", "[bert]") {
+  const ShardedFolder source;
+  LoadReport report;
+  check_equal(load_pretrained(source.folder.path(), &report), source.model);
+  CHECK(report.has_head());
+  CHECK(report.loaded.size() == source.model->parameters().size());
+}
+
+TEST_CASE("An index that doesn't fit its files is an error that names both", "[bert]") {
+  struct Row {
+    std::function<void(ShardedFolder&)> edit;
+    std::vector<const char*> messages;
+  };
+  const auto renamed = [](const char* name) {
+    return [name](ShardedFolder& s) { s.file_of["qa_outputs.bias"] = name; };
+  };
+  const std::vector<Row> rows = {
+      {renamed("../part-0.safetensors"), {"qa_outputs.bias", "\"../part-0.safetensors\""}},
+      {renamed("/etc/part.safetensors"), {"\"/etc/part.safetensors\"", "in the same folder"}},
+      {renamed("a\\b.safetensors"), {"in the same folder"}},
+      {renamed(".safetensors"), {"in the same folder"}},
+      {renamed("part-0.bin"), {"\"part-0.bin\"", "in the same folder"}},
+      {renamed("none.safetensors"), {"none.safetensors", "no such regular file"}},
+      {renamed("folder.safetensors"), {"folder.safetensors", "no such regular file"}},
+      {renamed("part-0.safetensors"),
+       {"says that tensor qa_outputs.bias is in part-0.safetensors"}},
+      {[](ShardedFolder& s) { s.file_of["more"] = "part-1.safetensors"; },
+       {"says that tensor more is in part-1.safetensors", "doesn't hold it"}},
+      {[](ShardedFolder& s) { s.file_of.erase("qa_outputs.bias"); },
+       {"holds the tensor qa_outputs.bias", "doesn't name"}},
+      {[](ShardedFolder& s) { s.parts[0].emplace_back("qa_outputs.bias", torch::zeros({2})); },
+       {"part-0.safetensors holds the tensor qa_outputs.bias", "to another file"}},
+      {[](ShardedFolder& s) { s.rest = ", \"shards\": 2"; }, {"\"shards\" is 2"}},
+      {[](ShardedFolder& s) { s.rest = ", \"weight_map\": {}"; }, {"twice"}},
+      {[](ShardedFolder& s) { s.file_of.clear(); }, {"\"weight_map\" is {}"}},
+  };
+  for (const auto& [edit, messages] : rows) {
+    ShardedFolder source(edit);
+    std::filesystem::create_directory(source.folder / "folder.safetensors");
+    for (const char* message : messages) {
+      CAPTURE(message);
+      CHECK_THROWS_WITH(load_pretrained(source.folder.path()),
+                        Contains(message) && Contains("load_pretrained: ") && Contains("HINT"));
+    }
+    CHECK_THROWS_AS(load_pretrained(source.folder.path()), lightning::CheckpointError);
+  }
+}
+
+TEST_CASE("Sizes that the weights don't confirm take no memory", "[bert]") {
+  const ModelFolder source;
+  BertConfig config = small_config();
+  config.vocab_size = int64_t{1} << 28;
+  config.hidden_size = int64_t{1} << 20;  // 2^50 bytes
+  std::ofstream(source.folder / "config.json") << to_json(config);
+  CHECK_THROWS_AS(load_pretrained(source.folder.path()), lightning::CheckpointError);
+  CHECK_THROWS_WITH(load_pretrained(source.folder.path()),
+                    Contains("[20, 8] in the file") && Contains("[268435456, 1048576]"));
+}
+
 TEST_CASE("load_pretrained refuses weights of another model and changes nothing", "[bert]") {
   struct Row {
     std::function<void(NamedTensors&)> edit;
@@ -152,6 +280,13 @@ TEST_CASE("load_pretrained refuses weights of another model and changes nothing"
          t = {{"other.weight", torch::zeros({2})}};
        },
        {"lacks 37 tensors"}},
+      {[](NamedTensors& t) { remove_named(t, "qa_outputs.bias"); },
+       {"lacks qa_outputs.bias but has the other part of the head"}},
+      {[](NamedTensors& t) { t.emplace_back("embeddings.LayerNorm.gamma", torch::zeros({8})); },
+       {"\"embeddings.LayerNorm.gamma\"",
+        "are both the parameter bert.embeddings.LayerNorm.weight"}},
+      {[](NamedTensors& t) { t.emplace_back("model.qa_outputs.bias", torch::zeros({2})); },
+       {"\"model.qa_outputs.bias\"", "are both the parameter qa_outputs.bias"}},
   };
   for (const auto& [edit, messages] : rows) {
     const ModelFolder source(edit);
@@ -172,10 +307,25 @@ TEST_CASE("load_pretrained explains folders that it can't read", "[bert]") {
   CHECK_THROWS_WITH(load_pretrained(folder / "missing"),
                     Contains("no model.safetensors") && Contains("check the path"));
   CHECK_THROWS_WITH(load_pretrained(folder.path()), Contains("HINT"));
-  std::ofstream(folder / "pytorch_model.bin") << "x";
-  CHECK_THROWS_WITH(load_pretrained(folder.path()),
-                    Contains("pytorch_model.bin") && Contains("safe_serialization"));
+  for (const char* name :
+       {"flax_model.msgpack", "tf_model.h5", "pytorch_model.bin.index.json", "pytorch_model.bin"}) {
+    std::ofstream(folder / name) << "x";
+    // The line of Python keeps the head.
+    CHECK_THROWS_WITH(load_pretrained(folder.path()),
+                      Contains(name) &&
+                          Contains("AutoModelForQuestionAnswering.from_pretrained(\"" +
+                                   folder.path().string() + "\"") &&
+                          Contains("save_pretrained(\"" + folder.path().string() +
+                                   "\", safe_serialization=True)"));
+  }
   std::ofstream(folder / "model.safetensors") << "truncated";
   std::ofstream(folder / "config.json") << to_json(small_config());
   CHECK_THROWS_AS(load_pretrained(folder.path()), lightning::CheckpointError);
+}
+
+TEST_CASE("An adapter beside the weights is refused", "[bert]") {
+  const ModelFolder source;
+  std::ofstream(source.folder / "adapter_config.json") << "{}";
+  CHECK_THROWS_WITH(load_pretrained(source.folder.path()),
+                    Contains("adapter_config.json") && Contains("merge_and_unload"));
 }

@@ -2,9 +2,11 @@
 #include "examples/bert_squad/squad_module.h"
 
 #include <fstream>
+#include <functional>
 
 #include <catch2/catch.hpp>
 
+#include <lightning/checkpoint/safetensors.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
@@ -13,6 +15,7 @@
 
 #include "examples/bert_squad/letters.h"
 #include "examples/bert_squad/squad_data_module.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 using bert_squad::SquadDataModule;
@@ -48,6 +51,19 @@ class TinyRun {
     std::ofstream(file()) << kQuestions;
   }
 
+  void remove_head() const {
+    const std::filesystem::path file = model() / "model.safetensors";
+    std::vector<std::pair<std::string, torch::Tensor>> tensors;
+    {
+      const lightning::SafetensorsFile weights(file);
+      for (const auto& info : weights.tensors()) {
+        if (!info.name.starts_with("qa_outputs.")) {
+          tensors.emplace_back(info.name, weights.read(info.name));
+        }
+      }
+    }
+    lightning::write_safetensors(file, tensors);
+  }
   std::filesystem::path model() const { return folder_ / "model"; }
   std::filesystem::path file() const { return folder_ / "squad.json"; }
   SquadModuleOptions module_options() const { return {.pretrained = model()}; }
@@ -180,7 +196,65 @@ TEST_CASE("SquadModule refuses options that can't be meant", "[squad_module]") {
 TEST_CASE("A vocabulary larger than the model is refused", "[squad_module]") {
   const TinyRun run;
   std::ofstream(run.model() / "vocab.txt", std::ios::app) << "more\nwords\n";
-  CHECK_THROWS_WITH(SquadModule(run.module_options()), Contains("32 tokens") && Contains("30"));
+  CHECK_THROWS_WITH(SquadModule(run.module_options()),
+                    Contains("has 32 tokens") && Contains("vocab_size is 30"));
+}
+
+TEST_CASE("A checkpoint's assets are all that the tokenizer needs", "[squad_module]") {
+  const TinyRun run;
+  std::ofstream(run.model() / "added_tokens.json") << R"({"b c": 29})";
+  // The vocabulary has room for one that is added.
+  std::string vocab = lightning::read_file(run.model() / "vocab.txt");
+  vocab.resize(vocab.size() - 2);
+  std::ofstream(run.model() / "vocab.txt", std::ios::trunc) << vocab;
+  const SquadModule module(run.module_options());
+  const lightning_tests::TemporaryFolder assets;
+  for (const auto& [name, text] : SquadModule(run.module_options()).checkpoint_assets()) {
+    std::ofstream(assets / name, std::ios::binary) << text;
+  }
+  const auto copy = SquadModule::from_checkpoint(run.module_options(), assets.path());
+  CHECK(copy->tokenizer().encode("a b c d").ids == std::vector<int32_t>{4, 29, 7});
+  CHECK((copy->tokenizer().options() == module.tokenizer().options()));
+  CHECK((copy->tokenizer().files() == module.tokenizer().files()));
+  CHECK_FALSE(copy->head_is_new());
+}
+
+TEST_CASE("A folder without a head answers only when told to, and training gives it one",
+          "[squad_module]") {
+  const TinyRun run;
+  run.remove_head();
+  const std::string folder = run.model().string();
+  const auto check_refused = [&](const std::function<void()>& call) {
+    CHECK_THROWS_AS(call(), ConfigError);
+    CHECK_THROWS_WITH(call(), Contains("model.pretrained is " + folder) && Contains("qa_outputs") &&
+                                  Contains("model.allow_new_head"));
+  };
+  const auto trainer = [&] {
+    return std::make_unique<lightning::Trainer>(run.trainer_options(), lightning::Callbacks{},
+                                                lightning::Loggers{});
+  };
+  const auto data = std::make_shared<SquadDataModule>(run.data_options());
+  const auto module = std::make_shared<SquadModule>(run.module_options());
+  CHECK(module->head_is_new());
+  check_refused([&] { trainer()->validate(module, data); });
+  check_refused([&] { trainer()->test(module, data); });
+  check_refused([&] { trainer()->predict(module, data, {}); });
+  check_refused([&] { module->answer("a", "b c", {.max_seq_length = 32, .doc_stride = 8}); });
+
+  SquadModuleOptions allowed = run.module_options();
+  allowed.allow_new_head = true;
+  CHECK_NOTHROW(trainer()->validate(std::make_shared<SquadModule>(allowed), data));
+
+  std::string warnings;
+  {
+    const lightning_tests::CapturedStderr captured;
+    trainer()->fit(module, data);  // with its validation
+    warnings = captured.text();
+  }
+  CHECK_THAT(warnings, Contains(folder + " has no question-answering head") &&
+                           Contains("qa_outputs.weight and qa_outputs.bias"));
+  CHECK_FALSE(module->head_is_new());
+  CHECK_NOTHROW(trainer()->validate(module, data));
 }
 
 TEST_CASE("SquadModule's parameters have Hugging Face's names", "[squad_module]") {
