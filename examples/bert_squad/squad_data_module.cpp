@@ -59,12 +59,12 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
   const bool has_answers = answers != AnswerUse::kNone;
   SquadData data =
       read_squad(file, {.answers = answers, .on_bad_example = options_.on_bad_example});
+  const auto is_impossible = [](const SquadQuestion& question) { return question.is_impossible(); };
   if (has_answers && options_.unanswerable == Unanswerable::kDrop) {
-    std::erase_if(data.questions, [](const SquadQuestion& q) { return q.is_impossible(); });
+    std::erase_if(data.questions, is_impossible);
   }
-  const auto num_impossible =
-      std::count_if(data.questions.begin(), data.questions.end(),
-                    [](const SquadQuestion& question) { return question.is_impossible(); });
+  const int64_t num_impossible =
+      has_answers ? std::count_if(data.questions.begin(), data.questions.end(), is_impossible) : 0;
   FeatureOptions feature_options = this->feature_options();
   feature_options.labels = has_answers;
   const auto features = make_features(std::move(data), module->tokenizer(), feature_options);
@@ -76,9 +76,10 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
   int64_t longest = 0;
   for (const Feature& feature : features->features) longest = std::max(longest, feature.length());
   lightning::log_info(lightning::detail::concat(
-      file.string(), ": ", features->data.questions.size(), " questions",
-      has_answers ? lightning::format(" ({} without an answer), ", num_impossible) : ", ",
-      features->features.size(), " windows of at most ", longest, " tokens"));
+      file.string(), ": ", features->data.questions.size(), " questions, ",
+      features->features.size(), " windows of at most ", longest, " tokens",
+      num_impossible > 0 ? lightning::format(", {} questions without an answer", num_impossible)
+                         : ""));
   return std::make_shared<SquadDataset>(features, module->tokenizer().pad_id(),
                                         options_.padding == Padding::kLongest ? longest : 0);
 }

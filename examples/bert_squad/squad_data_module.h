@@ -54,10 +54,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(doc_stride, "context tokens that neighbouring windows share"),
     LIGHTNING_FIELD(num_workers, "threads that make batches ahead"),
     LIGHTNING_FIELD(unanswerable, "keep or drop questions without an answer"),
-    LIGHTNING_FIELD(
-        on_bad_example,
-        "what bad questions and answers of a file do: end the run (error), or be left out "
-        "(skip)"),
+    LIGHTNING_FIELD(on_bad_example,
+                    "bad questions and answers of a file: error, or skip, which leaves them out"),
     LIGHTNING_FIELD(layout, "windows, or context_first as in the course's baseline"),
     LIGHTNING_FIELD(padding, "pad each batch to its own longest, or all to the longest of the set"),
     LIGHTNING_FIELD(length_grouped, "put windows of like length into one batch"))

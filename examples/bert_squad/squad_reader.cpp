@@ -441,9 +441,9 @@ class Reader {
           format("{} beside others not used", counted(findings_.odd_answers, "empty answer")));
     } else if (findings_.odd_answers > 0) {
       texts.push_back(
-          format("{} not as SQuAD defines it: exact and f1 count it as the official "
-                 "script does, the loss leaves out questions of which no answer stands "
-                 "at its answer_start",
+          format("{} with faults: exact and f1 count them as the official script does, "
+                 "the loss leaves out questions without an answer that stands at its "
+                 "answer_start",
                  counted(findings_.odd_answers, "answer")));
     }
     lightning::log_warning(format("{}: {}:{}", subject(), join(texts, "; "), findings_.list()));
