@@ -5,11 +5,11 @@
 #include <sstream>
 
 #include <lightning/cli/lightning_cli.h>
-#include <lightning/util/file_system.h>
 
 #include "examples/callbacks/register.h"
 #include "squad_data_module.h"
 #include "squad_module.h"
+#include "utf8.h"
 
 namespace {
 
@@ -25,7 +25,7 @@ int ask(lightning::CliContext& context, const AskOptions& options) {
                   "ask: question is empty. HINT: pass --question \"...\".");
   LIGHTNING_CHECK(!options.context_file.empty(), ConfigError,
                   "ask: context_file is empty. HINT: pass --context-file FILE.");
-  const std::string passage = lightning::read_file(options.context_file);
+  const std::string passage = bert_squad::read_text_file(options.context_file);
   context.module_from_checkpoint();
   const auto module = context.module_as<bert_squad::SquadModule>();
   const auto data = context.data_module_as<bert_squad::SquadDataModule>();

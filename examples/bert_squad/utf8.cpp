@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
 
 namespace bert_squad {
 namespace {
@@ -207,6 +208,12 @@ size_t check_text_encoding(std::string_view content, std::string_view file) {
       cut ? ", the file ends within a character, expected a whole file. HINT: copy it again."
           : ", expected UTF-8. HINT: if it is Latin-1, iconv -f LATIN1 -t UTF-8 FILE > NEW "
             "converts it."));
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  std::string content = lightning::read_file(path);
+  content.erase(0, check_text_encoding(content, path.string()));
+  return content;
 }
 
 void throw_invalid_utf8(std::string_view text, size_t position) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -49,6 +50,9 @@ int64_t line_at(std::string_view text, size_t byte);
 /// UTF-8: another encoding, an incomplete character, a NUL, a compressed file.
 /// Returns where the text begins: after a byte order mark.
 size_t check_text_encoding(std::string_view content, std::string_view file);
+
+/// A text file that check_text_encoding() takes, without its byte order mark.
+std::string read_text_file(const std::filesystem::path& path);
 
 /// Throws the DataError of invalid UTF-8 at byte `position` of `text`.
 [[noreturn]] void throw_invalid_utf8(std::string_view text, size_t position);

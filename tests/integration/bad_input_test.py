@@ -314,15 +314,25 @@ def test_questions(content, words, world, tmp_path):
     world.bert_fit(str(path), *words, train=path)
 
 
+def test_a_passage_in_another_encoding(world, tmp_path):
+    path = tmp_path / "passage.txt"
+    for content, words in ((b"cat\nsat \xe9", ("byte 8 (0xe9) in line 2",)),
+                           ("the cat".encode("utf-16"), ("UTF-16",))):
+        path.write_bytes(content)
+        BERT.fail("ask", "--model.pretrained", world.bert, "--question", "x?", "--context_file",
+                  path).check_error(str(path), *words)
+
+
 def test_messages_about_other_bytes_are_utf8(world, tmp_path):
     """A name that isn't UTF-8, and such values in a config file, a vocabulary and JSON."""
     world.bert_fit(r"\xe9.json", train=os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.json"))
     config = tmp_path / "c.yaml"
     config.write_bytes(b"trainer: {max_epochs: caf\xe9}\n")
     world.sample(["--config", config], r"caf\xe9", "max_epochs")
-    folder = make_bert(tmp_path / "bert", vocabulary=VOCABULARY)
+    folder = make_bert(tmp_path / "bert")
     (folder / "vocab.txt").write_bytes(b"[PAD]\n[UNK]\n[CLS]\n[SEP]\ncaf\xe9\n")
     world.bert_fit("vocab.txt", bert=folder)
+    folder = make_bert(tmp_path / "bert2")
     (folder / "config.json").write_bytes(b'{"hidden_act": "caf\xe9"}')
     world.bert_fit("config.json", bert=folder)
 
