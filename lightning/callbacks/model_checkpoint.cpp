@@ -88,7 +88,9 @@ void ModelCheckpoint::setup(TrainerContext& trainer, LightningModule&, Stage sta
   looked_step_ = -1;
   rejected_step_ = -1;
   step_before_batch_ = -1;
+  due_at_window_end_ = false;
   said_no_score_ = false;
+  said_in_window_ = false;
   trainer_ = &trainer;
   folder_ = folder_of(trainer, options_);
   choose_links(trainer);
@@ -124,20 +126,30 @@ void ModelCheckpoint::on_train_batch_end(TrainerContext& trainer, LightningModul
   const int64_t every = options_.every_n_train_steps;
   const int64_t step = trainer.global_step();
   // Not in the middle of an accumulation window, where the step is that of the window before.
-  if (every == 0 || step == step_before_batch_ || step % every != 0) return;
+  if (step == step_before_batch_) return;
+  const bool due = every > 0 ? step % every == 0 : due_at_window_end_;
   // After the validation of this step, which scores it.
-  if (!trainer.validation_follows()) save(trainer);
+  if (due && !trainer.validation_follows()) save(trainer);
 }
 
 void ModelCheckpoint::on_validation_end(TrainerContext& trainer, LightningModule&) {
   if (trainer.stage() != Stage::kFit || trainer.sanity_checking()) return;
-  if (const int64_t every = options_.every_n_train_steps; every > 0) {
-    if (trainer.global_step() > 0 && trainer.global_step() % every == 0) save(trainer);
-    return;
-  }
-  if (trainer.validates_once_per_epoch()) return;
+  const int64_t step = trainer.global_step();
+  const int64_t every_step = options_.every_n_train_steps;
+  if (every_step == 0 && trainer.validates_once_per_epoch()) return;
   const int64_t every = options_.every_n_epochs;
-  if (every > 0 && (trainer.current_epoch() + 1) % every == 0) save(trainer);
+  const bool due = every_step > 0 ? step > 0 && step % every_step == 0
+                                  : every > 0 && (trainer.current_epoch() + 1) % every == 0;
+  if (!due) return;
+  if (step != step_before_batch_) return save(trainer);
+  // A checkpoint holds the state at the window's end, which this validation didn't see.
+  if (every_step > 0) return;
+  due_at_window_end_ = true;
+  if (options_.monitor.empty() || std::exchange(said_in_window_, true)) return;
+  log_warning(
+      "ModelCheckpoint: a validation came in the middle of an accumulation window; the checkpoint "
+      "at the window's end has no score. HINT: make val_check_interval a multiple of "
+      "accumulate_grad_batches.");
 }
 
 void ModelCheckpoint::on_train_epoch_end(TrainerContext& trainer, LightningModule&) {
@@ -151,6 +163,7 @@ void ModelCheckpoint::save(TrainerContext& trainer) {
   const int64_t step = trainer.global_step();
   if (step == looked_step_ || step == files_.last_saved_step) return;
   looked_step_ = step;
+  due_at_window_end_ = false;
   const std::optional<double> fresh_score = score(trainer);
   // Without a score it is kept as the newest, until the next one.
   if (!fresh_score || is_among_best(*fresh_score) || options_.save_last) {

@@ -142,7 +142,9 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   int64_t looked_step_ = -1;    // the last step that was judged or saved
   int64_t rejected_step_ = -1;  // the last one that was not among the best
   int64_t step_before_batch_ = -1;
+  bool due_at_window_end_ = false;
   bool said_no_score_ = false;
+  bool said_in_window_ = false;
   TrainerContext* trainer_ = nullptr;  // between setup() and teardown()
 };
 

@@ -247,10 +247,11 @@ LIGHTNING_FIELDS(
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
     LIGHTNING_FIELD(
         min_epochs,
-        "minimum number of epochs before an early stop takes effect (signals excepted)"),
+        "minimum number of epochs; a stop requested before is dropped (signals excepted)"),
     LIGHTNING_FIELD(max_steps, "stop after this many optimizer steps; -1: no limit"),
-    LIGHTNING_FIELD(min_steps,
-                    "minimum number of steps before an early stop takes effect (signals excepted)"),
+    LIGHTNING_FIELD(
+        min_steps,
+        "minimum number of steps; a stop requested before is dropped (signals excepted)"),
     LIGHTNING_FIELD(max_time, "stop after this time, DD:HH:MM:SS"),
     LIGHTNING_FIELD(limit_train_batches,
                     "fraction (0.5) or number (10) of training batches per epoch"),

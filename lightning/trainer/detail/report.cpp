@@ -122,13 +122,11 @@ void print_run_end(const RunState& run) {
   log_info(text + ".");
   for (const auto& callback : run.context.callbacks) {
     const auto* checkpoint = dynamic_cast<const ModelCheckpoint*>(callback.get());
-    if (checkpoint == nullptr || checkpoint->last_model_path().empty()) continue;
-    if (checkpoint->best_model_path().empty()) {
-      log_info("Last checkpoint: " + checkpoint->last_model_path().string());
-      continue;
-    }
-    const char* which = checkpoint->best_model_score() ? "Best checkpoint: " : "Last checkpoint: ";
-    log_info(which + checkpoint->best_model_path().string());
+    if (checkpoint == nullptr) continue;
+    const bool ranked = checkpoint->best_model_score().has_value();
+    const auto& path = ranked ? checkpoint->best_model_path() : checkpoint->last_model_path();
+    if (!path.empty())
+      log_info((ranked ? "Best checkpoint: " : "Last checkpoint: ") + path.string());
   }
   if (!run.context.run_dir.empty()) log_info("Run folder: " + run.context.run_dir.string());
 }

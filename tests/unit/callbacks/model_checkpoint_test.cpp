@@ -211,6 +211,28 @@ TEST_CASE("A step checkpoint is scored by the validation of its step or by none"
   }
 }
 
+TEST_CASE("A validation within an accumulation window scores no checkpoint", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 1;
+  options.accumulate_grad_batches = 2;
+  options.val_check_interval = 3;  // batches: in a window, at its end, in a window, at its end
+  const auto checkpoint =
+      make({.filename = "{score:.0f}-{step}", .monitor = "score", .save_top_k = -1});
+  const lightning_tests::CapturedStderr output;
+  Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+  trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(24), boring_loader());
+  // Each state is named and scored by its own step.
+  CHECK(names_in(trainer.run_dir() / "checkpoints") ==
+        Names{"score=none-step=2", "score=3-step=3", "score=none-step=5", "score=6-step=6"});
+  CHECK(checkpoint->best_model_score() == 3.0);
+  for (const fs::path& path : lightning::list_checkpoints(trainer.run_dir() / "checkpoints")) {
+    const auto step = lightning::Checkpoint::read(path).state.get<int64_t>("loop/global_step");
+    CHECK_THAT(path.stem().string(), Catch::EndsWith("step=" + std::to_string(step)));
+  }
+  CHECK_THAT(output.text(), Catch::Contains("HINT: make val_check_interval a multiple"));
+}
+
 TEST_CASE("ModelCheckpoint shrinks to a lower save_top_k when a run is resumed", "[callbacks]") {
   const bool improves = GENERATE(true, false);
   const lightning_tests::TemporaryFolder folder;
