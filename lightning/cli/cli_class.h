@@ -29,6 +29,14 @@ struct OptionsOf<T> {
   using type = typename T::Options;
 };
 
+/// A model that also starts from folders of another program, which one of its options takes. The
+/// command line asks T of a ckpt_path that its user gives: T::option_of_folder(path) is that
+/// option's key ("model.pretrained"), or "" for anything else.
+template <typename T>
+concept TakesFolders = requires(const std::filesystem::path& folder) {
+  { T::option_of_folder(folder) } -> std::convertible_to<std::string>;
+};
+
 /// A command's own options, if it has any.
 struct CliCommandOptions {
   std::vector<config::KeyInfo> keys = {};
@@ -46,6 +54,8 @@ struct CliClass {
   std::function<std::shared_ptr<Base>(const config::ConfigNode& section,
                                       const std::optional<std::filesystem::path>& assets)>
       create = {};
+  /// T::option_of_folder(), where T has it.
+  std::function<std::string(const std::filesystem::path& folder)> option_of_folder = {};
 };
 
 /// `path` is the section's key: "model" or "data". T is made by T::from_checkpoint(options, assets)
@@ -76,6 +86,11 @@ CliClass<Base> make_cli_class(std::string path) {
       return std::make_shared<T>();
     }
   };
+  if constexpr (TakesFolders<T>) {
+    made.option_of_folder = [](const std::filesystem::path& folder) -> std::string {
+      return T::option_of_folder(folder);
+    };
+  }
   return made;
 }
 

@@ -39,6 +39,21 @@ ConfigNode checkpoint_layer(const CliProgram& program, const std::filesystem::pa
   return layer;
 }
 
+/// Whether ckpt_path names a folder of another program's, which an option of the module takes: it
+/// is given to that option then, over what stands there, and there is no checkpoint.
+bool use_folder(const CliProgram& program, const CommandLine& line, ConfigNode& config) {
+  const std::string folder = config.find("ckpt_path")->text();
+  if (!program.model.option_of_folder || detail::is_last_or_best(folder)) return false;
+  const std::string option = program.model.option_of_folder(folder);
+  if (option.empty()) return false;
+  LIGHTNING_CHECK(line.command != "fit", ConfigError, "command line: ckpt_path is ", folder,
+                  ", a model folder without the state of a training, expected a checkpoint to "
+                  "resume from. HINT: --",
+                  option, " ", folder, " starts a new training from its weights.");
+  config.set_path(option, config.take("ckpt_path"));
+  return true;
+}
+
 /// Everything laid over `base`, the program's defaults.
 ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const CommandLine& line,
                         ConfigNode base) {
@@ -54,10 +69,8 @@ ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const Co
   };
   ConfigNode merged = lay_over(base);
   const ConfigNode* ckpt_path = merged.find("ckpt_path");
-  if (line.command == "fit" || ckpt_path == nullptr ||
-      ckpt_path->kind() != ConfigNode::Kind::kScalar) {
-    return merged;
-  }
+  if (ckpt_path == nullptr || ckpt_path->kind() != ConfigNode::Kind::kScalar) return merged;
+  if (use_folder(program, line, merged) || line.command == "fit") return merged;
   const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
   base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
   return lay_over(std::move(base));

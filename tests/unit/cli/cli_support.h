@@ -72,6 +72,10 @@ class Line : public lightning::LightningModule {
     changed.title += " from " + assets.filename().string();
     return std::make_shared<Line>(changed);
   }
+  /// Folders of another program have a file "line.txt".
+  static std::string option_of_folder(const std::filesystem::path& folder) {
+    return std::filesystem::exists(folder / "line.txt") ? "model.title" : "";
+  }
   const LineOptions& options() const { return options_; }
   torch::nn::Linear& layer() { return layer_; }
 

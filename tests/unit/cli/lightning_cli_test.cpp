@@ -308,3 +308,25 @@ TEST_CASE("a checkpoint that isn't there is one clear error") {
   CHECK_THROWS_AS(run({"validate", "--ckpt_path", "/nonexistent/a.ckpt"}),
                   lightning::CheckpointError);
 }
+
+TEST_CASE(
+    "a ckpt_path that is a folder of the module's own kind goes to the option that takes it") {
+  const TemporaryFolder folder;
+  write_file(folder, "line.txt", "2 x + 1");
+  const std::string path = folder.path().string();
+  const std::string file = write_file(folder, "title.yaml", "model: {title: another}\n");
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--config", file}, {"--model.title", "another"}}) {
+    cli_test::inspect(std::vector<std::string>{"--ckpt_path", path} + more,
+                      [&](CliContext& context) {
+                        CHECK(context.ckpt_path().empty());
+                        CHECK(cli_test::text_at(context.config(), "model.title") == path);
+                        CHECK(context.module_as<Line>()->options().title == path);
+                      });
+  }
+  CHECK(run({"validate", "--ckpt_path", path, "--trainer.default_root_dir", path,
+             "--trainer.logger=false", "--trainer.enable_progress_bar=false"}) == 0);
+  // There is no training to resume in it.
+  const std::string error = config_error([&] { run({"fit", "--ckpt_path", path}); });
+  CHECK_THAT(error, Catch::Contains(path) && Catch::Contains("HINT: --model.title " + path));
+}
