@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,9 +25,20 @@ struct DecoderOptions {
 
 /// A possible answer.
 struct AnswerSpan {
-  double score = 0.0;  // start score + end score
-  Offset characters;   // code points into the context
-  int64_t window = 0;  // row of the feature: the earlier one wins a tie
+  float start_logit = 0.0F;
+  float end_logit = 0.0F;
+  Offset characters = {};  // code points into the context; empty for "no answer"
+  int64_t window = 0;      // row of the feature: the earlier one wins a tie
+
+  double score() const { return static_cast<double>(start_logit) + static_cast<double>(end_logit); }
+};
+
+/// One of a question's n best answers.
+struct RankedAnswer {
+  std::string text;    // "" for "no answer"
+  double probability;  // softmax of the scores over the question's list
+  float start_logit;
+  float end_logit;
 };
 
 /// Collects windows in any order, keeps the n best spans of each question over all its windows.
@@ -39,12 +51,17 @@ class AnswerDecoder {
            std::span<const float> start, std::span<const float> end);
   bool empty() const { return questions_.empty(); }
   void clear();
+  /// Of the file, whether seen or not; 0 while empty().
+  int64_t num_questions() const { return static_cast<int64_t>(questions_.size()); }
 
-  /// The best span and the score of "no answer" of each question seen, for the other ranks.
-  lightning::StateDict state_dict() const;
+  /// The `num_spans` best spans and the score of "no answer" of each question seen among
+  /// [begin, end), for the other ranks. At most n_best spans are there.
+  lightning::StateDict state_dict(int64_t num_spans = 1, int64_t begin = 0,
+                                  int64_t end = std::numeric_limits<int64_t>::max()) const;
   /// Adds what another rank found in other windows of the same questions; in any order,
-  /// best_spans() is then what one decoder of all windows gives. Throws lightning::DataError when
-  /// the ranks' questions are not the same.
+  /// best_spans() is then what one decoder of all windows gives, and ranked_answers() too when
+  /// n_best spans were sent. Throws lightning::DataError when the ranks' questions are not the
+  /// same.
   void merge(const lightning::StateDict& state);
   /// Whether windows were added here, which bring texts and questions along: else data() and
   /// best_spans() must not be called.
@@ -53,17 +70,26 @@ class AnswerDecoder {
   /// The best span of each question and, as no_answer_score, how much better the score of "no
   /// answer" is. The text is the best span's, whatever that score is.
   Predictions best_spans() const;
+  bool seen(int64_t question) const { return questions_[static_cast<size_t>(question)].seen; }
+  /// The best span of one question that was seen, as in best_spans().
+  Prediction best_span(int64_t question) const;
   /// The n best spans of a question, best first.
   const std::vector<AnswerSpan>& spans(int64_t question) const;
+  /// The n best answers of a question, best first, as transformers' postprocess_qa_predictions()
+  /// lists them: a text that two windows share is there twice, and with `with_no_answer` so is "no
+  /// answer", at the end (as one more) when it isn't among the n best. A question without any
+  /// answer gets one with an empty text and scores of 0.
+  std::vector<RankedAnswer> ranked_answers(int64_t question, bool with_no_answer) const;
   const SquadData& data() const { return features_->data; }
 
  private:
   struct Question {
     bool seen = false;
-    double null_score = 0.0;  // lowest over the windows
+    AnswerSpan no_answer;  // of the window where its score is lowest
     std::vector<AnswerSpan> best;
   };
-  static void add_null_score(Question& question, double score);
+  static void add_no_answer(Question& question, const AnswerSpan& no_answer);
+  std::string text_of(int64_t question, const AnswerSpan& span) const;
   void keep_best(Question& question) const;
 
   DecoderOptions options_;

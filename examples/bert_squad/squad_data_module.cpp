@@ -52,10 +52,7 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
   auto* module = dynamic_cast<SquadModule*>(&trainer().lightning_module());
   LIGHTNING_CHECK(module != nullptr, ConfigError,
                   "SquadDataModule: the module is not a SquadModule, whose tokenizer is needed.");
-  const int64_t positions = module->model()->config().max_position_embeddings;
-  LIGHTNING_CHECK(options_.max_seq_length <= positions, ConfigError, "data.max_seq_length is ",
-                  options_.max_seq_length, ", expected at most the model's ", positions,
-                  " positions.");
+  module->check_max_seq_length(options_.max_seq_length);
   const bool has_answers = answers != AnswerUse::kNone;
   SquadData data =
       read_squad(file, {.answers = answers, .on_bad_example = options_.on_bad_example});
@@ -79,7 +76,16 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
       file.string(), ": ", features->data.questions.size(), " questions, ",
       features->features.size(), " windows of at most ", longest, " tokens",
       num_impossible > 0 ? lightning::format(", {} questions without an answer", num_impossible)
-                         : ""));
+                         : "",
+      features->cut_contexts.empty()
+          ? ""
+          : lightning::format(", {} passages cut", features->cut_contexts.size())));
+  if (const std::string cut = describe_cut_questions(*features, feature_options); !cut.empty()) {
+    lightning::log_warning(
+        lightning::detail::concat(file.string(), ": ", cut,
+                                  ". HINT: raise data.max_seq_length if the model has more "
+                                  "positions."));
+  }
   return std::make_shared<SquadDataset>(features, module->tokenizer().pad_id(),
                                         options_.padding == Padding::kLongest ? longest : 0);
 }

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <lightning/util/error.h>
-#include <lightning/util/log.h>
 
 #include "utf8.h"
 
@@ -54,16 +53,18 @@ class FeatureMaker {
     return contexts_[static_cast<size_t>(asked.context)];
   }
 
+  static void note_cut(std::vector<CutText>& cut, int64_t question, int64_t num_tokens,
+                       int64_t num_kept) {
+    if (num_kept < num_tokens) cut.push_back({question, num_tokens, num_kept});
+  }
+
   void add_windows(int64_t index) {
-    const SquadQuestion& question = result_.data.questions[static_cast<size_t>(index)];
     std::vector<int32_t> asked = questions_[static_cast<size_t>(index)].ids;
     // A longer question would leave the context too little room for windows that overlap.
     const auto longest = static_cast<size_t>(
         std::min(options_.max_seq_length / 2, options_.max_seq_length - options_.doc_stride - 4));
     if (asked.size() > longest) {
-      lightning::log_warning(lightning::detail::concat("SQuAD features: question ", question.id,
-                                                       " has ", asked.size(), " tokens, only ",
-                                                       longest, " are kept."));
+      note_cut(result_.cut_questions, index, std::ssize(asked), static_cast<int64_t>(longest));
       asked.resize(longest);
     }
     const Encoding& context = context_of(index);
@@ -121,6 +122,8 @@ class FeatureMaker {
     const std::vector<int32_t>& asked = questions_[static_cast<size_t>(index)].ids;
     const auto [context_length, question_length] =
         cut_longest_first(std::ssize(context.ids), std::ssize(asked), options_.max_seq_length - 3);
+    note_cut(result_.cut_contexts, index, std::ssize(context.ids), context_length);
+    note_cut(result_.cut_questions, index, std::ssize(asked), question_length);
     Feature feature;
     feature.question = index;
     feature.ids.push_back(tokenizer_.cls_id());
@@ -183,6 +186,23 @@ std::shared_ptr<const SquadFeatures> make_features(SquadData data,
   result->data = std::move(data);
   FeatureMaker(*result, tokenizer, options).run();
   return result;
+}
+
+std::string describe_cut_questions(const SquadFeatures& features, const FeatureOptions& options) {
+  constexpr size_t kNamed = 10;
+  const std::vector<CutText>& cut = features.cut_questions;
+  if (cut.empty()) return "";
+  std::string text = lightning::detail::concat(
+      cut.size(), cut.size() == 1 ? " question is" : " questions are",
+      " longer than max_seq_length ", options.max_seq_length, " leaves room for and ",
+      cut.size() == 1 ? "was" : "were", " cut: ");
+  for (size_t i = 0; i < std::min(kNamed, cut.size()); ++i) {
+    text += lightning::detail::concat(
+        i == 0 ? "" : ", ", features.data.questions[static_cast<size_t>(cut[i].question)].id, " (",
+        cut[i].num_tokens, " tokens, ", cut[i].num_kept, " kept)");
+  }
+  if (cut.size() > kNamed) text += lightning::detail::concat(" and ", cut.size() - kNamed, " more");
+  return text;
 }
 
 }  // namespace bert_squad

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <lightning/config/fields.h>
@@ -48,19 +49,33 @@ struct Feature {
   int64_t length() const { return static_cast<int64_t>(ids.size()); }
 };
 
+/// A question or a context that lost tokens because it is too long.
+struct CutText {
+  int64_t question = 0;  // index into SquadData::questions
+  int64_t num_tokens = 0;
+  int64_t num_kept = 0;
+};
+
 /// Texts and their features, which batches point to.
 struct SquadFeatures {
   SquadData data;
   std::vector<Feature> features;  // those of a question stand together, in order
+  std::vector<CutText> cut_questions;
+  std::vector<CutText> cut_contexts;  // kContextFirst alone: kWindows loses nothing of a context
 };
 
 /// Labels come from each question's first answer whose place is known (from every one with
 /// kContextFirst, where unanswerable questions give no feature). A question whose answers have no
-/// place is labelled with max_seq_length, which span_loss() leaves out. A question that takes more
-/// than half of max_seq_length is cut, with a warning. Throws lightning::ConfigError for sizes that
-/// leave no room.
+/// place is labelled with max_seq_length, which span_loss() leaves out. With kWindows a question is
+/// cut that takes more than half of max_seq_length, or leaves no more than doc_stride tokens to the
+/// context; with kContextFirst the longer of both is cut to fit. The result lists what was cut.
+/// Throws lightning::ConfigError for sizes that leave no room.
 std::shared_ptr<const SquadFeatures> make_features(SquadData data,
                                                    const WordPieceTokenizer& tokenizer,
                                                    const FeatureOptions& options);
+
+/// "2 questions are longer than max_seq_length 384 leaves room for and were cut: q1 (250 tokens,
+/// 188 kept), ..."; the first ten are named. Empty when none was cut.
+std::string describe_cut_questions(const SquadFeatures& features, const FeatureOptions& options);
 
 }  // namespace bert_squad

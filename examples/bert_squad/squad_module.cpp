@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 #include <variant>
 
 #include <ATen/core/grad_mode.h>
@@ -22,12 +23,26 @@ namespace {
 namespace fs = std::filesystem;
 using lightning::detail::concat;
 
+bool has_file(const fs::path& folder, const char* name) {
+  std::error_code ignored;
+  return fs::is_regular_file(folder / name, ignored);
+}
+
+// What every checkpoint holds, and no folder of Hugging Face.
+bool is_checkpoint(const fs::path& folder) { return has_file(folder, "manifest.json"); }
+
 const fs::path& required_folder(const SquadModuleOptions& options) {
-  LIGHTNING_CHECK(!options.pretrained.empty(), ConfigError,
-                  "model.pretrained is empty, expected the folder of a BERT model. HINT: use "
-                  "data/minilm (scripts/bootstrap.sh makes it) or scripts/get_bert.sh's "
-                  "data/bert-base-uncased.");
-  return options.pretrained;
+  const fs::path& folder = options.pretrained;
+  LIGHTNING_CHECK(!folder.empty(), ConfigError,
+                  "model.pretrained is empty and no checkpoint was given, expected the folder of a "
+                  "BERT model. HINT: add --model.pretrained FOLDER (data/minilm, which "
+                  "scripts/bootstrap.sh makes, or scripts/get_bert.sh's data/bert-base-uncased) or "
+                  "--ckpt_path CHECKPOINT.");
+  LIGHTNING_CHECK(!is_checkpoint(folder), ConfigError, "model.pretrained is ", folder.string(),
+                  ", a checkpoint of this program, expected a Hugging Face folder. HINT: use "
+                  "--ckpt_path ",
+                  folder.string(), ", or make a folder of it with bert_squad export.");
+  return folder;
 }
 
 double in_seconds(std::chrono::steady_clock::duration duration) {
@@ -61,6 +76,33 @@ void decode(const SpanLogits& logits, const lightning::Batch& batch, AnswerDecod
                 {start.const_data_ptr<float>() + i * length, length},
                 {end.const_data_ptr<float>() + i * length, length});
   }
+}
+
+/// Windows that go through the model together for a single question.
+constexpr int64_t kWindowsAtATime = 32;
+
+/// A question and a context that a model can work on.
+void check_texts(const SquadFeatures& features) {
+  const Feature& first = features.features.front();
+  LIGHTNING_CHECK(first.context_end > first.context_begin, DataError,
+                  "answer: the context holds no token, expected a text to find the answer in.");
+  const int64_t specials = 3;
+  LIGHTNING_CHECK(first.length() - specials > first.context_end - first.context_begin, DataError,
+                  "answer: the question holds no token, expected a question.");
+}
+
+/// What is lost of the only question and its context; empty for nothing.
+std::string describe_cut_texts(const SquadFeatures& features, const FeatureOptions& options) {
+  std::string text;
+  const auto add = [&](const std::vector<CutText>& cut, const char* name) {
+    if (cut.empty()) return;
+    text += concat(text.empty() ? "" : " ", "The ", name, " has ", cut.front().num_tokens,
+                   " tokens, only the first ", cut.front().num_kept,
+                   " are used: max_seq_length is ", options.max_seq_length, ".");
+  };
+  add(features.cut_questions, "question");
+  add(features.cut_contexts, "passage");
+  return text;
 }
 
 void check_options(const SquadModuleOptions& options) {
@@ -245,16 +287,26 @@ void SquadModule::on_validation_start() {
 
 void SquadModule::on_validation_epoch_start() { decoder_.clear(); }
 
-// The windows of a question may lie on several ranks: from here on each has the answers of all.
-void SquadModule::gather_answers() {
+// The windows of a question may lie on several ranks. In parts, so that what is sent at a time
+// doesn't grow with the file.
+void SquadModule::gather_answers(int64_t num_spans) {
   all_ranks_have_data_ = decoder_.has_data();
   if (trainer().world_size() == 1) return;
-  const std::vector<lightning::StateDict> states =
-      trainer().all_gather("squad answers", decoder_.state_dict());
-  for (size_t rank = 0; rank < states.size(); ++rank) {
-    const lightning::StateDict& state = states[rank];
-    if (state.get<std::vector<int64_t>>("questions").empty()) all_ranks_have_data_ = false;
-    if (static_cast<int64_t>(rank) != trainer().global_rank()) decoder_.merge(state);
+  lightning::StateDict own;
+  own.set("num_questions", decoder_.num_questions());
+  int64_t num_questions = 0;
+  for (const lightning::StateDict& state : trainer().all_gather("squad questions", own)) {
+    const auto count = state.get<int64_t>("num_questions");
+    if (count == 0) all_ranks_have_data_ = false;
+    num_questions = std::max(num_questions, count);
+  }
+  constexpr int64_t kQuestionsAtATime = 2048;
+  for (int64_t begin = 0; begin < num_questions; begin += kQuestionsAtATime) {
+    const std::vector<lightning::StateDict> states = trainer().all_gather(
+        "squad answers", decoder_.state_dict(num_spans, begin, begin + kQuestionsAtATime));
+    for (size_t rank = 0; rank < states.size(); ++rank) {
+      if (static_cast<int64_t>(rank) != trainer().global_rank()) decoder_.merge(states[rank]);
+    }
   }
 }
 
@@ -293,7 +345,7 @@ void SquadModule::on_test_epoch_start() { decoder_.clear(); }
 void SquadModule::on_test_epoch_end() { log_scores(); }
 
 void SquadModule::log_scores() {
-  gather_answers();
+  gather_answers(/*num_spans=*/1);
   if (decoder_.empty()) return;
   lightning::StateDict scores;
   if (decoder_.has_data()) scores = this->scores();
@@ -314,45 +366,65 @@ void SquadModule::on_predict_start() { require_head(); }
 void SquadModule::on_predict_epoch_start() { decoder_.clear(); }
 
 void SquadModule::on_predict_epoch_end() {
-  gather_answers();
+  gather_answers(options_.n_best);
   if (decoder_.empty()) return;
-  const fs::path path = trainer().run_dir() / "predictions.json";  // every rank must ask for it
+  const fs::path folder = trainer().run_dir();  // every rank must ask for it
   if (trainer().is_global_zero()) {
-    write_predictions(path, decoder_.data(), with_null_threshold(decoder_.best_spans()));
-    print("Predictions: " + path.string());
+    const PredictionFiles files = write_predictions(folder, decoder_, options_.null_threshold);
+    print("Predictions: " + files.predictions.string());
+    print("N best answers: " + files.n_best.string());
+    print("No-answer scores: " + files.null_odds.string());
   }
   decoder_.clear();
 }
 
-Predictions SquadModule::with_null_threshold(Predictions predictions) const {
-  if (!options_.null_threshold) return predictions;
-  for (auto& [id, prediction] : predictions) {
-    if (prediction.no_answer_score > *options_.null_threshold) prediction.text.clear();
-  }
-  return predictions;
+void SquadModule::check_max_seq_length(int64_t max_seq_length) const {
+  const int64_t positions = model_->config().max_position_embeddings;
+  LIGHTNING_CHECK(max_seq_length <= positions, ConfigError, "data.max_seq_length is ",
+                  max_seq_length, ", expected at most the model's ", positions,
+                  " positions. HINT: set --data.max_seq_length ", positions,
+                  " and a --data.doc_stride of a third of it.");
+}
+
+std::string SquadModule::option_of_folder(const fs::path& folder) {
+  return has_file(folder, "config.json") && !is_checkpoint(folder) ? "model.pretrained" : "";
 }
 
 SquadModule::Answer SquadModule::answer(const std::string& question, const std::string& context,
-                                        const FeatureOptions& feature_options) {
+                                        const FeatureOptions& feature_options,
+                                        const AnswerProgress& progress) {
   require_head();
+  check_max_seq_length(feature_options.max_seq_length);
   SquadData data;
   data.contexts = {context};
   data.questions = {{"question", question, 0, {}}};
   FeatureOptions unlabelled = feature_options;
   unlabelled.labels = false;
   const auto features = make_features(std::move(data), tokenizer_, unlabelled);
+  check_texts(*features);
+  if (const auto cut = describe_cut_texts(*features, unlabelled); !cut.empty()) {
+    lightning::log_warning(cut);
+  }
+
   SquadDataset dataset(features, tokenizer_.pad_id());
   AnswerDecoder decoder(
       {.n_best = options_.n_best, .max_answer_length = options_.max_answer_length});
   const at::NoGradGuard no_grad;
-  for (int64_t row = 0; row < dataset.size(); ++row) {
-    const lightning::Batch batch = dataset.get_batch({&row, 1}, {});
+  const auto report = [&](int64_t done) {
+    if (progress) progress(done, dataset.size());
+  };
+  report(0);
+  std::vector<int64_t> rows;
+  for (int64_t begin = 0; begin < dataset.size(); begin += kWindowsAtATime) {
+    rows.resize(static_cast<size_t>(std::min(kWindowsAtATime, dataset.size() - begin)));
+    std::iota(rows.begin(), rows.end(), begin);
+    const lightning::Batch batch = dataset.get_batch(rows, {});
     decode(forward(batch.to(device())), batch, decoder);
+    report(begin + std::ssize(rows));
   }
-  const Predictions predictions = decoder.best_spans();
-  const Prediction& best = predictions.at("question");
+  const Prediction best = decoder.best_span(0);
   const auto& spans = decoder.spans(0);
-  return {best.text, spans.empty() ? 0.0 : spans.front().score, best.no_answer_score};
+  return {best.text, spans.empty() ? 0.0 : spans.front().score(), best.no_answer_score};
 }
 
 }  // namespace bert_squad

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,6 +75,7 @@ class SquadModule : public lightning::LightningModule {
   const WordPieceTokenizer& tokenizer() const { return tokenizer_; }
   const Options& options() const { return options_; }
   BertForQuestionAnswering& model() { return model_; }
+  const BertForQuestionAnswering& model() const { return model_; }
   /// Whether the question-answering head holds random numbers: the folder of `pretrained` has none,
   /// and neither a checkpoint nor training has given it values since.
   bool head_is_new() const { return head_is_new_; }
@@ -86,12 +88,24 @@ class SquadModule : public lightning::LightningModule {
     double score;            // of the span
     double no_answer_score;  // of "no answer", minus the best span's
   };
+  /// Is told how many windows are done, of how many: before the first batch and after each.
+  using AnswerProgress = std::function<void(int64_t done, int64_t total)>;
   /// The best span for one question, whatever no_answer_score is; the model must be in eval mode.
-  /// Throws lightning::DataError for texts that aren't UTF-8.
+  /// The windows go through the model in batches, so that the memory taken doesn't grow with the
+  /// context. Warns when the question or (layout context_first) the context is cut.
+  /// Throws lightning::DataError for texts that aren't UTF-8 or hold no token, ConfigError for
+  /// sizes that the model doesn't have.
   Answer answer(const std::string& question, const std::string& context,
-                const FeatureOptions& features);
-  /// `predictions` with the texts emptied whose no-answer score is above null_threshold.
-  Predictions with_null_threshold(Predictions predictions) const;
+                const FeatureOptions& features, const AnswerProgress& progress = {});
+  /// Throws lightning::ConfigError when the model has fewer positions.
+  void check_max_seq_length(int64_t max_seq_length) const;
+
+  /// Whether `folder` is one that the option `pretrained` takes: a Hugging Face folder. The command
+  /// line asks it of a ckpt_path. Returns the option's key, or "".
+  static std::string option_of_folder(const std::filesystem::path& folder);
+  /// The files beside the weights that the model was made from or with, by name: config.json and
+  /// the tokenizer's.
+  const std::vector<std::pair<std::string, std::string>>& assets() const { return assets_; }
 
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t batch_idx) override;
   void validation_step(const lightning::Batch& batch, int64_t batch_idx) override;
@@ -126,7 +140,8 @@ class SquadModule : public lightning::LightningModule {
   /// Logs the loss under this name and keeps the answers for log_scores().
   void evaluate(const lightning::Batch& batch, const char* loss_name);
   void log_scores();
-  void gather_answers();
+  /// From here on each rank has the `num_spans` best spans of each question over all ranks.
+  void gather_answers(int64_t num_spans);
   lightning::StateDict scores() const;
 
   Options options_;

@@ -101,9 +101,77 @@ TEST_CASE("AnswerDecoder combines only the n best first and last tokens", "[answ
   decoder.add(features, 0, scores.start, scores.end);
   const auto& spans = decoder.spans(0);
   REQUIRE(spans.size() == 3);
-  CHECK(spans[0].score == 10.0);
-  CHECK(spans[0].score >= spans[1].score);
-  CHECK(spans[1].score >= spans[2].score);
+  CHECK(spans[0].score() == 10.0);
+  CHECK(spans[0].score() >= spans[1].score());
+  CHECK(spans[1].score() >= spans[2].score());
+}
+
+TEST_CASE("AnswerDecoder ranks the n best answers of all windows", "[answer_decoder]") {
+  // Windows of 12 context tokens, 4 of them shared: tokens 0 to 11 and 8 to 19.
+  const Features features = make_features(letter_data(20, {{"q", "a", {}}}), letter_tokenizer(),
+                                          {.max_seq_length = 16, .doc_stride = 4});
+  AnswerDecoder decoder({.n_best = 3, .max_answer_length = 1});
+  const Scores first = Scores(features->features[0]).at(3, 2, 2).at(9, 3, 3).null(1, 4);
+  const Scores second = Scores(features->features[1]).at(1, 3, 3).at(7, 1, 1).null(2, 2);
+  decoder.add(features, 0, first.start, first.end);
+  decoder.add(features, 1, second.start, second.end);
+  const auto texts_of = [](const std::vector<bert_squad::RankedAnswer>& answers) {
+    std::vector<std::string> texts;
+    for (const auto& answer : answers) texts.push_back(answer.text);
+    return texts;
+  };
+  using Texts = std::vector<std::string>;
+
+  // Token 9 is in both windows, and so is its text in the list. 6, 6, 4.
+  const auto spans = decoder.ranked_answers(0, /*with_no_answer=*/false);
+  CHECK(texts_of(spans) == Texts{"j", "j", "d"});
+  const double sum = 2.0 + std::exp(-2.0);
+  CHECK(spans[0].probability == Approx(1.0 / sum));
+  CHECK(spans[2].probability == Approx(std::exp(-2.0) / sum));
+  CHECK(spans[2].start_logit == 2.0F);
+
+  // "No answer" scores 4, the lowest of both windows: behind spans that score as much, and one more
+  // than the n best.
+  const auto with_none = decoder.ranked_answers(0, /*with_no_answer=*/true);
+  CHECK(texts_of(with_none) == Texts{"j", "j", "d", ""});
+  CHECK(with_none[3].start_logit == 2.0F);
+  CHECK(with_none[3].end_logit == 2.0F);
+  CHECK(with_none[3].probability == Approx(std::exp(-2.0) / (sum + std::exp(-2.0))));
+  CHECK(decoder.best_span(0).no_answer_score == 4.0 - 6.0);
+}
+
+TEST_CASE("AnswerDecoder ranks \"no answer\" among the n best", "[answer_decoder]") {
+  const Features features = one_window(8);
+  AnswerDecoder decoder({.n_best = 2, .max_answer_length = 1});
+  const Scores scores = Scores(features->features[0]).at(1, 9, 2).at(2, 4, 1).null(5, 2);
+  decoder.add(features, 0, scores.start, scores.end);
+  const auto answers = decoder.ranked_answers(0, true);
+  REQUIRE(answers.size() == 2);  // it takes the place of the second span
+  CHECK(answers[0].text == "b");
+  CHECK(answers[1].text.empty());
+  CHECK(answers[1].start_logit == 5.0F);
+}
+
+TEST_CASE("AnswerDecoder ranks an answer where there is none", "[answer_decoder]") {
+  bert_squad::SquadData data;
+  data.contexts = {""};
+  data.questions = {{"q", "a", 0, {}}};
+  const Features features = make_features(data, letter_tokenizer(), {});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float null_score : {1.5F, nan}) {
+    AnswerDecoder decoder({});
+    const Scores scores = Scores(features->features[0]).null(null_score, null_score);
+    decoder.add(features, 0, scores.start, scores.end);
+    const auto spans = decoder.ranked_answers(0, false);
+    REQUIRE(spans.size() == 1);
+    CHECK(spans[0].text.empty());
+    CHECK(spans[0].probability == 1.0);
+    CHECK(spans[0].start_logit == 0.0F);
+    const auto with_none = decoder.ranked_answers(0, true);
+    REQUIRE(with_none.size() == 1);
+    CHECK(with_none[0].text.empty());
+    CHECK(with_none[0].probability == (std::isnan(null_score) ? 0.0 : 1.0));
+  }
 }
 
 TEST_CASE("AnswerDecoder lets the earlier token win a tie", "[answer_decoder]") {
@@ -199,6 +267,25 @@ std::vector<Scores> tied_scores(const Features& features, uint64_t seed) {
   return scores;
 }
 
+void check_same_ranking(const AnswerDecoder& a, const AnswerDecoder& b) {
+  REQUIRE(a.num_questions() == b.num_questions());
+  for (int64_t question = 0; question < a.num_questions(); ++question) {
+    REQUIRE(a.seen(question) == b.seen(question));
+    if (!a.seen(question)) continue;
+    for (const bool with_no_answer : {false, true}) {
+      const auto of_a = a.ranked_answers(question, with_no_answer);
+      const auto of_b = b.ranked_answers(question, with_no_answer);
+      REQUIRE(of_a.size() == of_b.size());
+      for (size_t i = 0; i < of_a.size(); ++i) {
+        CHECK(of_a[i].text == of_b[i].text);
+        CHECK(of_a[i].probability == of_b[i].probability);
+        CHECK(of_a[i].start_logit == of_b[i].start_logit);
+        CHECK(of_a[i].end_logit == of_b[i].end_logit);
+      }
+    }
+  }
+}
+
 void check_same(const bert_squad::SquadData& data, const Predictions& a, const Predictions& b) {
   REQUIRE(a.size() == b.size());
   for (const auto& [id, prediction] : a) {
@@ -242,19 +329,27 @@ TEST_CASE("AnswerDecoders of several ranks give the answers of one, however wind
                                     : random.below(static_cast<uint64_t>(world_size));
           add(ranks[rank], row);
         }
-        std::vector<lightning::StateDict> states;
-        for (const AnswerDecoder& rank : ranks) states.push_back(rank.state_dict());
+        // The best span alone, or all n best in parts of four questions.
+        const bool all = seed % 2 == 0;
+        std::vector<std::vector<lightning::StateDict>> states;
+        for (const AnswerDecoder& rank : ranks) {
+          if (all) {
+            states.push_back({rank.state_dict(3, 0, 4), rank.state_dict(3, 4, 8)});
+          } else {
+            states.push_back({rank.state_dict()});
+          }
+        }
         for (size_t rank = 0; rank < ranks.size(); ++rank) {
           if (!ranks[rank].has_data()) continue;
           std::vector<int64_t> others(ranks.size());
           std::iota(others.begin(), others.end(), 0);
           random.shuffle(others);
           for (const int64_t other : others) {
-            if (other != static_cast<int64_t>(rank)) {
-              ranks[rank].merge(states[static_cast<size_t>(other)]);
-            }
+            if (other == static_cast<int64_t>(rank)) continue;
+            for (const auto& state : states[static_cast<size_t>(other)]) ranks[rank].merge(state);
           }
           check_same(features->data, alone.best_spans(), ranks[rank].best_spans());
+          if (all) check_same_ranking(alone, ranks[rank]);
         }
       }
     }
@@ -275,7 +370,7 @@ TEST_CASE("AnswerDecoder without windows of its own takes those of others", "[an
   CHECK_FALSE(other.has_data());
   AnswerDecoder third({});
   third.merge(other.state_dict());
-  CHECK(third.spans(0).at(0).score == 10.0);
+  CHECK(third.spans(0).at(0).score() == 10.0);
 }
 
 TEST_CASE("AnswerDecoder carries questions without a span to other ranks", "[answer_decoder]") {

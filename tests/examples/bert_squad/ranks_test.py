@@ -6,6 +6,7 @@ two windows leaves ranks without any.
 
 import csv
 import functools
+import json
 import pathlib
 import re
 import tempfile
@@ -46,7 +47,24 @@ def scores_on(ranks, folder, file):
 def answers_on(ranks, folder, file):
     _, root = run_on(ranks, folder, "predict", "--data.predict_file", file)
     (path,) = root.glob("lightning_logs/*/predictions.json")
-    return path.read_text(encoding="utf-8")
+    return [json.loads(path.with_name(name).read_text(encoding="utf-8"))
+            for name in ("predictions.json", "nbest_predictions.json", "null_odds.json")]
+
+
+def check_same_answers(several, alone):
+    """Scores agree to rounding: each rank's batches have other sizes."""
+    answers, n_best, null_odds = several
+    assert list(answers.items()) == list(alone[0].items())  # in the same order
+    assert list(n_best) == list(null_odds) == list(answers)
+    assert null_odds == pytest.approx(alone[2], abs=1e-4)
+    for key, ranked in n_best.items():
+        expected = alone[1][key]
+        assert len(ranked) == len(expected)
+        for one, other in zip(ranked, expected):
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+            assert (one["start_logit"] + one["end_logit"]
+                    == pytest.approx(other["start_logit"] + other["end_logit"], abs=1e-4))
+        assert sorted(one["text"] for one in ranked) == sorted(other["text"] for other in expected)
 
 
 def losses_on(ranks, folder):
@@ -119,7 +137,7 @@ def test_evaluation(name, ranks, folder, alone):
     assert {s: several.get(s) for s in SCORES} == {s: expected.get(s) for s in SCORES}
     loss = float(expected["val_loss"])
     assert abs(float(several["val_loss"]) - loss) <= 1e-4 * loss
-    assert answers_on(ranks, folder, folder / f"{name}_bare.json") == answers
+    check_same_answers(answers_on(ranks, folder, folder / f"{name}_bare.json"), answers)
 
 
 @pytest.fixture(scope="module")

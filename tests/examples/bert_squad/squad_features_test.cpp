@@ -70,6 +70,38 @@ TEST_CASE("A question that is too long is cut so that windows keep overlapping",
   CHECK(made->features[1].ids[10] == made->features[0].ids[11]);
 }
 
+TEST_CASE("Features list the questions and contexts that were cut", "[squad_features]") {
+  std::vector<lightning_tests::TestQuestion> questions = {{"short", "a", {}}};
+  for (int i = 0; i < 12; ++i) {
+    questions.push_back({std::string("long").append(std::to_string(i)), letters(30 + i), {}});
+  }
+  bert_squad::FeatureOptions options = {.max_seq_length = 20, .doc_stride = 8};
+  const auto windows = make_features(letter_data(40, questions), letter_tokenizer(), options);
+  REQUIRE(windows->cut_questions.size() == 12);
+  CHECK(windows->cut_questions[1].question == 2);
+  CHECK(windows->cut_questions[1].num_tokens == 31);
+  CHECK(windows->cut_questions[1].num_kept == 8);
+  CHECK(windows->cut_contexts.empty());
+  const std::string text = describe_cut_questions(*windows, options);
+  CHECK_THAT(text, Contains("12 questions are longer than max_seq_length 20") &&
+                       Contains("long0 (30 tokens, 8 kept), long1 (31 tokens, 8 kept)") &&
+                       Contains("long9") && !Contains("long10") && Contains(" and 2 more"));
+
+  options.layout = FeatureLayout::kContextFirst;
+  options.labels = false;
+  const auto first = make_features(letter_data(40, questions), letter_tokenizer(), options);
+  REQUIRE(first->cut_questions.size() == 12);
+  CHECK(first->cut_questions[0].num_kept == 8);  // half of what three special tokens leave
+  REQUIRE(first->cut_contexts.size() == 13);
+  CHECK(first->cut_contexts[0].num_tokens == 40);
+  CHECK(first->cut_contexts[0].num_kept == 16);
+
+  const auto whole = make_features(letter_data(4, {{"q", "a", {}}}), letter_tokenizer(), options);
+  CHECK(whole->cut_questions.empty());
+  CHECK(whole->cut_contexts.empty());
+  CHECK(describe_cut_questions(*whole, options).empty());
+}
+
 TEST_CASE("Context first gives an example per answer and none without", "[squad_features]") {
   const bert_squad::FeatureOptions options = {.layout = FeatureLayout::kContextFirst,
                                               .max_seq_length = 16};
