@@ -11,6 +11,7 @@
 #include <lightning/cli/lightning_cli.h>
 
 #include "examples/callbacks/register.h"
+#include "export_folder.h"
 #include "squad_data_module.h"
 #include "squad_module.h"
 #include "utf8.h"
@@ -87,6 +88,18 @@ int predict(lightning::CliContext& context) {
   return 0;
 }
 
+struct ExportOptions {
+  std::filesystem::path output = "";
+};
+LIGHTNING_FIELDS(ExportOptions, LIGHTNING_FIELD(output, "folder to make; new or empty"))
+
+int export_model(lightning::CliContext& context, const ExportOptions& options) {
+  bert_squad::check_export_folder(options.output);
+  bert_squad::export_folder(*trained_module(context), options.output);
+  std::cout << "Exported to " << options.output.string() << "\n";
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -100,5 +113,7 @@ int main(int argc, char** argv) {
            lightning::make_command(
                "predict",
                "writes the answers of predict_file, the n best of each and no-answer scores",
-               predict)}});
+               predict),
+           lightning::make_command<ExportOptions>(
+               "export", "writes a model folder that transformers opens", export_model)}});
 }

@@ -1,18 +1,23 @@
 """bert_squad from training to single questions, with a tiny BERT of random weights.
 
-fit, validate, predict and ask on a small part of the bundled questions. Checked against
-transformers: the checkpoint's weights load there and give the same logits and the same answers.
+fit, validate, predict, ask and export on a small part of the bundled questions. Checked against
+transformers: the exported folder opens there and gives the same logits, the same answers and the same
+n best of them.
 `predict` and `ask` must work from the checkpoint folder alone, also after it was moved.
 """
 
 import csv
 import json
+import os
 import pathlib
+import pty
 import re
 import shutil
+import subprocess
 import tempfile
 import types
 
+import numpy as np
 import pytest
 import support
 import tiny_bert
@@ -21,9 +26,13 @@ from safetensors.torch import load_file, save_file
 from support import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_bert import DATA, DOC_STRIDE, MAX_SEQ_LENGTH, part_of, without_answers, write
-from transformers import BertForQuestionAnswering, BertTokenizerFast
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 MAX_ANSWER_LENGTH, N_BEST = 30, 20  # the defaults of model.*
+PREDICTION_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
+# What a checkpoint carries along and a model folder doesn't.
+SETTINGS = ("--data.max_seq_length", MAX_SEQ_LENGTH, "--data.doc_stride", DOC_STRIDE,
+            "--model.null_threshold", "null")
 
 
 # ---- the steps
@@ -66,18 +75,27 @@ def check_times_in_tensorboard(run_dir):
         assert len(events.Scalars(name)) == count, f"{name} isn't there {count} times"
 
 
-def predictions(folder, checkpoint, file, *arguments):
-    """The predictions.json of a new run."""
+def predict(folder, file, *arguments):
+    """The folder of a new run that predicts."""
     root = pathlib.Path(tempfile.mkdtemp(dir=folder))
-    output = tiny_bert.run(
-        *("predict", "--ckpt_path", checkpoint, "--data.predict_file", file),
-        *("--trainer.default_root_dir", root, *arguments),
-    )
+    output = tiny_bert.run("predict", "--data.predict_file", file, "--trainer.default_root_dir", root,
+                           *arguments)
     (path,) = root.glob("lightning_logs/*/predictions.json")
     for name in ("config.yaml", "environment.json"):
         assert (path.parent / name).exists(), f"{name} is missing beside predictions.json"
-    assert str(path) in output, f"predict doesn't name {path}:\n{output}"
+    for name in PREDICTION_FILES:
+        assert str(path.with_name(name)) in output, f"predict doesn't name {name}:\n{output}"
+    return path.parent
+
+
+def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def predictions(folder, checkpoint, file, *arguments):
+    """The predictions.json of a new run."""
+    run = predict(folder, file, "--ckpt_path", checkpoint, *arguments)
+    return read_json(run / "predictions.json")
 
 
 def score(output, name):
@@ -92,17 +110,13 @@ def ask(checkpoint, passage, question):
 
 
 # ---- the same with transformers
-def load_in_transformers(folder, checkpoint):
-    """What a user would do: a model folder from the checkpoint's files."""
-    target = folder / "for_transformers"
-    target.mkdir()
-    shutil.copy(checkpoint / "model.safetensors", target)
-    for name in ("config.json", "vocab.txt", "tokenizer_config.json"):
-        shutil.copy(checkpoint / "assets" / name, target)
-    model, report = BertForQuestionAnswering.from_pretrained(target, output_loading_info=True)
+def export(source, target):
+    """A folder that `export` made, as transformers opens it."""
+    tiny_bert.run("export", *source, "--output", target)
+    model, report = AutoModelForQuestionAnswering.from_pretrained(target, output_loading_info=True)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not report[kind], f"transformers has {kind}: {report[kind]}"
-    return target, model.eval(), BertTokenizerFast.from_pretrained(target)
+    return model.eval(), AutoTokenizer.from_pretrained(target)
 
 
 def check_logits(folder, target, model, tokenizer, questions):
@@ -137,8 +151,8 @@ def check_logits(folder, target, model, tokenizer, questions):
         assert distance <= bound, f"{name} logits differ by {distance}, more than {bound}"
 
 
-def best_texts(model, tokenizer, question, context, margin=1e-3):
-    """The texts of all spans whose score is within `margin` of the best one's."""
+def scored_windows(model, tokenizer, question, context):
+    """Start and end logits of each window, its offsets and the positions of its context tokens."""
     encoded = tokenizer(
         question,
         context,
@@ -153,25 +167,52 @@ def best_texts(model, tokenizer, question, context, margin=1e-3):
     inputs = {k: encoded[k] for k in ("input_ids", "token_type_ids", "attention_mask")}
     with torch.no_grad():
         output = model(**inputs)
-    spans = []
     for i in range(len(encoded["input_ids"])):
         inside = [t for t, sequence in enumerate(encoded.sequence_ids(i)) if sequence == 1]
-        starts, ends = output.start_logits[i], output.end_logits[i]
-        offsets = encoded["offset_mapping"][i]
+        yield (output.start_logits[i].numpy(), output.end_logits[i].numpy(),
+               encoded["offset_mapping"][i].tolist(), inside)
+
+
+def n_best(windows, context, with_none):
+    """(start logit, end logit, text) of the n best answers, best first, and of all candidates; how much
+    better "no answer" is than the best one."""
+    spans, none = [], None
+    for starts, ends, offsets, inside in windows:
+        if none is None or starts[0] + ends[0] < none[0] + none[1]:
+            none = (starts[0], ends[0], "")
         for first in sorted(inside, key=lambda t: -starts[t])[:N_BEST]:
             for last in sorted(inside, key=lambda t: -ends[t])[:N_BEST]:
                 if first <= last < first + MAX_ANSWER_LENGTH:
-                    score = (starts[first] + ends[last]).item()
-                    spans.append((score, context[offsets[first][0] : offsets[last][1]]))
-    best = max(score for score, _ in spans)
-    return {text for score, text in spans if score >= best - margin}
+                    text = context[offsets[first][0] : offsets[last][1]]
+                    spans.append((starts[first], ends[last], text))
+    odds = none[0] + none[1] - max(start + end for start, end, _ in spans)
+    everything = [*spans, none] if with_none else spans
+    best = sorted(everything, key=lambda span: -(span[0] + span[1]))[:N_BEST]
+    if with_none and none not in best:
+        best.append(none)
+    return best, everything, odds
+
+
+def check_n_best(answers, expected, candidates):
+    assert len(answers) == len(expected)
+    scores = np.array([start + end for start, end, _ in expected], dtype=np.float64)
+    weights = np.exp(scores - scores.max())
+    for answer, score, weight in zip(answers, scores, weights / weights.sum()):
+        assert list(answer) == ["text", "probability", "start_logit", "end_logit"]
+        assert answer["start_logit"] + answer["end_logit"] == pytest.approx(score, abs=1e-3)
+        assert answer["probability"] == pytest.approx(weight, abs=1e-3)
+        assert any(answer["text"] == text and abs(answer["start_logit"] - start) < 1e-3
+                   and abs(answer["end_logit"] - end) < 1e-3 for start, end, text in candidates), answer
 
 
 def check_answers(model, tokenizer, questions, answers):
     assert list(answers) == [key for key, _, _ in questions], (
         "predictions.json doesn't have the questions' ids in their order")
     for key, question, context in questions:
-        allowed = best_texts(model, tokenizer, question, context)
+        windows = scored_windows(model, tokenizer, question, context)
+        (best, *_), spans, _ = n_best(windows, context, with_none=False)
+        # Those whose score is nearly the best one's.
+        allowed = {text for start, end, text in spans if start + end >= best[0] + best[1] - 1e-3}
         assert answers[key] in allowed, f"{key}: {answers[key]!r} is none of {allowed}"
 
 
@@ -221,10 +262,135 @@ def test_ask_gives_the_predicted_answer(trained):
     assert re.search(r"score -?\d+\.\d\d", answer), answer
 
 
-def test_transformers_gives_the_same(trained):
-    target, model, tokenizer = load_in_transformers(trained.folder, trained.checkpoint)
-    check_logits(trained.folder, target, model, tokenizer, trained.questions)
+@pytest.fixture(scope="module")
+def exported(trained):
+    """The folder that `export` makes of the checkpoint, and what transformers makes of it."""
+    target = trained.folder / "exported"
+    return target, *export(("--ckpt_path", trained.checkpoint), target)
+
+
+def test_transformers_gives_the_same(trained, exported):
+    target, model, tokenizer = exported
     check_answers(model, tokenizer, trained.questions, trained.answers)
+    without_dropout = trained.folder / "without_dropout"
+    shutil.copytree(target, without_dropout)
+    check_logits(trained.folder, without_dropout, model, tokenizer, trained.questions)
+
+
+def test_n_best_answers_are_those_of_transformers(trained, exported):
+    _, model, tokenizer = exported
+    for threshold in ("null", 0.0, -3.5):
+        run = predict(trained.folder, trained.folder / "bare.json", "--ckpt_path", trained.checkpoint,
+                      "--model.null_threshold", threshold)
+        answers, best, odds = (read_json(run / name) for name in PREDICTION_FILES)
+        ids = [key for key, _, _ in trained.questions]
+        assert list(answers) == list(best) == list(odds) == ids
+        for key, question, context in trained.questions:
+            windows = scored_windows(model, tokenizer, question, context)
+            expected, candidates, null_odds = n_best(windows, context, threshold != "null")
+            check_n_best(best[key], expected, candidates)
+            assert odds[key] == pytest.approx(null_odds, abs=1e-3)
+            none = threshold != "null" and odds[key] > threshold
+            span = next(answer["text"] for answer in best[key] if answer["text"])
+            assert answers[key] == ("" if none else span)
+
+
+def test_an_exported_folder_predicts_the_same(trained, exported):
+    target, _, _ = exported
+    bare = trained.folder / "bare.json"
+    checkpoint = predict(trained.folder, bare, "--ckpt_path", trained.checkpoint)
+    # Any command but fit takes a model folder by either option.
+    for option in ("--model.pretrained", "--ckpt_path"):
+        folder = predict(trained.folder, bare, option, target, *SETTINGS)
+        for name in PREDICTION_FILES:
+            assert (folder / name).read_bytes() == (checkpoint / name).read_bytes(), name
+        answer = tiny_bert.run("ask", option, target, "--context-file", trained.passage, "--question",
+                               trained.questions[0][1], *SETTINGS)
+        assert answer == trained.first_answer
+    error = tiny_bert.run("fit", "--ckpt_path", target, expect=2)
+    assert f"HINT: --model.pretrained {target}" in error
+    error = tiny_bert.run("ask", "--model.pretrained", trained.checkpoint, "--context-file",
+                          trained.passage, "--question", "Who?", expect=2)
+    assert f"--ckpt_path {trained.checkpoint}" in error
+    error = tiny_bert.run("export", "--ckpt_path", trained.checkpoint, "--output", target, expect=2)
+    assert f"output {target} is a folder with files in it" in error
+    # A folder of the field's own tools is a source, too.
+    again = trained.folder / "exported_again"
+    export(("--model.pretrained", target), again)
+    for path in target.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_export_of_a_model_with_tokenizer_json_alone(trained, exported):
+    """As transformers 5 saves it: the checkpoint carries it along."""
+    _, model, tokenizer = exported
+    source = trained.folder / "today"
+    model.save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    assert (source / "tokenizer.json").exists() and not (source / "vocab.txt").exists()
+    tiny_bert.run("fit", "--model.pretrained", source, "--data.train_file", trained.folder / "train.json",
+                  *SETTINGS, "--trainer.max_steps", 1, "--trainer.default_root_dir",
+                  trained.folder / "today_runs")
+    (last,) = trained.folder.glob("today_runs/lightning_logs/*/checkpoints/last.ckpt")
+    target = trained.folder / "today_exported"
+    _, own = export(("--ckpt_path", last), target)
+    assert (target / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+    for _, question, context in trained.questions:
+        assert own(question, context)["input_ids"] == tokenizer(question, context)["input_ids"]
+    bare = trained.folder / "bare.json"
+    runs = [predict(trained.folder, bare, "--ckpt_path", last),
+            predict(trained.folder, bare, "--model.pretrained", target, *SETTINGS)]
+    for name in PREDICTION_FILES:
+        one, other = ((run / name).read_bytes() for run in runs)
+        assert one == other, name
+
+
+def test_what_ask_refuses(trained):
+    def error(context_file, question="Who?", expect=1):
+        return tiny_bert.run("ask", "--ckpt_path", trained.checkpoint, "--context_file", context_file,
+                             "--question", question, expect=expect)
+
+    def file(name, content):
+        path = trained.folder / name
+        path.write_bytes(content)
+        return path
+
+    assert "No such file" in error(trained.folder / "none.txt")
+    assert "HINT: give a file" in error(file("blank.txt", b" \n\t\n"), expect=2)
+    assert "latin.txt: byte 4 is not valid UTF-8" in error(file("latin.txt", "The Ré".encode("latin1")
+                                                                [:3] + b" \xe9"))
+    assert "question is empty" in error(trained.passage, "  ", expect=2)
+    assert "directory" in error(trained.folder).lower()
+
+
+def test_ask_writes_the_answer_alone_to_stdout(trained):
+    """Also for a question that is cut and a text of many windows."""
+    text = trained.folder / "long.txt"
+    text.write_text(" ".join(context for _, _, context in trained.questions), encoding="utf-8")
+    command = [support.bin_dir() / "bert_squad", "ask", "--ckpt_path", trained.checkpoint,
+               "--context_file", text, "--question", "who is it " * 60]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"[^\n]*\n  score [^\n]*\n", result.stdout), result.stdout
+    assert re.search(r"question has \d+ tokens, only the first \d+ are used", result.stderr)
+    assert "windows" not in result.stderr
+
+    # The same with a terminal: progress, cleared at the end, on stderr.
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=end, text=True)
+    os.close(end)
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    assert process.communicate()[0] == result.stdout
+    assert re.search(rb"ask: 32 of \d+ windows", shown), shown
+    assert shown.endswith(b"\r\x1b[K"), shown
 
 
 def test_the_checkpoint_alone(trained):

@@ -15,9 +15,11 @@
 #include <lightning/util/log.h>
 #include <torch/utils.h>
 
+#include "examples/bert_squad/export_folder.h"
 #include "examples/bert_squad/letters.h"
 #include "examples/bert_squad/squad_data_module.h"
 #include "support/captured_stderr.h"
+#include "support/faulty_file_system.h"
 #include "support/temporary_folder.h"
 
 using bert_squad::SquadDataModule;
@@ -243,6 +245,7 @@ TEST_CASE("A folder without a head answers only when told to, and training gives
   check_refused([&] { trainer()->test(module, data); });
   check_refused([&] { trainer()->predict(module, data, {}); });
   check_refused([&] { module->answer("a", "b c", {.max_seq_length = 32, .doc_stride = 8}); });
+  check_refused([&] { export_folder(*module, run.model().parent_path() / "exported"); });
 
   SquadModuleOptions allowed = run.module_options();
   allowed.allow_new_head = true;
@@ -512,4 +515,50 @@ TEST_CASE("Model folders and checkpoints are told apart", "[squad_module]") {
   CHECK(SquadModule::option_of_folder(run.model() / "nothing").empty());
   CHECK_THROWS_WITH(SquadModule({.pretrained = checkpoint}),
                     Contains("--ckpt_path " + checkpoint.string()) && Contains("export"));
+}
+
+TEST_CASE("An exported folder holds the same model", "[squad_module]") {
+  const TinyRun run;
+  const SquadModule module(run.module_options());
+  const auto parent = run.model().parent_path() / "new";
+  const auto check = [&](const std::filesystem::path& output) {
+    const SquadModule copy({.pretrained = output});
+    const auto parameters = copy.named_parameters();
+    REQUIRE(parameters.keys() == module.named_parameters().keys());
+    for (const auto& entry : module.named_parameters()) {
+      CHECK(torch::equal(parameters[entry.key()], entry.value()));
+    }
+    CHECK(copy.tokenizer().encode("a b z").ids == module.tokenizer().encode("a b z").ids);
+    CHECK(copy.model()->config().hidden_size == module.model()->config().hidden_size);
+    for (const char* name : {"config.json", "special_tokens_map.json", "tokenizer_config.json"}) {
+      CHECK(std::filesystem::exists(output / name));
+    }
+  };
+  export_folder(module, parent / "a/");
+  check(parent / "a");
+  std::filesystem::create_directory(parent / "b");
+  export_folder(module, parent / "b");
+  check(parent / "b");
+  CHECK(std::distance(std::filesystem::directory_iterator(parent), {}) == 2);
+
+  std::ofstream(parent / "file") << "x";
+  CHECK_THROWS_WITH(export_folder(module, parent / "a"),
+                    Contains("files in it") && Contains("HINT"));
+  CHECK_THROWS_WITH(export_folder(module, parent / "file"), Contains("is a file"));
+  CHECK_THROWS_WITH(export_folder(module, ""), Contains("output is empty") && Contains("--output"));
+}
+
+TEST_CASE("A folder that can't be exported leaves nothing behind", "[squad_module]") {
+  const TinyRun run;
+  const SquadModule module(run.module_options());
+  const auto parent = run.model().parent_path() / "new";
+  std::filesystem::create_directory(parent);
+  using lightning_tests::DiskCall;
+  for (const DiskCall call : {DiskCall::kWrite, DiskCall::kSync, DiskCall::kRename}) {
+    lightning_tests::FaultyFileSystem disk;
+    disk.fail(call, call == DiskCall::kRename ? 0 : 2, ENOSPC);
+    const lightning::ScopedFileSystem scope(disk);
+    CHECK_THROWS_AS(export_folder(module, parent / "a"), lightning::CheckpointError);
+    CHECK(std::filesystem::is_empty(parent));
+  }
 }
