@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <typeinfo>
+#include <utility>
 
+#include <c10/util/Type.h>
 #include <torch/optim/optimizer.h>
 
 #include <lightning/util/error.h>
@@ -35,6 +38,24 @@ int64_t total_of(const LRSchedulerContext& context, std::optional<int64_t> given
                   ": total_steps is null and the number of steps of the fit is unknown, expected "
                   "one of them. HINT: set total_steps, or trainer.max_steps.");
   return given.value_or(context.total_steps);
+}
+
+/// What is odd about a schedule with an end in a fit of `intervals`.
+std::string mismatch_of(const std::string& schedule, int64_t warmup_steps, int64_t total_steps,
+                        int64_t intervals) {
+  if (warmup_steps >= intervals && warmup_steps > 0) {
+    return detail::concat(schedule, ": its warmup of ", warmup_steps,
+                          " steps is not over when the fit ends, after ", intervals,
+                          ", so the rate never comes down. HINT: set warmup_steps to less than ",
+                          intervals, ".");
+  }
+  if (total_steps == intervals) return {};
+  return detail::concat(
+      schedule, ": it is made for ", total_steps, " steps and the fit has ", intervals,
+      total_steps > intervals
+          ? ", so it ends before the lowest rate is reached. HINT: set total_steps to "
+          : ", so the rate stays at its lowest for the rest. HINT: set total_steps to ",
+      intervals, ", or leave it out where the config names the schedule.");
 }
 
 }  // namespace
@@ -92,6 +113,20 @@ void LRScheduler::load_state_dict(const StateDict& state) {
   for (size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(last_lrs[i]);
 }
 
+void LRScheduler::resume_at(int64_t step_count, std::vector<double> base_lrs) {
+  LIGHTNING_CHECK(base_lrs.size() == base_lrs_.size(), CheckpointError, "LRScheduler: there are ",
+                  base_lrs.size(), " base rates, expected one for each of the ", base_lrs_.size(),
+                  " parameter groups. HINT: build the optimizer with the groups that it was saved "
+                  "with.");
+  step_count_ = step_count;
+  base_lrs_ = std::move(base_lrs);
+  apply();
+}
+
+std::string LRScheduler::describe() const { return c10::demangle(typeid(*this).name()); }
+
+std::string LRScheduler::mismatch(int64_t /*intervals*/) const { return {}; }
+
 LambdaLR::LambdaLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
                    std::function<double(int64_t)> factor)
     : LRScheduler(std::move(optimizer)), function_(std::move(factor)) {
@@ -111,6 +146,17 @@ StepLR::StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_
   apply();
 }
 
+std::string StepLR::describe() const {
+  return detail::concat("StepLR(step_size=", step_size_, ", gamma=", gamma_, ")");
+}
+
+std::string StepLR::mismatch(int64_t intervals) const {
+  if (step_size_ < intervals) return {};
+  return detail::concat(
+      describe(), ": the first change comes after ", step_size_, " intervals and the fit has ",
+      intervals, ", so the rate never changes. HINT: set step_size to less than ", intervals, ".");
+}
+
 double StepLR::factor(int64_t step) const {
   return std::pow(gamma_, static_cast<double>(step / step_size_));
 }
@@ -126,6 +172,15 @@ LinearWarmupLR::LinearWarmupLR(const LRSchedulerContext& context,
                                const LinearWarmupLROptions& options)
     : LinearWarmupLR(context.optimizer, options.warmup_steps,
                      total_of(context, options.total_steps, "LinearWarmupLR")) {}
+
+std::string LinearWarmupLR::describe() const {
+  return detail::concat("LinearWarmupLR(warmup_steps=", warmup_steps_,
+                        ", total_steps=", total_steps_, ")");
+}
+
+std::string LinearWarmupLR::mismatch(int64_t intervals) const {
+  return mismatch_of(describe(), warmup_steps_, total_steps_, intervals);
+}
 
 double LinearWarmupLR::factor(int64_t step) const {
   if (step < warmup_steps_) return fraction(step, warmup_steps_);
@@ -152,6 +207,15 @@ CosineAnnealingLR::CosineAnnealingLR(const LRSchedulerContext& context,
     : CosineAnnealingLR(context.optimizer,
                         total_of(context, options.total_steps, "CosineAnnealingLR"),
                         options.warmup_steps, options.min_factor) {}
+
+std::string CosineAnnealingLR::describe() const {
+  return detail::concat("CosineAnnealingLR(total_steps=", total_steps_,
+                        ", warmup_steps=", warmup_steps_, ", min_factor=", min_factor_, ")");
+}
+
+std::string CosineAnnealingLR::mismatch(int64_t intervals) const {
+  return mismatch_of(describe(), warmup_steps_, total_steps_, intervals);
+}
 
 double CosineAnnealingLR::factor(int64_t step) const {
   if (step < warmup_steps_) return fraction(step, warmup_steps_);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <lightning/config/fields.h>
@@ -37,9 +38,20 @@ class LIGHTNING_API LRScheduler {
   /// Learning rates of the parameter groups as they are now.
   std::vector<double> get_last_lr() const;
   int64_t step_count() const { return step_count_; }
+  const std::vector<double>& base_lrs() const { return base_lrs_; }
+
+  /// What it computes, for messages and to find out whether a resumed run has the same one:
+  /// "StepLR(step_size=30, gamma=0.1)". By default the name of the class.
+  virtual std::string describe() const;
+  /// What is odd about it in a fit of `intervals` steps() in all, for a warning; empty: nothing.
+  virtual std::string mismatch(int64_t intervals) const;
 
   StateDict state_dict() const;
+  /// Throws CheckpointError when the number of parameter groups differs.
   void load_state_dict(const StateDict& state);
+  /// Continues as if `step_count` steps had been made from these base rates, one per group, and
+  /// sets the learning rates. Throws CheckpointError for another number of rates.
+  void resume_at(int64_t step_count, std::vector<double> base_lrs);
 
  protected:
   /// Takes the optimizer's present rates as base rates.
@@ -60,6 +72,7 @@ class LIGHTNING_API LambdaLR : public LRScheduler {
  public:
   LambdaLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
            std::function<double(int64_t)> factor);
+  std::string describe() const override { return "LambdaLR"; }
 
  private:
   double factor(int64_t step) const override { return function_(step); }
@@ -71,6 +84,7 @@ class LIGHTNING_API ConstantLR : public LRScheduler {
  public:
   explicit ConstantLR(std::shared_ptr<torch::optim::Optimizer> optimizer);
   explicit ConstantLR(const LRSchedulerContext& context) : ConstantLR(context.optimizer) {}
+  std::string describe() const override { return "ConstantLR"; }
 
  private:
   double factor(int64_t) const override { return 1.0; }
@@ -89,6 +103,8 @@ class LIGHTNING_API StepLR : public LRScheduler {
   StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_size, double gamma = 0.1);
   StepLR(const LRSchedulerContext& context, const StepLROptions& options)
       : StepLR(context.optimizer, options.step_size, options.gamma) {}
+  std::string describe() const override;
+  std::string mismatch(int64_t intervals) const override;
 
  private:
   double factor(int64_t step) const override;
@@ -113,6 +129,8 @@ class LIGHTNING_API LinearWarmupLR : public LRScheduler {
   /// Throws ConfigError when neither gives the total.
   LinearWarmupLR(const LRSchedulerContext& context, const LinearWarmupLROptions& options);
   bool counts_steps() const override { return true; }
+  std::string describe() const override;
+  std::string mismatch(int64_t intervals) const override;
 
  private:
   double factor(int64_t step) const override;
@@ -140,6 +158,8 @@ class LIGHTNING_API CosineAnnealingLR : public LRScheduler {
   /// Throws ConfigError when neither gives the total.
   CosineAnnealingLR(const LRSchedulerContext& context, const CosineAnnealingLROptions& options);
   bool counts_steps() const override { return true; }
+  std::string describe() const override;
+  std::string mismatch(int64_t intervals) const override;
 
  private:
   double factor(int64_t step) const override;
