@@ -2,8 +2,12 @@
 
 #include <array>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <typeinfo>
+#include <utility>
+#include <vector>
 
 #include <ATen/ATen.h>
 
@@ -200,7 +204,8 @@ void check_layout(const to::Optimizer& optimizer, const Kind& kind, const StateD
   const auto& type = state.get<std::string>("type");
   LIGHTNING_CHECK(type == kind.name, CheckpointError, "optimizer: the checkpoint has the state of ",
                   type, ", but the optimizer is ", kind.name,
-                  ". HINT: use the optimizer that it was saved with.");
+                  ". HINT: use the optimizer that it was saved with, or start a new run from its "
+                  "weights with load_from_checkpoint().");
   const size_t num_groups = state.nested("groups").top_level_names().size();
   LIGHTNING_CHECK(num_groups == optimizer.param_groups().size(), CheckpointError,
                   "optimizer: the checkpoint has ", num_groups,
@@ -220,6 +225,47 @@ std::map<std::string, StateDict> entries_by_parameter(const StateDict& states) {
     result[key.substr(0, slash)].set(key.substr(slash + 1), value);
   }
   return result;
+}
+
+/// Nothing for options that have no learning rate.
+std::optional<double> rate_of(const to::OptimizerOptions& options) {
+  try {
+    return options.get_lr();
+  } catch (const c10::Error&) {
+    return std::nullopt;  // the class doesn't say
+  }
+}
+
+void load_state(to::Optimizer& optimizer, const StateDict& state, const ParameterNames& names) {
+  if (auto* own = dynamic_cast<StatefulOptimizer*>(&optimizer)) {
+    own->load_state_dict(state, names);
+    return;
+  }
+  require_supported(optimizer);
+  const Kind& kind = *find_kind(optimizer);
+  check_layout(optimizer, kind, state, names);
+
+  // All that can fail comes before the optimizer is touched.
+  at::NoGradGuard no_grad;
+  States loaded;
+  const auto saved = entries_by_parameter(state.nested("state"));
+  auto& groups = optimizer.param_groups();
+  for (size_t group = 0; group < groups.size(); ++group) {
+    kind.load_options(state.nested(group_key(group)), *groups[group].options().clone());
+    const auto& parameters = groups[group].params();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const std::string name = name_of(names, parameters[i], group, i);
+      const auto found = saved.find(name);
+      if (found == saved.end()) continue;
+      loaded[parameters[i].unsafeGetTensorImpl()] =
+          kind.load_state(found->second, {"state/" + name, &parameters[i]});
+    }
+  }
+  for (size_t group = 0; group < groups.size(); ++group) {
+    kind.load_options(state.nested(group_key(group)), groups[group].options());
+  }
+  optimizer.state() = std::move(loaded);
+  if (auto* fused = dynamic_cast<FusedOptimizer*>(&optimizer)) fused->state_changed();
 }
 
 }  // namespace
@@ -269,36 +315,32 @@ StateDict optimizer_state(const to::Optimizer& optimizer, const ParameterNames& 
   return result;
 }
 
-void load_optimizer_state(to::Optimizer& optimizer, const StateDict& state,
-                          const ParameterNames& names) {
-  if (auto* own = dynamic_cast<StatefulOptimizer*>(&optimizer)) {
-    own->load_state_dict(state, names);
-    return;
-  }
-  require_supported(optimizer);
-  const Kind& kind = *find_kind(optimizer);
-  check_layout(optimizer, kind, state, names);
-
-  // All that can fail comes before the optimizer is touched.
-  at::NoGradGuard no_grad;
-  States loaded;
-  const auto saved = entries_by_parameter(state.nested("state"));
-  auto& groups = optimizer.param_groups();
+StateDict group_options(const to::Optimizer& optimizer) {
+  const bool has_own_state = dynamic_cast<const StatefulOptimizer*>(&optimizer) != nullptr;
+  const Kind* kind = has_own_state ? nullptr : find_kind(optimizer);
+  StateDict result;
+  const auto& groups = optimizer.param_groups();
   for (size_t group = 0; group < groups.size(); ++group) {
-    kind.load_options(state.nested(group_key(group)), *groups[group].options().clone());
-    const auto& parameters = groups[group].params();
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      const std::string name = name_of(names, parameters[i], group, i);
-      const auto found = saved.find(name);
-      if (found == saved.end()) continue;
-      loaded[parameters[i].unsafeGetTensorImpl()] =
-          kind.load_state(found->second, {"state/" + name, &parameters[i]});
+    StateDict entry;
+    if (kind != nullptr) {
+      kind->save_options(groups[group].options(), entry);
+    } else if (const auto rate = rate_of(groups[group].options())) {
+      entry.set("lr", *rate);
     }
+    result.set(group_key(group), entry);
   }
-  for (size_t group = 0; group < groups.size(); ++group) {
-    kind.load_options(state.nested(group_key(group)), groups[group].options());
+  return result;
+}
+
+void load_optimizer_state(to::Optimizer& optimizer, const StateDict& state,
+                          const ParameterNames& names, bool keep_options) {
+  if (!keep_options) return load_state(optimizer, state, names);
+  std::vector<std::unique_ptr<to::OptimizerOptions>> kept;
+  for (const auto& group : optimizer.param_groups()) kept.push_back(group.options().clone());
+  load_state(optimizer, state, names);
+  for (size_t group = 0; group < kept.size(); ++group) {
+    optimizer.param_groups()[group].set_options(std::move(kept[group]));
   }
-  optimizer.state() = std::move(loaded);
   if (auto* fused = dynamic_cast<FusedOptimizer*>(&optimizer)) fused->state_changed();
 }
 

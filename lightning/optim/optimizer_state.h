@@ -38,9 +38,15 @@ LIGHTNING_API std::string optimizer_name(const torch::optim::Optimizer& optimize
 LIGHTNING_API StateDict optimizer_state(const torch::optim::Optimizer& optimizer,
                                         const ParameterNames& names);
 
-/// The inverse; tensors are copied. Throws CheckpointError that names what doesn't fit: type,
-/// number of groups, a missing or extra parameter, a shape. The optimizer is unchanged then.
+/// The settings of the parameter groups alone, the numbers among the entries "groups/0/lr" and so
+/// on of optimizer_state(); of an optimizer of another type its learning rates.
+LIGHTNING_API StateDict group_options(const torch::optim::Optimizer& optimizer);
+
+/// The inverse of optimizer_state(); tensors are copied. Throws CheckpointError that names what
+/// doesn't fit: type, number of groups, a missing or extra parameter, a shape. The optimizer is
+/// unchanged then. `keep_options`: moments and step counts are loaded, the groups keep their
+/// settings.
 LIGHTNING_API void load_optimizer_state(torch::optim::Optimizer& optimizer, const StateDict& state,
-                                        const ParameterNames& names);
+                                        const ParameterNames& names, bool keep_options = false);
 
 }  // namespace lightning::optim
