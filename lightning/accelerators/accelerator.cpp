@@ -69,8 +69,10 @@ std::vector<int64_t> gpu_indices(std::string_view devices) {
 
 std::vector<at::Device> cpu_devices(std::string_view devices) {
   const auto count = devices == "auto" ? 1 : parse_number<int64_t>(devices);
-  if (!count || *count < 1) {
-    throw_bad_devices(devices, "auto or a number of processes (1 or more) for the CPU");
+  static constexpr int64_t kMost = 100'000;
+  if (!count || *count < 1 || *count > kMost) {
+    throw_bad_devices(
+        devices, detail::concat("auto or a number of processes (1 to ", kMost, ") for the CPU"));
   }
   return std::vector<at::Device>(static_cast<size_t>(*count), at::Device(at::kCPU));
 }

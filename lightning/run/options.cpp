@@ -64,7 +64,7 @@ std::string BatchLimit::to_text() const {
 FastDevRun FastDevRun::from_text(std::string_view text) {
   if (text == "true") return true;
   if (text == "false") return false;
-  if (const auto batches = parse_number<int64_t>(text)) return static_cast<int>(*batches);
+  if (const auto batches = parse_number<int>(text)) return *batches;
   throw ConfigError("expected true, false or a number of batches");
 }
 

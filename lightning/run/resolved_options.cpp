@@ -1,5 +1,6 @@
 #include <lightning/run/resolved_options.h>
 
+#include <chrono>
 #include <utility>
 
 #include <lightning/accelerators/accelerator.h>
@@ -15,8 +16,29 @@ void require_at_least(int64_t value, int64_t least, std::string_view option,
                   ", expected at least ", least, ". HINT: ", hint);
 }
 
-void validate(const TrainerOptions& o) {
+/// Clocks count nanoseconds: a longer time added to the present would overflow.
+void require_time(std::chrono::seconds time, std::string_view option) {
+  static constexpr std::chrono::hours kLongest{24 * 36'500};
+  LIGHTNING_CHECK(time <= kLongest, ConfigError, "Trainer: ", option, " is ", time.count(),
+                  " s, expected at most 36500 days. HINT: leave it out for the default.");
+}
+
+void validate_numbers_of_ranks(const TrainerOptions& o) {
+  static constexpr int64_t kMost = 1'000'000;
   require_at_least(o.num_nodes, 1, "num_nodes", "use 1 on one machine.");
+  LIGHTNING_CHECK(o.num_nodes <= kMost && o.world_size.value_or(1) <= kMost, ConfigError,
+                  "Trainer: num_nodes is ", o.num_nodes, " and world_size is ",
+                  o.world_size.value_or(1), ", expected at most ", kMost,
+                  ". HINT: use 1 on one machine.");
+}
+
+void validate(const TrainerOptions& o) {
+  validate_numbers_of_ranks(o);
+  require_time(o.connect_timeout, "connect_timeout");
+  require_time(o.heartbeat_timeout, "heartbeat_timeout");
+  require_time(o.collective_timeout, "collective_timeout");
+  require_time(o.slurm.stop_before_end, "slurm.stop_before_end");
+  if (o.max_time) require_time(*o.max_time, "max_time");
   if (o.max_epochs) require_at_least(*o.max_epochs, -1, "max_epochs", "use -1 for no limit.");
   LIGHTNING_CHECK(o.connect_timeout.count() > 0 && o.heartbeat_timeout.count() > 0 &&
                       o.collective_timeout.count() > 0,

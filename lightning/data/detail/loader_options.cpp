@@ -1,22 +1,34 @@
 #include <lightning/data/detail/loader_options.h>
 
+#include <limits>
+
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
 
+namespace {
+
+void check_range(const char* option, int64_t value, int64_t least, int64_t most, const char* hint) {
+  LIGHTNING_CHECK(value >= least && value <= most, ConfigError, "DataLoader: ", option, " is ",
+                  value, ", expected a number from ", least, " to ", most, ". HINT: ", hint);
+}
+
+}  // namespace
+
 void check_options(const DataLoaderOptions& options) {
-  LIGHTNING_CHECK(options.batch_size >= 1, ConfigError, "DataLoader: batch_size must be >= 1, got ",
-                  options.batch_size, ".");
-  LIGHTNING_CHECK(!options.global_batch_size || *options.global_batch_size >= 1, ConfigError,
-                  "DataLoader: global_batch_size must be >= 1, got ",
-                  options.global_batch_size.value_or(0), ".");
+  // Products with the number of ranks must stay in range; a thread for each sample is no use.
+  static constexpr int64_t kMostSamples = std::numeric_limits<int32_t>::max();
+  static constexpr int64_t kMostWorkers = 4096;
+  check_range("batch_size", options.batch_size, 1, kMostSamples, "use 1 or more samples.");
+  check_range("global_batch_size", options.global_batch_size.value_or(1), 1, kMostSamples,
+              "use a multiple of the number of ranks, or omit it.");
   LIGHTNING_CHECK(!options.global_batch_size || options.batch_size == 1, ConfigError,
                   "DataLoader: batch_size is ", options.batch_size, " and global_batch_size is ",
-                  options.global_batch_size.value_or(0), ", one or the other was expected.");
-  LIGHTNING_CHECK(options.num_workers >= 0, ConfigError,
-                  "DataLoader: num_workers must be >= 0, got ", options.num_workers, ".");
-  LIGHTNING_CHECK(options.prefetch_factor >= 1, ConfigError,
-                  "DataLoader: prefetch_factor must be >= 1, got ", options.prefetch_factor, ".");
+                  options.global_batch_size.value_or(0),
+                  ", expected one or the other. HINT: omit batch_size.");
+  check_range("num_workers", options.num_workers, 0, kMostWorkers,
+              "use 0 to make batches in the calling thread.");
+  check_range("prefetch_factor", options.prefetch_factor, 1, kMostSamples, "the default is 2.");
 }
 
 void check_shard(const DataShard& shard) {

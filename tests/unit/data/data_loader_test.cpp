@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <numeric>
 
 #include <ATen/Parallel.h>
@@ -324,7 +325,16 @@ TEST_CASE("DataLoader refuses options that can't be", "[data_loader]") {
   CHECK_THROWS_AS(DataLoader(dataset, std::shared_ptr<BatchSampler>(), {}), ConfigError);
   CHECK_THROWS_WITH(DataLoader(dataset, {.batch_size = 0}),
                     Contains("batch_size") && Contains("0"));
-  CHECK_THROWS_AS(DataLoader(dataset, {.num_workers = -1}), ConfigError);
+  const int64_t largest = std::numeric_limits<int64_t>::max();
+  for (const int64_t number : {int64_t{-1}, largest}) {
+    CHECK_THROWS_WITH(DataLoader(dataset, {.batch_size = number}),
+                      Contains("batch_size is ") && Contains("HINT"));
+    CHECK_THROWS_WITH(DataLoader(dataset, {.global_batch_size = number}),
+                      Contains("global_batch_size is "));
+    CHECK_THROWS_WITH(DataLoader(dataset, {.num_workers = number}), Contains("num_workers is "));
+    CHECK_THROWS_WITH(DataLoader(dataset, {.prefetch_factor = number}),
+                      Contains("prefetch_factor is "));
+  }
   CHECK_THROWS_AS(DataLoader(dataset, {.prefetch_factor = 0}), ConfigError);
   CHECK_THROWS_AS(DataLoader(dataset, sampler, {.shuffle = true}), ConfigError);
   CHECK_THROWS_AS(DataLoader(dataset, batches, {.batch_size = 2}), ConfigError);

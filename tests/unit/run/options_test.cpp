@@ -89,6 +89,15 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
       {"num_nodes: 2", "num_nodes"},
       {"devices: 0", "devices"},
       {"accelerator: tpu", "tpu"},
+      {"limit_train_batches: 1e3", "limit_train_batches is 1000.0"},
+      {"limit_val_batches: 9223372036854775808", "limit_val_batches"},
+      {"num_nodes: 9223372036854775807", "num_nodes is 9223372036854775807"},
+      {"devices: 9223372036854775807", "devices is \"9223372036854775807\""},
+      {"connect_timeout: 40000d", "connect_timeout"},
+      {"collective_timeout: 40000d", "collective_timeout"},
+      {"heartbeat_timeout: 40000d", "heartbeat_timeout"},
+      {"max_time: 40000d", "max_time"},
+      {"slurm: {stop_before_end: 40000d}", "slurm.stop_before_end"},
   };
   for (const Case& c : cases) {
     TrainerOptions options;
@@ -97,6 +106,21 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
     INFO(c.yaml);
     CHECK_THROWS_WITH(lightning::resolve(options), Catch::Contains(c.name));
   }
+}
+
+TEST_CASE("Integers that don't fit are refused where they are read", "[trainer]") {
+  for (const char* key : {"max_steps", "log_every_n_steps", "fast_dev_run", "max_epochs"}) {
+    for (const char* value : {"9223372036854775808", "1e3", "2.5", "12x"}) {
+      CAPTURE(key, value);
+      TrainerOptions options;
+      CHECK_THROWS_AS(lightning::config::apply(
+                          lightning::config::parse_yaml(std::string(key) + ": " + value, "test"),
+                          options, "trainer"),
+                      ConfigError);
+    }
+  }
+  // A number of 64 bits was cut to 32: 4294967297 became 1.
+  CHECK_THROWS_AS(lightning::FastDevRun::from_text("4294967297"), ConfigError);
 }
 
 TEST_CASE("A dry run has the ranks that world_size says, or num_nodes times devices", "[trainer]") {
