@@ -44,6 +44,7 @@ class DataLoader::Impl {
   void begin_epoch(int64_t new_epoch);
   std::optional<Batch> next();
   bool exhausted();
+  int64_t batches_delivered() const { return delivered_; }
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 
@@ -89,6 +90,7 @@ class DataLoader::Impl {
   std::optional<uint64_t> seed_;  // fixed when the first epoch begins
   int64_t epoch_ = 0;
   int64_t samples_consumed_ = 0;
+  int64_t delivered_ = 0;  // batches
   StateDict stream_state_;
 
   std::unique_ptr<detail::Prefetcher> prefetcher_;  // last: its threads end before the rest goes
@@ -182,6 +184,7 @@ void DataLoader::Impl::prepare(detail::EpochPlan plan) {
   seed_ = plan.seed;
   epoch_ = plan.epoch;
   samples_consumed_ = 0;
+  delivered_ = 0;
   next_number_ = 0;
   end_number_ = plan.num_batches();
   num_global_ = plan.num_global_batches();
@@ -198,6 +201,7 @@ void DataLoader::Impl::prepare_stream(int64_t epoch, uint64_t seed) {
   seed_ = seed;
   epoch_ = epoch;
   samples_consumed_ = 0;
+  delivered_ = 0;
   stream_state_ = StateDict();
   next_number_ = 0;
   end_number_ = kUnknownEnd;
@@ -262,6 +266,7 @@ std::optional<Batch> DataLoader::Impl::next() {
   }
   if (loaded.error) std::rethrow_exception(loaded.error);
   samples_consumed_ = loaded.samples_consumed;
+  ++delivered_;
   stream_state_ = std::move(loaded.stream_state);
   return std::move(loaded.batch);
 }
@@ -316,6 +321,7 @@ void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint6
                   epoch, ", ", expected_position());
   prepare(std::move(plan));
   next_number_ = number;
+  delivered_ = number;
   samples_consumed_ = samples;
 }
 
@@ -342,6 +348,8 @@ void DataLoader::Impl::load_stream(const StateDict& state, int64_t epoch, uint64
     stream_state_ = state.nested("dataset");
     stream->load_state_dict(stream_state_);
     samples_consumed_ = samples;
+    const int64_t global_size = batch_size * shard.world_size;
+    delivered_ = samples / global_size + (samples % global_size == 0 ? 0 : 1);
   }
   make_stream_job(samples);
 }
@@ -403,6 +411,7 @@ int64_t DataLoader::batch_size() const { return impl_->batch_size; }
 void DataLoader::begin_epoch(int64_t epoch) { impl_->begin_epoch(epoch); }
 std::optional<Batch> DataLoader::next() { return impl_->next(); }
 bool DataLoader::exhausted() { return impl_->exhausted(); }
+int64_t DataLoader::batches_delivered() const { return impl_->batches_delivered(); }
 StateDict DataLoader::state_dict() const { return impl_->state_dict(); }
 void DataLoader::load_state_dict(const StateDict& state) { impl_->load_state_dict(state); }
 

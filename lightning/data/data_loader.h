@@ -94,6 +94,10 @@ class LIGHTNING_API DataLoader {
   /// Whether no batch is left; may wait for a stream's next batch.
   bool exhausted();
 
+  /// Global batches of the epoch up to the last delivered one: after load_state_dict() those that
+  /// its samples fill with this loader's batch size.
+  int64_t batches_delivered() const;
+
   /// Position after the last delivered batch, counted in samples of all ranks, and the seed. The
   /// same on every rank.
   StateDict state_dict() const;
