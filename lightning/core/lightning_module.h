@@ -28,7 +28,8 @@ namespace lightning {
 
 /// What training_step() returns.
 struct LIGHTNING_API StepOutput {
-  /// A scalar loss; the mean over the window's micro-batches is minimised.
+  /// A scalar loss; the mean over the window's micro-batches is minimised. An undefined tensor
+  /// leaves the batch out as skip() does, with a warning: it may be a value that was forgotten.
   StepOutput(at::Tensor loss_value) : loss(std::move(loss_value)) {}  // NOLINT: implicit on purpose
   /// A scalar loss with its weight (samples, tokens): the weighted mean over all micro-batches of
   /// the window is minimised exactly. All micro-batches of a window must then give a weight.
@@ -36,11 +37,20 @@ struct LIGHTNING_API StepOutput {
       : loss(std::move(loss_value)), weight(std::move(loss_weight)) {}
   StepOutput(at::Tensor loss_value, double loss_weight);
   /// Skips backward for this batch; the batch is still counted.
-  static StepOutput skip() { return StepOutput(at::Tensor()); }
+  static StepOutput skip() {
+    StepOutput output{at::Tensor()};
+    output.skipped_on_purpose_ = true;
+    return output;
+  }
   bool is_skip() const { return !loss.defined(); }
+  /// By skip(), not by an undefined tensor.
+  bool skipped_on_purpose() const { return skipped_on_purpose_; }
 
   at::Tensor loss;
   at::Tensor weight;  // undefined: none
+
+ private:
+  bool skipped_on_purpose_ = false;
 };
 
 /// Hooks run in Lightning's order (docs/hooks.md); every rank runs each of them. Hooks of the data
