@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include <lightning/core/lightning_module.h>
 #include <lightning/core/trainer_context.h>
@@ -14,6 +15,13 @@
 #include <lightning/util/state_dict.h>
 
 namespace lightning {
+
+/// A metric that a callback can't do without.
+struct MetricDemand {
+  std::string name;            // "val_loss"
+  std::string option;          // where it is asked for: "EarlyStopping: monitor"
+  int64_t every_n_epochs = 1;  // the callback acts in every n-th epoch
+};
 
 class LIGHTNING_API Callback {
  public:
@@ -71,6 +79,9 @@ class LIGHTNING_API Callback {
   virtual void load_state_dict(const StateDict&) {}
   /// Acts on metrics, so it runs after the module's own epoch-end hook (EarlyStopping).
   virtual bool monitors() const { return false; }
+  /// The metrics that must have been logged when this callback acts. Their names are checked as
+  /// soon as they can be known: after the sanity check, a validation, or the first epoch.
+  virtual std::vector<MetricDemand> required_metrics() const { return {}; }
   /// Writes checkpoints, so it runs after all others and sees their final state.
   virtual bool writes_checkpoints() const { return false; }
 };

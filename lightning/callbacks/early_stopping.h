@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/monitor.h>
@@ -60,6 +61,9 @@ class LIGHTNING_API EarlyStopping final : public Callback {
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
   bool monitors() const override { return true; }
+  std::vector<MetricDemand> required_metrics() const override {
+    return {{.name = options_.monitor, .option = "EarlyStopping: monitor"}};
+  }
 
  private:
   void start_anew();

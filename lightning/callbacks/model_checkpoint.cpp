@@ -341,6 +341,22 @@ bool ModelCheckpoint::is_better(double a, double b) const {
   return options_.monitor.empty() || options_.mode == MonitorMode::kMax ? a > b : a < b;
 }
 
+std::vector<MetricDemand> ModelCheckpoint::required_metrics() const {
+  const bool saves = (options_.save_top_k != 0 || options_.save_last) &&
+                     (options_.every_n_train_steps > 0 || options_.every_n_epochs > 0);
+  if (!saves) return {};
+  const int64_t every = std::max<int64_t>(options_.every_n_epochs, 1);
+  std::vector<MetricDemand> demands;
+  if (!options_.monitor.empty()) {
+    demands.push_back({options_.monitor, "ModelCheckpoint: monitor", every});
+  }
+  for (std::string& name : names_in_template(options_.filename)) {
+    if (name == "epoch" || name == "step") continue;
+    demands.push_back({std::move(name), "ModelCheckpoint: a metric of filename", every});
+  }
+  return demands;
+}
+
 std::string ModelCheckpoint::state_key() const {
   return detail::concat(
       "ModelCheckpoint(monitor=", options_.monitor,

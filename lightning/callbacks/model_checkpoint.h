@@ -91,6 +91,8 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
   bool monitors() const override { return true; }
+  /// The monitor and the metrics of the filename; none when it never saves.
+  std::vector<MetricDemand> required_metrics() const override;
   bool writes_checkpoints() const override { return true; }
 
  private:
