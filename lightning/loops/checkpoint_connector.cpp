@@ -1,11 +1,13 @@
 #include <lightning/loops/checkpoint_connector.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/control/detail/state_exchange.h>
 #include <lightning/loops/callback_states.h>
 #include <lightning/loops/hooks.h>
@@ -56,10 +58,11 @@ Checkpoint::NamedTensors state_beside_parameters(const RunState& run) {
   return state;
 }
 
-std::string text_of(const StateDict::Value& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return *text;
-  if (const auto* number = std::get_if<int64_t>(&value)) return std::to_string(*number);
-  return std::get<bool>(value) ? "true" : "false";
+const StateDict::Value* find_entry(const StateDict& state, std::string_view name) {
+  for (const auto& [key, value] : state.entries()) {
+    if (key == name) return &value;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -226,6 +229,7 @@ void CheckpointConnector::dump_fit_state(StateDict& state) {
     run_.context.data_module->state_dict(data_state);
     state.set("data_module", data_state);
   }
+  state.set("configured", configured_);
   state.set("precision", run_.context.precision->state_dict());
   if (!run_.loaders.train.empty()) {
     state.set("data_loader/train", run_.loaders.train_loader().state_dict());
@@ -276,22 +280,123 @@ void CheckpointConnector::restore_fit() {
       state.contains_nested("optimizer"), CheckpointError, "checkpoint ", path_.string(),
       ": it holds weights only; fit() needs the full training state to resume. HINT: start a new "
       "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
-  const optim::ParameterNames names(*run_.context.module);
-  for (size_t i = 0; i < run_.context.optimizers.size(); ++i) {
-    const OptimizerConfig& config = run_.context.optimizers[i];
-    const std::string index = std::to_string(i);
-    optim::load_optimizer_state(*config.optimizer, state.nested("optimizer/" + index), names);
-    if (config.lr_scheduler.scheduler != nullptr) {
-      config.lr_scheduler.scheduler->load_state_dict(state.nested("lr_scheduler/" + index));
-    }
-  }
-  run_.context.precision->load_state_dict(state.nested("precision"));
   run_.progress = progress_from(state.nested("loop"));
+  for (size_t i = 0; i < run_.context.optimizers.size(); ++i) restore_optimizer(i);
+  run_.context.precision->load_state_dict(state.nested("precision"));
   restore_metrics();
   run_.clock.first_step = run_.progress.global_step;
   settled_ = {run_.progress.global_step, run_.progress.total_batches};
   restored_ = true;
+  report_changes();
   warn_about_environment();
+}
+
+void CheckpointConnector::note_configured_optimizers() {
+  configured_ = configured_optimizers(run_.context.optimizers);
+}
+
+void CheckpointConnector::restore_optimizer(size_t index) {
+  const OptimizerConfig& config = run_.context.optimizers[index];
+  const std::string number = std::to_string(index);
+  const StateDict& state = checkpoint_.state;
+  const StateDict saved = state.nested("optimizer/" + number);
+  const bool keep_new =
+      run_.context.options.user.resume_optimizer_options == ResumeOptimizerOptions::kFromConfig;
+  optim::load_optimizer_state(*config.optimizer, saved, optim::ParameterNames(*run_.context.module),
+                              keep_new);
+  // Checkpoints of earlier versions say what held when they were written, not what was configured.
+  const std::string prefix = "optimizer/" + number;
+  const StateDict configured = state.nested("configured/" + prefix);
+  for (const auto& [name, now] : configured_.nested(prefix).entries()) {
+    const StateDict::Value* before = find_entry(configured.empty() ? saved : configured, name);
+    if (before == nullptr || value_text(*before) == value_text(now)) continue;
+    const bool is_rate_of_schedule = configured.empty() && name.ends_with("/lr") &&
+                                     state.contains_nested("lr_scheduler/" + number);
+    if (is_rate_of_schedule) continue;
+    changes_.add_optimizer_option(name, *before, now, /*applied=*/keep_new);
+    if (!keep_new) configured_.set(prefix + "/" + name, *before);
+  }
+  restore_schedule(config.lr_scheduler, number, keep_new);
+}
+
+void CheckpointConnector::restore_schedule(const LRSchedulerConfig& schedule,
+                                           const std::string& index, bool keep_new) {
+  const StateDict saved = checkpoint_.state.nested("lr_scheduler/" + index);
+  const StateDict before = checkpoint_.state.nested("configured/lr_scheduler/" + index);
+  const StateDict now = configured_.nested("lr_scheduler/" + index);
+  const auto describe = [](const StateDict& entry) {
+    return entry.empty() ? std::string("none")
+                         : detail::concat(entry.get<std::string>("schedule"), " every ",
+                                          entry.get<int64_t>("frequency"), " ",
+                                          entry.get<std::string>("interval"), "(s)");
+  };
+  if (schedule.scheduler == nullptr) {
+    if (saved.empty()) return;
+    changes_.add_schedule(before.empty() ? "one" : describe(before), "none",
+                          keep_new ? "the config's learning rate is used"
+                                   : "the learning rate stays where the checkpoint has it");
+    return;
+  }
+  // Those that hold: see restore_optimizer().
+  std::vector<double> base_rates;
+  for (size_t group = 0; group < schedule.scheduler->base_lrs().size(); ++group) {
+    base_rates.push_back(
+        configured_.get<double>(detail::concat("optimizer/", index, "/groups/", group, "/lr")));
+  }
+  // Checkpoints of earlier versions don't say which schedule they have the state of.
+  const bool unknown = before.empty() && !saved.empty();
+  if (unknown || describe(before) == describe(now)) {
+    schedule.scheduler->load_state_dict(saved);
+    if (keep_new) schedule.scheduler->resume_at(schedule.scheduler->step_count(), base_rates);
+    return;
+  }
+  const int64_t count = completed_intervals(schedule, index);
+  schedule.scheduler->resume_at(count, base_rates);
+  changes_.add_schedule(describe(before), describe(now),
+                        detail::concat("the config's is used, as if it had made ", count,
+                                       count == 1 ? " step" : " steps"));
+}
+
+int64_t CheckpointConnector::completed_intervals(const LRSchedulerConfig& schedule,
+                                                 const std::string& index) const {
+  const StateDict saved = checkpoint_.state.nested("lr_scheduler/" + index);
+  const StateDict before = checkpoint_.state.nested("configured/lr_scheduler/" + index);
+  const StateDict now = configured_.nested("lr_scheduler/" + index);
+  int64_t epochs = run_.progress.epoch;
+  if (!before.empty() && !saved.empty()) {
+    const auto count = saved.get<int64_t>("step_count");
+    const auto frequency = before.get<int64_t>("frequency");
+    const auto interval = before.get<std::string>("interval");
+    if (interval == now.get<std::string>("interval") && frequency == schedule.frequency) {
+      return count;
+    }
+    // The schedule steps with the epoch's last batch, before the epoch is counted.
+    if (interval == "epoch") epochs = std::max(epochs, count * frequency);
+  }
+  const int64_t all = schedule.interval == Interval::kStep ? run_.progress.global_step : epochs;
+  return all / schedule.frequency;
+}
+
+void CheckpointConnector::report_changes() {
+  changes_.compare_configs(checkpoint_.config, run_.context.config);
+  if (changes_.empty()) return;
+  changes_.keeps_any() ? run_.warn(changes_.text(path_)) : log_info(changes_.text(path_));
+}
+
+void CheckpointConnector::save_and_throw(const ConfigError& error) {
+  std::filesystem::path path;
+  for (const auto& callback : run_.context.callbacks) {
+    auto* checkpoint = dynamic_cast<ModelCheckpoint*>(callback.get());
+    if (checkpoint == nullptr || run_.progress.global_step == 0) continue;
+    if (!checkpoint->save_last_state(run_.context.trainer).empty()) continue;
+    path = checkpoint->last_model_path();
+    break;
+  }
+  if (path.empty()) throw error;
+  write_requested();
+  wait();
+  throw ConfigError(detail::concat(error.what(), " Nothing is lost: the state after step ",
+                                   run_.progress.global_step, " is in ", path.string(), "."));
 }
 
 void CheckpointConnector::restore_metrics() {
@@ -322,7 +427,10 @@ void CheckpointConnector::restore_data_and_generators() {
   if (!loaded_) return;
   // At an epoch's end the next epoch begins afresh; begin_epoch() puts the loader to its start.
   if (run_.progress.batch_idx > 0) {
-    run_.loaders.train_loader().load_state_dict(checkpoint_.state.nested("data_loader/train"));
+    DataLoader& loader = run_.loaders.train_loader();
+    loader.load_state_dict(checkpoint_.state.nested("data_loader/train"));
+    // With another batch size (or number of ranks) the same place has another number.
+    run_.progress.batch_idx = loader.batches_delivered();
   }
   const StateDict ranks = checkpoint_.state.nested("ranks");
   const std::string own = std::to_string(run_.context.strategy->global_rank());
@@ -340,9 +448,9 @@ void CheckpointConnector::warn_about_environment() {
   for (const auto& [name, value] : numeric_environment(run_).entries()) {
     if (!saved.contains(name)) continue;
     for (const auto& [saved_name, saved_value] : saved.entries()) {
-      if (saved_name != name || text_of(saved_value) == text_of(value)) continue;
+      if (saved_name != name || value_text(saved_value) == value_text(value)) continue;
       differences += detail::concat(differences.empty() ? "" : ", ", name, " was ",
-                                    text_of(saved_value), " and is ", text_of(value));
+                                    value_text(saved_value), " and is ", value_text(value));
     }
   }
   if (differences.empty()) return;

@@ -12,7 +12,9 @@
 
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/checkpoint_writer.h>
+#include <lightning/loops/resume_changes.h>
 #include <lightning/loops/run_state.h>
+#include <lightning/util/error.h>
 
 namespace lightning {
 
@@ -40,6 +42,9 @@ class CheckpointConnector {
   /// cut short, and of the fit, change: a run that resumes goes on in the middle of that epoch. Not
   /// of callbacks that write checkpoints.
   void freeze();
+  /// Writes a checkpoint of the present state, if this run writes any, and throws a ConfigError
+  /// with the text of `error` that names it. Every rank must call it.
+  [[noreturn]] void save_and_throw(const ConfigError& error);
   /// Buffers and optimizer state that aren't finite now (an attention mask of -inf) are so by
   /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
   void allow_nonfinite_as_they_are();
@@ -50,6 +55,13 @@ class CheckpointConnector {
   /// Restores the rest for a fit to go on: optimizers, schedulers, precision, progress, metrics.
   /// After that the training loader and the generators, when the loops begin.
   void restore_fit();
+  /// Notes what configure_optimizers() gave: for checkpoints, and for the comparison of
+  /// restore_fit(). Before that.
+  void note_configured_optimizers();
+  /// The run's config with the values that hold after restore_fit(), which may be the checkpoint's.
+  std::string effective_config() const {
+    return changes_.effective_config(run_.context.config, path_);
+  }
   void restore_data_and_generators();
   /// Whether this session resumed, until its first batch.
   bool restored() const { return restored_; }
@@ -70,6 +82,12 @@ class CheckpointConnector {
   StateDict own_rank_state() const;
   void dump_rank_states(StateDict& state);
   void restore_metrics();
+  /// The optimizer of this index and its schedule; adds what differs to changes_.
+  void restore_optimizer(size_t index);
+  void restore_schedule(const LRSchedulerConfig& schedule, const std::string& index, bool keep_new);
+  /// Intervals of a schedule that this run has completed.
+  int64_t completed_intervals(const LRSchedulerConfig& schedule, const std::string& index) const;
+  void report_changes();
   void warn_about_environment();
   bool state_is_finite();
   /// What is wrong with the state; empty when all of it is finite.
@@ -80,6 +98,8 @@ class CheckpointConnector {
   std::filesystem::path path_;
   bool loaded_ = false;
   bool restored_ = false;
+  StateDict configured_;  // see configured_optimizers()
+  ResumeChanges changes_;
   std::set<std::string> nonfinite_by_design_;
   std::vector<CheckpointRequest> requests_;
   /// Handed to the writer; `written` is set by its thread.

@@ -139,6 +139,13 @@ class ClassChoice : public config::SpecOf<registry_function> {
 /// What to do about a loss or gradient that is not finite.
 enum class OnNonfinite { kError, kWarn, kIgnore };
 
+/// Which settings of the optimizer (learning rate, betas, weight decay, ...) hold in a run that
+/// resumes: those that the checkpoint has, as in PyTorch, or those that configure_optimizers()
+/// gives now. The optimizer's moments and step counts are the checkpoint's in any case.
+enum class ResumeOptimizerOptions { kFromCheckpoint, kFromConfig };
+LIGHTNING_ENUM(ResumeOptimizerOptions, LIGHTNING_ENUMERATOR(kFromCheckpoint, "checkpoint"),
+               LIGHTNING_ENUMERATOR(kFromConfig, "config"))
+
 /// The signal by which SLURM announces the end of a job: sbatch --signal=SIGUSR1@90.
 enum class RequeueSignal { kUsr1, kUsr2, kHup };
 LIGHTNING_ENUM(RequeueSignal, LIGHTNING_ENUMERATOR(kUsr1, "SIGUSR1"),
@@ -204,6 +211,7 @@ struct TrainerOptions {
   GradientClipAlgorithm gradient_clip_algorithm = GradientClipAlgorithm::kNorm;
   Deterministic deterministic = false;
   OnNonfinite on_nonfinite = OnNonfinite::kError;
+  ResumeOptimizerOptions resume_optimizer_options = ResumeOptimizerOptions::kFromCheckpoint;
   // ---- what is written
   int64_t log_every_n_steps = 50;
   bool enable_progress_bar = true;
@@ -273,6 +281,9 @@ LIGHTNING_FIELDS(
         deterministic,
         "use deterministic kernels only; warn: warn instead of failing where none exists"),
     LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
+    LIGHTNING_FIELD(resume_optimizer_options,
+                    "checkpoint or config: whose learning rate and other optimizer settings a "
+                    "resumed run has"),
     LIGHTNING_FIELD(log_every_n_steps, "optimizer steps between rows of step metrics"),
     LIGHTNING_FIELD(enable_progress_bar, "show progress on the terminal"),
     LIGHTNING_FIELD(enable_checkpointing,

@@ -84,7 +84,7 @@ bool Trainer::validates_once_per_epoch() const {
 }
 bool Trainer::awaits_validation() const {
   const Session& run = impl_->session();
-  return run.context.stage == Stage::kFit && !run.state.loaders.validation.empty() &&
+  return run.context.stage == Stage::kFit && run.evaluation.enabled() &&
          !run.state.progress.validated;
 }
 bool Trainer::validation_follows() const {

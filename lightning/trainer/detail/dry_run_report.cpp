@@ -31,13 +31,6 @@ std::string size_text(int64_t bytes) {
   return text;
 }
 
-/// Optimizer steps in an epoch; nothing for a stream of unknown length.
-std::optional<int64_t> steps_per_epoch(const RunState& run) {
-  const std::optional<int64_t> batches = run.num_training_batches();
-  const int64_t accumulate = run.context.options.user.accumulate_grad_batches;
-  return batches ? std::optional((*batches + accumulate - 1) / accumulate) : std::nullopt;
-}
-
 int64_t validations_per_epoch(const RunState& run, int64_t batches) {
   const TrainerOptions& user = run.context.options.user;
   const BatchLimit& interval = user.val_check_interval;
@@ -57,7 +50,7 @@ std::string ranks_table(const RunState& run, const Progress& before) {
   const Progress& now = run.progress;
   TextTable table({"dry run", concat("rank 0 of ", topology.world_size)});
   table.add_row({"nodes x devices", concat(topology.num_nodes, " x ", topology.local_world_size)});
-  table.add_row({"optimizer steps per epoch", count_text(steps_per_epoch(run))});
+  table.add_row({"optimizer steps per epoch", count_text(run.steps_per_epoch())});
   table.add_row({"this run", concat(now.global_step - before.global_step, " steps, ",
                                     now.total_batches - before.total_batches, " batches, ",
                                     now.samples_seen - before.samples_seen, " samples")});
@@ -200,7 +193,7 @@ Traffic once_of(const DryRun& dry_run, const Parts& parts) {
 }
 
 void add_epoch_rows(TextTable& table, const RunState& run, const Parts& parts) {
-  const std::optional<int64_t> steps = steps_per_epoch(run);
+  const std::optional<int64_t> steps = run.steps_per_epoch();
   if (!steps || run.phases.dry_run->count(DryRun::kStep) < 2) return;
   const int64_t every = run.context.options.user.log_every_n_steps;
   const int64_t validations = validations_per_epoch(run, *run.num_training_batches());

@@ -101,23 +101,18 @@ std::string signal_name(int signal) {
 
 void print_run_end(const RunState& run) {
   const double seconds = run.elapsed_seconds() - run.progress.elapsed_seconds;
-  std::string reason = run.stop.reason();
-  if (reason.empty()) {
-    const bool by_steps = run.context.options.max_steps != -1 &&
-                          run.progress.global_step >= run.context.options.max_steps;
-    const bool by_epochs = run.context.options.max_epochs != -1 &&
-                           run.progress.epoch >= run.context.options.max_epochs;
-    reason = by_steps    ? detail::concat("max_steps=", run.context.options.max_steps, " reached")
-             : by_epochs ? detail::concat("max_epochs=", run.context.options.max_epochs, " reached")
-                         : std::string("max_time reached");
-  }
   const int64_t steps = run.progress.global_step - run.clock.first_step;
-  std::string text = detail::concat("Trainer: fit ended, ", reason, ": ", steps, " steps in ",
-                                    number_text(seconds), " s");
-  if (run.clock.training_seconds > 0.0 && run.clock.timed_steps > 0) {
-    text += detail::concat(
-        " (", number_text(static_cast<double>(run.clock.timed_steps) / run.clock.training_seconds),
-        " steps/s)");
+  std::string text = detail::concat("Trainer: fit ended, ", run.end_reason, ": ", steps,
+                                    " steps in ", number_text(seconds), " s");
+  if (steps > 0 && seconds > 0.0) {
+    text +=
+        detail::concat(" (", number_text(static_cast<double>(steps) / seconds), " steps/s in all");
+    // Without setup, validations, checkpoints and the first batches, which warm up.
+    if (run.clock.training_seconds > 0.0 && run.clock.timed_steps > 0) {
+      const double rate = static_cast<double>(run.clock.timed_steps) / run.clock.training_seconds;
+      text += detail::concat("; training batches alone ", number_text(rate), " steps/s");
+    }
+    text += ")";
   }
   log_info(text + ".");
   for (const auto& callback : run.context.callbacks) {

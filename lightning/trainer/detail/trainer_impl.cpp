@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <exception>
+#include <limits>
 #include <utility>
 
 #include <lightning/checkpoint/detail/names.h>
@@ -127,6 +128,7 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   }
   run.state.lease = slurm.begin(run.context, run.state.stop);
   prepare_fit(checkpoint);
+  if (checkpoint) use_effective_config(/*rewrite=*/!old_run);
   if (old_run && writes_files() && run.context.is_global_zero()) {
     config_file_ = write_resumed_run_files(run_dir_, run.context.config, options_,
                                            run.state.progress.global_step);
@@ -162,8 +164,19 @@ void Trainer::Impl::prepare_fit(const std::optional<fs::path>& checkpoint) {
   const int64_t rank = run.context.strategy->global_rank();
   if (rank > 0) seed_rank_generators(0, rank);
   setup_optimizers();
+  run.checkpoints.note_configured_optimizers();
   if (checkpoint) run.checkpoints.restore_fit();
   run.checkpoints.allow_nonfinite_as_they_are();
+}
+
+/// What the files of the run say must hold: a checkpoint may have decided otherwise.
+void Trainer::Impl::use_effective_config(bool rewrite) {
+  Session& run = *session_;
+  std::string config = run.checkpoints.effective_config();
+  if (config == run.context.config) return;
+  run.context.config = std::move(config);
+  if (!rewrite || !writes_files() || !run.context.is_global_zero()) return;
+  write_run_files(run_dir(), run.context.config, options_);
 }
 
 void Trainer::Impl::end_fit(const SlurmConnector& slurm) {
@@ -374,8 +387,11 @@ int64_t Trainer::Impl::estimated_stepping_batches() {
         "of the training data is unknown. HINT: set max_steps or limit_train_batches.");
     return max_steps;
   }
-  const int64_t accumulate = options_.user.accumulate_grad_batches;
-  const int64_t steps = (*batches + accumulate - 1) / accumulate * options_.max_epochs;
+  const int64_t per_epoch = *run.steps_per_epoch();
+  int64_t steps = 0;
+  if (__builtin_mul_overflow(per_epoch, options_.max_epochs, &steps)) {
+    steps = std::numeric_limits<int64_t>::max();
+  }
   return max_steps == -1 ? steps : std::min(steps, max_steps);
 }
 

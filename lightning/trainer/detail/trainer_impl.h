@@ -82,6 +82,7 @@ class Trainer::Impl {
   void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
   /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
   void prepare_fit(const std::optional<std::filesystem::path>& checkpoint);
+  void use_effective_config(bool rewrite);
   void end_fit(const SlurmConnector& slurm);
   /// Writes the checkpoint from which a stopped run resumes, and throws Interrupted.
   [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);

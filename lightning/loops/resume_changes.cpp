@@ -1,0 +1,208 @@
+#include <lightning/loops/resume_changes.h>
+
+#include <algorithm>
+#include <array>
+#include <variant>
+
+#include <torch/optim/optimizer.h>
+
+#include <lightning/config/value_io.h>
+#include <lightning/config/yaml.h>
+#include <lightning/optim/optimizer_state.h>
+
+namespace lightning {
+namespace {
+
+using config::ConfigNode;
+
+/// What is said of a key that differs; the longest prefix counts.
+struct Outcome {
+  std::string_view prefix;
+  std::string_view text;
+};
+constexpr std::string_view kNewOne = "the new value is used";
+constexpr std::array<Outcome, 7> kOutcomes = {{
+    {"seed_everything", "the random generators go on as the checkpoint has them"},
+    {"model.", "the new value is used, with the checkpoint's weights"},
+    {"data.", "the new value is used, from the checkpoint's position in the data"},
+    {"optimizer.", "the new value is used where the checkpoint's state has none"},
+    {"trainer.accumulate_grad_batches",
+     "the new value is used; a window that the resume cuts is divided by its own batches"},
+    {"trainer.callbacks", "the new value is used, with the callback's saved state"},
+    {"trainer.max_time", "the new value is used; the time of earlier sessions counts"},
+}};
+/// These say nothing about the training, or are different in every resume.
+constexpr std::array<std::string_view, 5> kLeftOut = {
+    "ckpt_path", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.default_root_dir", "trainer.resume_optimizer_options"};
+
+std::string_view outcome_of(std::string_view path) {
+  std::string_view text = kNewOne;
+  size_t longest = 0;
+  for (const Outcome& outcome : kOutcomes) {
+    if (!path.starts_with(outcome.prefix) || outcome.prefix.size() <= longest) continue;
+    text = outcome.text;
+    longest = outcome.prefix.size();
+  }
+  return text;
+}
+
+std::string leaf_text(const ConfigNode& node) {
+  static constexpr size_t kWidth = 80;
+  std::string text = node.is_null() ? "null" : config::to_flow_yaml(node);
+  if (text.size() > kWidth) text = text.substr(0, kWidth - 3) + "...";
+  return text;
+}
+
+/// Calls visit(path, saved, now) for the keys that both have and that differ.
+template <typename Visit>
+void for_each_difference(const ConfigNode& saved, const ConfigNode& now, const std::string& path,
+                         Visit&& visit) {
+  if (saved == now) return;
+  const bool maps = saved.kind() == ConfigNode::Kind::kMap && now.kind() == ConfigNode::Kind::kMap;
+  const bool lists =
+      saved.kind() == ConfigNode::Kind::kList && now.kind() == ConfigNode::Kind::kList;
+  if (maps) {
+    for (const auto& [key, value] : now.entries()) {
+      const ConfigNode* before = saved.find(key);
+      const std::string name = path.empty() ? key : path + "." + key;
+      if (before != nullptr) for_each_difference(*before, value, name, visit);
+    }
+  } else if (lists && saved.items().size() == now.items().size()) {
+    for (size_t i = 0; i < now.items().size(); ++i) {
+      for_each_difference(saved.items()[i], now.items()[i], path + "." + std::to_string(i), visit);
+    }
+  } else {
+    visit(path, leaf_text(saved), leaf_text(now));
+  }
+}
+
+/// Whether a key of this name may set the optimizer's option: "learning_rate" and "max_lr" set lr,
+/// "betas.0" beta1.
+bool may_set(const std::string& path, const std::string& option) {
+  if (!path.starts_with("model.") && !path.starts_with("optimizer.")) return false;
+  std::string last = path.substr(path.rfind('.') + 1);
+  if (last == "0" || last == "1") {
+    const std::string list = path.substr(0, path.rfind('.'));
+    last = list.substr(list.rfind('.') + 1) == "betas" ? (last == "0" ? "beta1" : "beta2") : last;
+  }
+  const bool is_rate = option == "lr" && last.find("learning_rate") != std::string::npos;
+  return is_rate || last.find(option) != std::string::npos;
+}
+
+std::string last_part(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
+}  // namespace
+
+std::string value_text(const StateDict::Value& value) {
+  if (const auto* number = std::get_if<double>(&value)) {
+    return config::detail::write_double(*number).text();
+  }
+  if (const auto* number = std::get_if<int64_t>(&value)) return std::to_string(*number);
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* text = std::get_if<std::string>(&value)) return *text;
+  return "a list";
+}
+
+StateDict configured_optimizers(const std::vector<OptimizerConfig>& optimizers) {
+  StateDict configured;
+  for (size_t i = 0; i < optimizers.size(); ++i) {
+    const LRSchedulerConfig& schedule = optimizers[i].lr_scheduler;
+    StateDict options = optim::group_options(*optimizers[i].optimizer);
+    if (schedule.scheduler != nullptr) {
+      const std::vector<double>& rates = schedule.scheduler->base_lrs();
+      for (size_t group = 0; group < rates.size(); ++group) {
+        options.set(detail::concat("groups/", group, "/lr"), rates[group]);
+      }
+      StateDict entry;
+      entry.set("schedule", schedule.scheduler->describe());
+      entry.set("interval", schedule.interval == Interval::kStep ? "step" : "epoch");
+      entry.set("frequency", schedule.frequency);
+      configured.set(detail::concat("lr_scheduler/", i), entry);
+    }
+    configured.set(detail::concat("optimizer/", i), options);
+  }
+  return configured;
+}
+
+void ResumeChanges::add_optimizer_option(std::string name, const StateDict::Value& saved,
+                                         const StateDict::Value& now, bool applied) {
+  Option option{std::move(name), value_text(saved), value_text(now), applied, {}};
+  // Groups with the same change are one.
+  const bool known = std::any_of(options_.begin(), options_.end(), [&](const Option& other) {
+    return last_part(other.name) == last_part(option.name) && other.saved == option.saved &&
+           other.now == option.now;
+  });
+  if (known) return;
+  std::string line = detail::concat("optimizer ", last_part(option.name), ": ", option.saved,
+                                    " in the checkpoint, ", option.now, " in the config: ");
+  line += applied ? "the config's is used" : "the checkpoint's is used";
+  if (!applied) not_applied_.push_back(line);
+  lines_.push_back(std::move(line));
+  options_.push_back(std::move(option));
+}
+
+void ResumeChanges::add_schedule(const std::string& saved, const std::string& now,
+                                 const std::string& outcome) {
+  schedule_changed_ = true;
+  lines_.push_back(detail::concat("lr_scheduler: ", saved, " in the checkpoint, ", now,
+                                  " in the config: ", outcome));
+}
+
+void ResumeChanges::add_leaf(const std::string& path, const std::string& saved,
+                             const std::string& now) {
+  if (std::find(kLeftOut.begin(), kLeftOut.end(), path) != kLeftOut.end()) return;
+  if (schedule_changed_ && path.starts_with("lr_scheduler")) return;
+  bool is_option = false;
+  for (Option& option : options_) {
+    if (option.saved != saved || option.now != now || !may_set(path, last_part(option.name))) {
+      continue;
+    }
+    option.keys.push_back(path);
+    is_option = true;
+  }
+  if (is_option) return;
+  std::string line = detail::concat(path, ": ", saved, " in the checkpoint, ", now,
+                                    " in the config: ", outcome_of(path));
+  if (path == "seed_everything") not_applied_.push_back(line);
+  lines_.push_back(std::move(line));
+}
+
+void ResumeChanges::compare_configs(const std::string& saved, const std::string& now) {
+  if (saved.empty() || now.empty()) return;
+  for_each_difference(config::parse_yaml(saved, "config of the checkpoint"),
+                      config::parse_yaml(now, "config"), "",
+                      [this](const auto&... leaf) { add_leaf(leaf...); });
+}
+
+std::string ResumeChanges::text(const std::filesystem::path& checkpoint) const {
+  std::string text =
+      detail::concat("Trainer: the run resumes from ", checkpoint.filename().string(),
+                     " with other options than it was saved with:");
+  for (const std::string& line : lines_) text += "\n  " + line;
+  const bool keeps_option = std::any_of(options_.begin(), options_.end(),
+                                        [](const Option& option) { return !option.applied; });
+  if (keeps_option) {
+    text +=
+        "\nHINT: trainer.resume_optimizer_options: config applies the optimizer's new settings.";
+  }
+  return text;
+}
+
+std::string ResumeChanges::effective_config(const std::string& config,
+                                            const std::filesystem::path& checkpoint) const {
+  if (!keeps_any() || config.empty()) return config;
+  ConfigNode node = config::parse_yaml(config, "config");
+  for (const Option& option : options_) {
+    for (const std::string& key : option.keys) {
+      if (!option.applied) node.set_path(key, ConfigNode::scalar(option.saved));
+    }
+  }
+  std::string text = detail::concat("# Resumed from ", checkpoint.filename().string(),
+                                    ", which decides here, whatever the options of the command "
+                                    "line were:\n");
+  for (const std::string& line : not_applied_) text += "#   " + line + "\n";
+  return text + config::to_yaml(node);
+}
+
+}  // namespace lightning
