@@ -18,7 +18,7 @@ import harness  # noqa: E402
 
 RATE = "steps per second"
 START = "seconds to first step"
-OUR_RATE = harness.pattern(r"\(([\d.]+) steps/s\)")
+OUR_RATE = harness.pattern(r"training batches alone ([\d.]+) steps/s")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

@@ -9,6 +9,7 @@
 
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/metric_check.h>
 #include <lightning/precision/precision.h>
 #include <lightning/run/detail/generator_state.h>
 #include <lightning/util/error.h>
@@ -31,7 +32,48 @@ std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader
   return batches;
 }
 
+namespace {
+
+/// Of every loader before the first batch of any.
+void check_limits(const RunState& run, const DataLoaders& loaders, const BatchLimit& limit,
+                  std::string_view option) {
+  for (int64_t i = 0; i < loaders.size(); ++i) {
+    loaders[i].set_shard(run.context.shard(UnevenInputs::kExact));
+    limited_batches(limit, loaders[i], option);
+  }
+}
+
+}  // namespace
+
+std::string why_no_batches(const DataLoader& loader) {
+  const StateDict state = loader.state_dict();
+  if (state.contains("dataset_size") && state.get<int64_t>("dataset_size") == 0) {
+    return "the data set is empty. HINT: check where the data is read.";
+  }
+  if (loader.options().drop_last) {
+    return "drop_last leaves out the only batch, which isn't full. HINT: use a smaller batch size, "
+           "or drop_last: false.";
+  }
+  if (loader.shard().uneven == UnevenInputs::kDrop && loader.shard().world_size > 1) {
+    return "uneven_inputs is drop and there is less than one batch for each rank. HINT: use a "
+           "smaller batch size, or uneven_inputs: join.";
+  }
+  return "its sampler gives none. HINT: check the sampler.";
+}
+
+void warn_of_empty_pass(const RunState& run, std::string_view pass, const DataLoaders& loaders,
+                        const BatchLimit& limit, std::string_view option) {
+  std::string reason = "the data gave none. HINT: check the data set.";
+  if (leaves_none(limit)) {
+    reason = detail::concat(option, " is ", limit.to_text(), ". HINT: use 1.0 for all batches.");
+  } else if (loaders.size() > 0 && loaders[0].num_batches() == 0) {
+    reason = why_no_batches(loaders[0]);
+  }
+  run.warn(detail::concat("Trainer: ", pass, " ran no batch, since ", reason));
+}
+
 struct EvaluationLoop::Kind {
+  std::string_view name;
   std::string_view limit_name;
   void (LightningModule::*step)(const Batch&, int64_t);
   OwnHook<LightningModule, void> model_eval;
@@ -55,6 +97,7 @@ struct EvaluationLoop::Kind {
 };
 
 const EvaluationLoop::Kind EvaluationLoop::Kind::kValidation = {
+    .name = "the validation",
     .limit_name = "limit_val_batches",
     .step = &LightningModule::validation_step,
     .model_eval = module_hooks::on_validation_model_eval,
@@ -75,6 +118,7 @@ const EvaluationLoop::Kind EvaluationLoop::Kind::kValidation = {
 };
 
 const EvaluationLoop::Kind EvaluationLoop::Kind::kTest = {
+    .name = "the test",
     .limit_name = "limit_test_batches",
     .step = &LightningModule::test_step,
     .model_eval = module_hooks::on_test_model_eval,
@@ -101,10 +145,12 @@ bool EvaluationLoop::enabled() const {
 
 void EvaluationLoop::prepare_validation() {
   if (std::exchange(run_.loaders.validation_ready, true)) return;
-  if (!run_.loaders.validation.empty()) return;  // given to fit()
   DataLoaders& loaders = run_.loaders.validation;
-  loaders = call_data_module(run_, data_hooks::val_dataloader);
+  // Given to fit(), or asked for.
+  if (loaders.empty()) loaders = call_data_module(run_, data_hooks::val_dataloader);
   if (loaders.empty()) loaders = call_module(run_, module_hooks::val_dataloader);
+  const BatchLimit& limit = run_.context.options.user.limit_val_batches;
+  if (!leaves_none(limit)) check_limits(run_, loaders, limit, "limit_val_batches");
 }
 
 void EvaluationLoop::run_sanity_check() {
@@ -116,9 +162,10 @@ void EvaluationLoop::run_sanity_check() {
   prepare_validation();
   if (enabled()) {
     const auto at_most = steps == -1 ? std::nullopt : std::optional<int64_t>(steps);
-    run_pass(Kind::kValidation, run_.loaders.validation,
-             run_.context.options.user.limit_val_batches, at_most,
-             /*may_stop=*/true);
+    const bool completed = run_pass(Kind::kValidation, run_.loaders.validation,
+                                    run_.context.options.user.limit_val_batches, at_most,
+                                    /*may_stop=*/true);
+    sanity_checked_ = completed && has_step_ && batches_run_ > 0;
   }
   call_callbacks(run_, hooks::on_sanity_check_end);
   generators.restore();
@@ -130,16 +177,24 @@ void EvaluationLoop::run_sanity_check() {
 bool EvaluationLoop::run_validation(bool may_stop) {
   const GeneratorState generators = GeneratorState::capture();
   const std::vector<int64_t> batches = run_.progress.validation_batches;
-  const bool completed =
-      run_pass(Kind::kValidation, run_.loaders.validation,
-               run_.context.options.user.limit_val_batches, std::nullopt, may_stop);
+  const auto give_up = [&] {
+    // The run that resumes does it all again, and cuts the rows that were written.
+    generators.restore();
+    run_.progress.validation_batches = batches;
+  };
+  bool completed = false;
+  try {
+    completed = run_pass(Kind::kValidation, run_.loaders.validation,
+                         run_.context.options.user.limit_val_batches, std::nullopt, may_stop);
+  } catch (const MetricNameError&) {
+    give_up();
+    throw;
+  }
   if (completed) {
     run_.progress.validated = true;
     run_.metrics.saved_positions.reset();
   } else {
-    // The run that resumes does it all again, and cuts the rows that were written.
-    generators.restore();
-    run_.progress.validation_batches = batches;
+    give_up();
   }
   return completed;
 }
@@ -161,11 +216,15 @@ bool EvaluationLoop::run_pass(const Kind& kind, DataLoaders& loaders, const Batc
   validating_ = kind.step == &LightningModule::validation_step;
   module.attach(&run_.context.trainer, &run_.metrics.evaluation);
   run_.metrics.evaluation.reset_epoch();
+  batches_run_ = 0;
   start_pass(kind);
   const bool completed = run_batches(kind, loaders, limit, at_most, may_stop);
   end_pass(kind, completed);
   module.attach(&run_.context.trainer, &run_.metrics.train);
   validating_ = false;
+  if (completed && batches_run_ == 0 && at_most != 0) {
+    warn_of_empty_pass(run_, kind.name, loaders, limit, kind.limit_name);
+  }
   return completed;
 }
 
@@ -185,6 +244,11 @@ void EvaluationLoop::end_pass(const Kind& kind, bool completed) {
     const auto phase = enter(kind.epoch_end, epoch_scope());
     call_hooks(run_, kind.on_epoch_end);
     run_.metrics.reduce(run_.metrics.evaluation, MetricLog::Level::kEpoch, kind.run_step.name);
+    // Also on a rank that had no batch: all must take part.
+    if (run_.context.stage == Stage::kFit) {
+      check_metrics(run_, sanity_checking_ ? MetricsKnown::kAfterSanityCheck
+                                           : MetricsKnown::kAfterValidation);
+    }
     publish_metrics();
   }
   const auto phase = enter(kind.end, {});
@@ -226,6 +290,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
       if (!batch) break;
       batch->set_dataloader_idx(loader_idx);
       place_.batch_idx = i;
+      ++batches_run_;
       evaluate_batch(kind, *batch, i);
       if (!has_step_) return true;
     }
@@ -281,6 +346,14 @@ void prepare_evaluation_loaders(RunState& run) {
   LIGHTNING_CHECK(!loaders.empty(), ConfigError, "Trainer: there is no data, ", to_string(stage),
                   "() needs it. HINT: pass a DataLoader or a data module, or override ",
                   of_module.name, "().");
+  const TrainerOptions& user = run.context.options.user;
+  if (stage == Stage::kTest) {
+    check_limits(run, loaders, user.limit_test_batches, "limit_test_batches");
+  } else if (stage == Stage::kPredict) {
+    check_limits(run, loaders, user.limit_predict_batches, "limit_predict_batches");
+  } else {
+    check_limits(run, loaders, user.limit_val_batches, "limit_val_batches");
+  }
 }
 
 void EvaluationLoop::send_step_row(int64_t dataloader_idx) {

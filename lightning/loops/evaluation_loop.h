@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,12 @@ bool leaves_none(const BatchLimit& limit);
 /// when there are batches and a share of them leaves none.
 std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
                                        std::string_view option);
+
+/// Why a loader has no batches, with a hint: "the data set is empty. HINT: ...".
+std::string why_no_batches(const DataLoader& loader);
+/// Warns that a pass ran no batch and says why.
+void warn_of_empty_pass(const RunState& run, std::string_view pass, const DataLoaders& loaders,
+                        const BatchLimit& limit, std::string_view option);
 
 /// In the current loader of an evaluation or a prediction.
 struct EvaluationPlace {
@@ -40,6 +47,8 @@ class EvaluationLoop {
   /// The pass of validate() or test() over run.loaders.evaluation; the metrics of each loader.
   std::vector<MetricMap> run_evaluation();
 
+  /// Whether a sanity check of this fit ran the module's validation_step().
+  bool sanity_checked() const { return sanity_checked_; }
   bool sanity_checking() const { return sanity_checking_; }
   bool validating() const { return validating_; }
   EvaluationPlace& place() { return place_; }
@@ -62,7 +71,9 @@ class EvaluationLoop {
   RunState& run_;
   std::vector<int64_t> batches_;  // outside fit, what Progress::validation_batches is in it
   EvaluationPlace place_;
+  int64_t batches_run_ = 0;  // of the current pass
   bool sanity_checking_ = false;
+  bool sanity_checked_ = false;
   bool validating_ = false;
   bool has_step_ = true;  // false once the base class's validation_step() answered
 };

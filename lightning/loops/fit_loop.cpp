@@ -1,9 +1,13 @@
 #include <lightning/loops/fit_loop.h>
 
+#include <optional>
+#include <string>
 #include <utility>
 
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/loops/fit_checks.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/metric_check.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -25,9 +29,8 @@ void prepare_training_loader(RunState& run) {
   DataLoader& loader = loaders[0];
   loader.set_shard(run.context.shard(options.uneven_inputs));
   const std::optional<int64_t> available = loader.num_batches();
-  LIGHTNING_CHECK(available != 0, DataError,
-                  "Trainer: the training loader yields no batches. HINT: the data set is empty, or "
-                  "drop_last drops its only batch.");
+  LIGHTNING_CHECK(available != 0, DataError, "Trainer: the training loader has no batches, since ",
+                  why_no_batches(loader));
   const std::optional<int64_t> batches =
       limited_batches(options.limit_train_batches, loader, "limit_train_batches");
   const BatchLimit& interval = options.val_check_interval;
@@ -47,13 +50,20 @@ FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector&
       epoch_loop_(run, validation, checkpoints) {}
 
 void FitLoop::run() {
+  const bool resumed = checkpoints_.restored();
+  check_file_names(run_);
   // A resumed run was checked when it began.
-  if (!checkpoints_.restored()) validation_.run_sanity_check();
+  if (!resumed) validation_.run_sanity_check();
   prepare_training_loader(run_);
   validation_.prepare_validation();
   checkpoints_.restore_data_and_generators();
+  const bool interrupted = run_.stop.signal() != 0;
+  if (!validation_.sanity_checked() && !interrupted) {
+    warn_of_unchecked_metrics(run_);
+  }
   checkpoints_.release();
-  if (run_.stop.signal() != 0) return;
+  if (interrupted) return;
+  warn_of_plan(run_, validation_);
 
   run_.context.module->train();
   {
@@ -62,8 +72,11 @@ void FitLoop::run() {
     call_hooks(run_, hooks::on_train_start);
   }
   while (has_epochs_left() && !epoch_loop_.must_stop()) {
+    const Progress before = run_.progress;
+    const BatchCounts counts = run_.batches;
     begin_epoch();
     const bool completed = epoch_loop_.run();
+    if (completed && before.batch_idx == 0) check_epoch(before, counts);
     // A signal in the middle of an epoch leaves its end to the run that resumes.
     if (!completed && run_.stop.signal() != 0) break;
     end_epoch(completed);
@@ -73,6 +86,7 @@ void FitLoop::run() {
   save_last_state();
   const auto phase = run_.phases.enter(kTrainEnd, run_.progress, run_.metrics.train, {});
   call_hooks(run_, hooks::on_train_end);
+  warn_of_nothing_done(run_);
 }
 
 void FitLoop::save_last_state() {
@@ -87,13 +101,40 @@ void FitLoop::save_last_state() {
     if (reason.empty()) reason = why_not;
   }
   if (reason.empty()) return;  // checkpointing is off
-  log_warning(detail::concat("Trainer: no checkpoint has the last state, after step ",
-                             run_.progress.global_step, ", because ", reason));
+  run_.warn(detail::concat("Trainer: no checkpoint has the last state, after step ",
+                           run_.progress.global_step, ", because ", reason));
 }
 
-bool FitLoop::has_epochs_left() const {
+bool FitLoop::has_epochs_left() {
   const int64_t max_epochs = run_.context.options.max_epochs;
-  return (max_epochs == -1 || run_.progress.epoch < max_epochs) && run_.num_training_batches() != 0;
+  if (run_.num_training_batches() == 0) {
+    run_.end_reason = "there are no training batches (limit_train_batches is " +
+                      run_.context.options.user.limit_train_batches.to_text() + ")";
+    return false;
+  }
+  if (max_epochs == -1 || run_.progress.epoch < max_epochs) return true;
+  // Both came with the last epoch's end: what asked for the stop knows more.
+  const bool asked = run_.stop.requested() && epoch_loop_.may_stop_early();
+  run_.end_reason = asked && !run_.stop.reason().empty()
+                        ? run_.stop.reason()
+                        : detail::concat("max_epochs=", max_epochs, " reached");
+  return false;
+}
+
+void FitLoop::check_epoch(const Progress& before, const BatchCounts& counts) {
+  if (run_.progress.total_batches > before.total_batches) {
+    warn_of_skipped_epoch(run_, before, counts);
+    return;
+  }
+  // A stream that gives nothing would do so for ever.
+  const std::string text =
+      detail::concat("the training data gave no batch in epoch ", run_.progress.epoch);
+  LIGHTNING_CHECK(run_.progress.total_batches > 0 && epoch_loop_.may_stop_early(), DataError,
+                  "Trainer: ", text,
+                  ", expected at least one. HINT: check begin_epoch() and next() of the stream.");
+  run_.warn(detail::concat("Trainer: ", text,
+                           ", the fit ends. HINT: begin_epoch() of the stream must begin anew."));
+  run_.stop.request(text);
 }
 
 void FitLoop::begin_epoch() {
@@ -115,21 +156,29 @@ void FitLoop::end_epoch(bool completed) {
     run_.metrics.saved_positions = run_.metrics.connector.positions();
     checkpoints_.freeze();
   }
-  {
+  std::optional<MetricNameError> refused;
+  try {
     const auto phase =
         run_.phases.enter(kTrainEpochEnd, run_.progress, run_.metrics.train, epoch_scope());
     call_epoch_end_hooks();
+  } catch (const MetricNameError& error) {
+    refused = error;
   }
   run_.stop.agree();
   check_nonfinite(run_);
-  run_.metrics.connector.send(run_.metrics.train.epoch_row(), run_.progress.global_step,
-                              run_.progress.epoch);
-  if (completed) {
-    ++run_.progress.epoch;
-    run_.progress.batch_idx = 0;
-    run_.progress.position = SafePoint::kEpochEnd;
+  if (!refused || !refused->is_reserved()) {
+    run_.metrics.connector.send(run_.metrics.train.epoch_row(), run_.progress.global_step,
+                                run_.progress.epoch);
   }
+  if (completed) count_epoch();
+  if (refused) checkpoints_.save_and_throw(*refused);
   checkpoints_.write_requested();
+}
+
+void FitLoop::count_epoch() {
+  ++run_.progress.epoch;
+  run_.progress.batch_idx = 0;
+  run_.progress.position = SafePoint::kEpochEnd;
 }
 
 void FitLoop::call_epoch_end_hooks() {
@@ -144,6 +193,7 @@ void FitLoop::call_epoch_end_hooks() {
   run_.metrics.reduce(run_.metrics.train, MetricLog::Level::kEpoch, kEpochInterval);
   run_.metrics.train.end_epoch(run_.progress.global_step);
   run_.metrics.host.merge(run_.metrics.train.callback_row());
+  check_metrics(run_, MetricsKnown::kAfterEpoch);
   call(/*monitoring=*/true);
 }
 

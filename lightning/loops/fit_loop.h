@@ -16,9 +16,13 @@ class FitLoop {
   void run();
 
  private:
-  bool has_epochs_left() const;
+  /// Whether another epoch may begin; else run.end_reason says why not.
+  bool has_epochs_left();
   void begin_epoch();
   void end_epoch(bool completed);
+  /// Of an epoch that was done from its first batch on.
+  void check_epoch(const Progress& before, const BatchCounts& counts);
+  void count_epoch();
   void call_epoch_end_hooks();
   /// Unless checkpointing is off: the state with which a fit ends is on the disk, or a warning says
   /// why not.

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <ATen/Functions.h>
+
 #include <lightning/loops/hooks.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/grad_utils.h>
@@ -29,14 +31,18 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool e
   } else {
     compute_gradients(batch, batch_idx, /*ends_window=*/false);
   }
+  if (ends_window) window_ = {};
   return std::exchange(output_, StepOutput::skip());
 }
 
 void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window) {
   LightningModule& module = *run_.context.module;
   torch::optim::Optimizer& optimizer = *run_.context.optimizers.front().optimizer;
-  const bool begins_window = batch_idx % run_.context.options.user.accumulate_grad_batches == 0;
-  if (begins_window) run_.context.strategy->begin_window(module);
+  const bool begins_window = window_.batches++ == 0;
+  if (begins_window) {
+    window_.is_cut = batch_idx % run_.context.options.user.accumulate_grad_batches != 0;
+    run_.context.strategy->begin_window(module);
+  }
   at::Tensor loss;
   {
     const auto phase = run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train,
@@ -53,6 +59,7 @@ void Optimization::compute_gradients(const Batch& batch, int64_t batch_idx, bool
     call_hooks(run_, hooks::on_before_zero_grad, optimizer);
     call_module(run_, module_hooks::optimizer_zero_grad, optimizer);
   }
+  count(output_, batch_idx);
   if (output_.is_skip()) {
     // Other ranks may have a loss.
     run_.context.strategy->backward(run_backward_, loss, at::Tensor(), ends_window);
@@ -83,17 +90,38 @@ at::Tensor Optimization::window_loss(const StepOutput& output, double rank_weigh
   // Ranks whose batches differ in size at an epoch's ragged end count by their size.
   const at::Tensor loss = rank_weight == 1.0 ? output.loss : output.loss * rank_weight;
   const int64_t accumulate = run_.context.options.user.accumulate_grad_batches;
-  return accumulate == 1 ? loss : loss / accumulate;
+  return accumulate == 1 || window_.is_cut ? loss : loss / accumulate;
+}
+
+void Optimization::count(const StepOutput& output, int64_t batch_idx) {
+  BatchCounts& counts = run_.batches;
+  if (!output.is_skip()) {
+    ++counts.trained;
+  } else if (output.skipped_on_purpose()) {
+    ++counts.skipped;
+  } else if (counts.undefined++ == 0) {
+    run_.warn(format(
+        "LightningModule: training_step() returned an undefined tensor for batch {} of epoch {}, "
+        "expected the loss; the batch is left out. HINT: return the loss, or "
+        "StepOutput::skip() to leave a batch out on purpose.",
+        batch_idx, run_.progress.epoch));
+  }
+}
+
+at::Tensor Optimization::divisor() const {
+  const at::Tensor& weight = run_.context.strategy->window().weight;
+  if (weight.defined() || !window_.is_cut) return weight;
+  return at::full({}, static_cast<double>(window_.batches),
+                  at::TensorOptions(run_.context.strategy->root_device()).dtype(at::kDouble));
 }
 
 void Optimization::step_optimizer() {
-  const AccumulationWindow& window = run_.context.strategy->window();
-  if (!window.has_data) return;
+  if (!run_.context.strategy->window().has_data) return;
   run_.context.throw_if_failed();
   torch::optim::Optimizer& optimizer = *run_.context.optimizers.front().optimizer;
   const TrainerOptions& options = run_.context.options.user;
   // Without clipping the division is left to the optimizer's kernel.
-  run_.context.precision->prepare_gradients(optimizer, window.weight,
+  run_.context.precision->prepare_gradients(optimizer, divisor(),
                                             /*needed=*/options.gradient_clip_val.has_value());
   call_hooks(run_, hooks::on_before_optimizer_step, optimizer);
   // With loss scaling an overflow skips the step.

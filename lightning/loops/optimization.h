@@ -21,9 +21,21 @@ class Optimization {
  private:
   void compute_gradients(const Batch& batch, int64_t batch_idx, bool ends_window);
   at::Tensor window_loss(const StepOutput& output, double rank_weight) const;
+  void count(const StepOutput& output, int64_t batch_idx);
+  /// What the window's summed gradients must be divided by; undefined: nothing.
+  at::Tensor divisor() const;
   void step_optimizer();
 
+  /// The micro-batches of the window that is under way.
+  struct Window {
+    int64_t batches = 0;
+    /// It began between two places where windows begin, after a resume with another
+    /// accumulate_grad_batches: the gradients are summed and divided by `batches` at its end.
+    bool is_cut = false;
+  };
+
   RunState& run_;
+  Window window_;
   Strategy::RunBackward run_backward_;
   StepOutput output_ = StepOutput::skip();
   bool stepped_ = false;

@@ -29,6 +29,7 @@ void PredictionLoop::run(const PredictionSink& sink) {
 
 void PredictionLoop::run_batches(const PredictionSink& sink) {
   EvaluationPlace& place = evaluation_.place();
+  int64_t batches_run = 0;
   const c10::InferenceMode inference;
   const auto precision = run_.context.precision->forward_context();
   for (int64_t loader_idx = 0; loader_idx < run_.loaders.evaluation.size(); ++loader_idx) {
@@ -41,10 +42,15 @@ void PredictionLoop::run_batches(const PredictionSink& sink) {
       const std::optional<Batch> loaded = next_batch(run_, loader, "predict_next");
       if (!loaded) break;
       place.batch_idx = i;
+      ++batches_run;
       Batch batch = transfer_batch(run_, *loaded);
       batch.set_dataloader_idx(loader_idx);
       predict_batch(batch, i, sink);
     }
+  }
+  if (batches_run == 0) {
+    warn_of_empty_pass(run_, "the prediction", run_.loaders.evaluation,
+                       run_.context.options.user.limit_predict_batches, "limit_predict_batches");
   }
 }
 

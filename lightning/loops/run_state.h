@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include <lightning/loops/loaders.h>
 #include <lightning/precision/detail/nonfinite_guard.h>
@@ -16,6 +17,14 @@
 #include <lightning/run/detail/stop_control.h>
 
 namespace lightning {
+
+/// What became of the batches of this session on this rank.
+struct BatchCounts {
+  int64_t trained = 0;
+  int64_t skipped = 0;    // by StepOutput::skip()
+  int64_t undefined = 0;  // left out because training_step() gave an undefined tensor
+  int64_t all() const { return trained + skipped + undefined; }
+};
 
 struct RunState {
   explicit RunState(const RunContext& run_context) : context(run_context) {}
@@ -31,7 +40,14 @@ struct RunState {
   /// Whether a validation comes after the hooks of the current batch; empty outside of the batches
   /// of a fit.
   std::function<bool()> validation_follows;
-  std::optional<RunLease> lease;  // of the run folder, on rank 0 inside a SLURM job
+  BatchCounts batches;
+  bool said_nothing_trained = false;  // a warning of this fit
+  bool metrics_checked = false;       // what callbacks require was logged
+  std::string end_reason;             // why the fit ended, set where that is decided
+  std::optional<RunLease> lease;      // of the run folder, on rank 0 inside a SLURM job
+
+  /// A warning that is said once in this fit, and again in the next.
+  void warn(const std::string& text) const;
 
   double elapsed_seconds() const { return progress.elapsed_seconds + clock.seconds(); }
   /// Training batches per epoch after limit_train_batches; nothing when unknown.
@@ -39,6 +55,10 @@ struct RunState {
     return context.options.user.limit_train_batches.resolve(loaders.train_loader().num_batches(),
                                                             "limit_train_batches");
   }
+  /// Optimizer steps in an epoch; nothing for a stream of unknown length.
+  std::optional<int64_t> steps_per_epoch() const;
+  /// global_step when the fit has reached its limits; nothing without limits, or when unknown.
+  std::optional<int64_t> planned_steps() const;
 };
 
 }  // namespace lightning

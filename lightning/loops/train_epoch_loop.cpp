@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include <lightning/config/detail/duration.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/metric_check.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -31,6 +33,7 @@ bool TrainEpochLoop::run() {
     const bool last_batch = is_last_batch();
     --run_.progress.batch_idx;
     const bool stepped = advance(*batch, last_batch);
+    if (run_.batches.all() == 1) check_reserved_names(run_);
     if (stepped) log_step_row();
     run_.metrics.connector.poll();
     safe_point(SafePoint::kBatchEnd);
@@ -88,7 +91,13 @@ bool TrainEpochLoop::finish_batch(bool last_batch) {
   if (!in_window_) call_module(run_, module_hooks::on_validation_model_zero_grad);
   // A validation in the middle of a window can't be made up for after a resume (checkpoints are
   // written between windows), so a signal doesn't end it.
-  const bool completed = validation_.run_validation(/*may_stop=*/!in_window_);
+  bool completed = false;
+  try {
+    completed = validation_.run_validation(/*may_stop=*/!in_window_);
+  } catch (const MetricNameError& error) {
+    if (in_window_) throw;  // half of the window's gradients can't be saved
+    checkpoints_.save_and_throw(error);
+  }
   if (completed) safe_point(SafePoint::kValidationEnd);
   return completed;
 }
@@ -125,12 +134,23 @@ bool TrainEpochLoop::must_stop() {
     run_.stop.request_time_limit();
   }
   run_.stop.at_boundary();
-  if (run_.stop.signal() != 0 || run_.stop.time_is_up()) return true;
+  if (run_.stop.requested() && !may_stop_early()) drop_early_stop();
+  run_.end_reason = reason_to_stop();
+  return !run_.end_reason.empty();
+}
+
+std::string TrainEpochLoop::reason_to_stop() const {
+  if (run_.stop.signal() != 0) return detail::concat("signal ", run_.stop.signal());
+  if (run_.stop.time_is_up()) {
+    const auto max_time = run_.context.options.user.max_time.value_or(std::chrono::seconds(0));
+    return detail::concat("max_time reached (", config::duration_text(max_time), ")");
+  }
   const int64_t max_steps = run_.context.options.max_steps;
-  if (max_steps != -1 && run_.progress.global_step >= max_steps) return true;
-  if (!run_.stop.requested() || may_stop_early()) return run_.stop.requested();
-  drop_early_stop();
-  return false;
+  if (max_steps != -1 && run_.progress.global_step >= max_steps) {
+    return detail::concat("max_steps=", max_steps, " reached");
+  }
+  if (!run_.stop.requested() || !may_stop_early()) return {};
+  return run_.stop.reason().empty() ? "a stop was requested" : run_.stop.reason();
 }
 
 void TrainEpochLoop::drop_early_stop() {

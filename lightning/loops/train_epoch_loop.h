@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
@@ -23,7 +24,10 @@ class TrainEpochLoop {
   /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
   /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was requested.
+  /// Then run.end_reason says why.
   bool must_stop();
+  /// Whether a stop that was requested may take effect: min_epochs and min_steps are over.
+  bool may_stop_early() const;
 
  private:
   /// Runs one batch; returns whether the optimizer stepped.
@@ -32,7 +36,8 @@ class TrainEpochLoop {
   bool finish_batch(bool last_batch);
   bool is_last_batch();
   bool validation_is_due(bool last_batch) const;
-  bool may_stop_early() const;
+  /// Why nothing more may be trained; empty: it may.
+  std::string reason_to_stop() const;
   /// A stop before min_epochs and min_steps are over isn't kept for later.
   void drop_early_stop();
   void log_step_row();

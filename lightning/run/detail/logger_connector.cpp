@@ -39,6 +39,7 @@ void LoggerConnector::send(LoggedRow row, int64_t step, int64_t epoch) {
   pending.row.step = step;
   pending.row.epoch = epoch;
   pending_.push_back(std::move(pending));
+  ++rows_;
   poll();
 }
 

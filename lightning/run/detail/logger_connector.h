@@ -26,6 +26,8 @@ class LIGHTNING_API LoggerConnector {
 
   /// Sends a row, now when all of it is on the host, else when its copy has arrived.
   void send(LoggedRow row, int64_t step, int64_t epoch);
+  /// How many rows were sent to loggers.
+  int64_t rows() const { return rows_; }
   /// Delivers rows whose copies have arrived. No sync.
   void poll();
   /// Delivers everything. Sync: waits for the copies.
@@ -49,6 +51,7 @@ class LIGHTNING_API LoggerConnector {
   std::vector<std::shared_ptr<Logger>> loggers_;
   std::function<void()> gate_;
   std::deque<Pending> pending_;
+  int64_t rows_ = 0;
   Pending bar_pending_;
   MetricMap bar_;
 };
