@@ -1,7 +1,5 @@
 #include <lightning/checkpoint/checkpoint.h>
 
-#include <unistd.h>
-
 #include <cstring>
 #include <map>
 
@@ -15,6 +13,7 @@
 #include <lightning/checkpoint/detail/tensor_identity.h>
 #include <lightning/checkpoint/safetensors.h>
 #include <lightning/util/detail/crc32c.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -147,11 +146,11 @@ size_t write_and_commit(const Checkpoint& checkpoint, const fs::path& target) {
   FileSystem& disk = FileSystem::current();
   const fs::path parent = detail::parent_folder(target);
   disk.create_directories(parent);
-  const std::string prefix = detail::temporary_prefix(target.filename().string());
-  detail::remove_entries(parent, prefix);
-  const fs::path temporary = parent / (prefix + std::to_string(::getpid()));
+  detail::remove_abandoned(parent);
+  const fs::path temporary = detail::temporary_path(target);
   bool renamed = false;
   try {
+    disk.remove_all(temporary);  // of a write that failed
     disk.create_directories(temporary);
     const size_t size_bytes = FolderWriter(temporary).write_all(checkpoint);
     disk.rename(temporary, target);
@@ -261,9 +260,8 @@ size_t Checkpoint::write(const fs::path& directory) const {
                   directory.string(), "\": the name of a checkpoint must end in \"",
                   detail::kCheckpointSuffix, "\" and not begin with a dot. ", "HINT: name it \"",
                   name.empty() ? "model" : name, detail::kCheckpointSuffix, "\".");
-  std::error_code ignored;
-  LIGHTNING_CHECK(!fs::exists(fs::symlink_status(target, ignored)), CheckpointError,
-                  "checkpoint \"", target.string(), "\": exists already, and is never replaced. ",
+  LIGHTNING_CHECK(!detail::entry_exists(target), CheckpointError, "checkpoint \"", target.string(),
+                  "\": exists already, and is never replaced. ",
                   "HINT: choose a different name, or remove it first.");
   try {
     return write_and_commit(*this, target);

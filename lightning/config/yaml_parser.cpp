@@ -10,6 +10,7 @@
 #include <yaml-cpp/parser.h>
 
 #include <lightning/config/yaml.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 
 namespace lightning::config {
@@ -158,8 +159,7 @@ ConfigNode parse_yaml(std::string_view text, std::string_view origin) {
 }
 
 ConfigNode load_yaml_file(const std::filesystem::path& path) {
-  std::error_code error;
-  LIGHTNING_CHECK(!std::filesystem::is_directory(path, error), ConfigError, "config file ",
+  LIGHTNING_CHECK(detail::kind_of(path) != detail::FileKind::kFolder, ConfigError, "config file ",
                   path.string(), " is a folder, expected a YAML file");
   errno = 0;
   std::ifstream file(path, std::ios::binary);

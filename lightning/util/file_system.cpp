@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -34,10 +36,9 @@ fs::path file_in_the_way(const fs::path& path) {
   fs::path prefix;
   for (const fs::path& part : path) {
     prefix /= part;
-    std::error_code ignored;
-    const fs::file_status status = fs::status(prefix, ignored);
-    if (!fs::exists(status)) return {};
-    if (!fs::is_directory(status)) return prefix;
+    const detail::FileKind kind = detail::kind_of(prefix);
+    if (kind == detail::FileKind::kMissing) return {};
+    if (kind != detail::FileKind::kFolder) return prefix;
   }
   return {};
 }
@@ -77,6 +78,8 @@ std::string hint_for(const fs::path& path, int error) {
       return "too many files are open: raise the limit (`ulimit -n`)";
     case ENAMETOOLONG:
       return "choose a shorter name";
+    case ELOOP:
+      return "a link is in its place: remove the link";
     case EIO:
     case ESTALE:
       return "the disk or the network file system reports a failure: check the system's log";
@@ -146,9 +149,9 @@ class PosixFileSystem final : public FileSystem {
         continue;
       }
       const int error = errno;
-      std::error_code ignored;
       // mkdir answers EROFS or EACCES too for a folder that is there.
-      if (!fs::is_directory(prefix, ignored)) throw_io_error("create folder", path, error);
+      if (detail::kind_of(prefix) != detail::FileKind::kFolder)
+        throw_io_error("create folder", path, error);
     }
   }
 
@@ -159,9 +162,8 @@ class PosixFileSystem final : public FileSystem {
   }
 
   void replace_link(const fs::path& target, const fs::path& link) override {
-    std::error_code ignored;
-    const fs::file_status status = fs::symlink_status(link, ignored);
-    if (fs::exists(status) && !fs::is_symlink(status)) {
+    const detail::FileKind kind = detail::kind_of_entry(link);
+    if (kind != detail::FileKind::kMissing && kind != detail::FileKind::kLink) {
       throw_io_error("replace (it is not a link)", link, EEXIST);
     }
     const fs::path temporary = temporary_beside(link);
@@ -177,15 +179,17 @@ class PosixFileSystem final : public FileSystem {
   }
 
   void remove_all(const fs::path& path) override {
-    std::error_code error;
-    fs::remove_all(path, error);
-    if (error) throw_io_error("remove", path, error.value());
+    if (const int error = detail::remove_tree(path); error != 0) {
+      throw_io_error("remove", path, error);
+    }
   }
 
   void resize_file(const fs::path& path, size_t size_bytes) override {
-    if (::truncate(path.c_str(), static_cast<off_t>(size_bytes)) != 0) {
-      throw_io_error("shorten", path, errno);
-    }
+    const int descriptor = detail::open_regular_file(path, O_RDWR);
+    if (descriptor < 0) throw_io_error("shorten", path, -descriptor);
+    const int error = shorten(descriptor, path, size_bytes);
+    ::close(descriptor);
+    if (error != 0) throw_io_error("shorten", path, error);
   }
 
   void sync_directory(const fs::path& path) override {
@@ -193,6 +197,42 @@ class PosixFileSystem final : public FileSystem {
   }
 
  private:
+  /// The error number, 0 for success.
+  static int shorten(int descriptor, const fs::path& path, size_t size_bytes) {
+    struct stat status = {};
+    if (::fstat(descriptor, &status) != 0) return errno;
+    if (status.st_nlink <= 1) {
+      return ::ftruncate(descriptor, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+    }
+    // It has a name elsewhere, in a copy made by `cp -l` for instance, which must keep all of it.
+    const fs::path temporary = temporary_beside(path);
+    const int error = copy_beginning(descriptor, temporary, size_bytes);
+    if (error == 0 && ::rename(temporary.c_str(), path.c_str()) == 0) return 0;
+    const int reason = error != 0 ? error : errno;
+    ::unlink(temporary.c_str());
+    return reason;
+  }
+  static int copy_beginning(int from, const fs::path& to, size_t size_bytes) {
+    ::unlink(to.c_str());
+    const int file = ::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file < 0) return errno;
+    int error = 0;
+    std::string buffer(size_t{1} << 16, '\0');
+    for (size_t copied = 0; error == 0 && copied < size_bytes;) {
+      const ssize_t got = ::pread(from, buffer.data(), std::min(buffer.size(), size_bytes - copied),
+                                  static_cast<off_t>(copied));
+      if (got == 0) break;
+      if (got < 0 || ::write(file, buffer.data(), static_cast<size_t>(got)) != got) {
+        error = errno != 0 ? errno : EIO;
+      } else {
+        copied += static_cast<size_t>(got);
+      }
+    }
+    if (error == 0 && ::ftruncate(file, static_cast<off_t>(size_bytes)) != 0) error = errno;
+    if (error == 0 && ::fsync(file) != 0) error = errno;
+    if (::close(file) != 0 && error == 0) error = errno;
+    return error;
+  }
   /// The error number, 0 for success.
   static int sync_folder(const fs::path& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -251,10 +291,11 @@ std::string read_file(const fs::path& path) {
 
 void write_file_atomically(const fs::path& path, std::string_view text) {
   FileSystem& disk = FileSystem::current();
-  std::error_code ignored;
-  const fs::file_status status = fs::status(path, ignored);
-  const bool special = fs::exists(status) && !fs::is_regular_file(status);
+  const detail::FileKind kind = detail::kind_of(path);
+  const bool special = kind == detail::FileKind::kFolder || kind == detail::FileKind::kOther;
   const fs::path temporary = special ? path : temporary_beside(path);
+  // Whatever has that name: a link would be written through.
+  if (!special) ::unlink(temporary.c_str());
   try {
     const auto file = disk.open_for_writing(temporary);
     file->write(text);

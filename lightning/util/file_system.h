@@ -43,8 +43,11 @@ class LIGHTNING_API FileSystem {
   /// anything that isn't a link.
   virtual void replace_link(const std::filesystem::path& target,
                             const std::filesystem::path& link) = 0;
-  /// Nothing happens when there is nothing of that name. A link is removed, not followed.
+  /// Nothing happens when there is nothing of that name. Links are removed, never followed, so
+  /// nothing outside of the folder is reached.
   virtual void remove_all(const std::filesystem::path& path) = 0;
+  /// Shortens a regular file, never through a link. A name that the file has elsewhere (hard link)
+  /// keeps the whole of it.
   virtual void resize_file(const std::filesystem::path& path, size_t size_bytes) = 0;
   /// Directory entries made or renamed have reached the disk when it returns.
   virtual void sync_directory(const std::filesystem::path& path) = 0;

@@ -29,6 +29,7 @@ def build_and_run(folder, *options):
     for ours in ("lightning_test_main", "bert_squad"):
         assert ours not in targets, f"{ours} became a target of the user's project"
     check_doors(folder)
+    check_torch_first(folder)
 
 
 KINDS = ("strategy", "precision", "cluster", "logger", "callback", "optimizer", "lr_scheduler",
@@ -64,6 +65,14 @@ def check_doors(folder):
     unused, = run_ranks(folder, 1, "fit", *config, *without, expect=3)
     assert [kind for kind in KINDS if f"not used: {kind}" in unused.text] == list(KINDS)
     run_ranks(folder, 2, "fit_with_objects")
+
+
+def check_torch_first(folder):
+    """std::filesystem of LibTorch, which such a program gets, has no part in it."""
+    needed = re.findall(r"NEEDED.*\[(\S+)\]", run("readelf", "--dynamic", folder / "torch_first"))
+    first = [name for name in needed if name.startswith(("libtorch", "liblightning", "libstdc++"))]
+    assert first[0].startswith("libtorch"), needed
+    run(folder / "torch_first", folder / "torch_first_runs")
 
 
 def public_headers():

@@ -9,6 +9,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/headeronly/version.h>
 
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
@@ -72,8 +73,7 @@ CudaPluginState load() {
                    "install NVIDIA's driver, or give the container access to it");
   }
   const std::string path = plugin_path().string();
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) {
+  if (!detail::path_exists(path)) {
     return without(true, concat("there is no CUDA plug-in ", path),
                    "build the target lightning_cuda where a CUDA toolkit is installed, or set "
                    "LIGHTNING_CUDA_PLUGIN to its file");

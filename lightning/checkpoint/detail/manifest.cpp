@@ -1,5 +1,8 @@
 #include <lightning/checkpoint/detail/manifest.h>
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <charconv>
 #include <system_error>
 
@@ -8,6 +11,7 @@
 #include <lightning/checkpoint/detail/mapped_file.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/util/detail/crc32c.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/file_system.h>
 
 namespace lightning::detail {
@@ -32,6 +36,9 @@ uint32_t parse_checksum(const std::string& text) {
   }
   return crc;
 }
+
+/// Why a path can't be looked at; 0 when it can.
+int access_error(const fs::path& path) { return ::access(path.c_str(), F_OK) == 0 ? 0 : errno; }
 
 /// The checksum of all fields before it, as they are written.
 std::string self_checksum(ordered_json manifest) {
@@ -113,26 +120,25 @@ Manifest read_manifest(const fs::path& directory) {
   if (is_temporary_name(name)) {
     throw DamagedCheckpoint(subject() + "was never committed, its name is a temporary one");
   }
-  std::error_code error;
-  const fs::file_status status = fs::status(directory, error);
-  if (!fs::exists(status)) {
-    if (error && error != std::errc::no_such_file_or_directory) {
-      throw DamagedCheckpoint(subject() + "can't be read (" + error.message() + ")");
+  const FileKind kind = kind_of(directory);
+  if (kind == FileKind::kMissing) {
+    if (const auto target = link_target(directory)) {
+      throw DamagedCheckpoint(
+          concat(subject(), "is a link to \"", target->string(), "\", which isn't there"));
     }
-    if (fs::is_symlink(fs::symlink_status(directory, error))) {
-      throw DamagedCheckpoint(subject() + "is a link to \"" +
-                              fs::read_symlink(directory, error).string() +
-                              "\", which isn't there");
+    if (const int error = access_error(directory); error != 0 && error != ENOENT) {
+      throw DamagedCheckpoint(
+          concat(subject(), "can't be read (", std::generic_category().message(error), ")"));
     }
     throw DamagedCheckpoint(subject() + "doesn't exist");
   }
-  if (!fs::is_directory(status)) {
+  if (kind != FileKind::kFolder) {
     throw DamagedCheckpoint(subject() +
                             "is a file, but a checkpoint of this library is a directory (.ckpt "
                             "files of PyTorch Lightning can't be read)");
   }
   const fs::path manifest = directory / kManifestFile;
-  if (!fs::exists(manifest, error)) {
+  if (!path_exists(manifest)) {
     throw DamagedCheckpoint(subject() + "is incomplete, it has no " + std::string(kManifestFile));
   }
   std::string text;
@@ -151,12 +157,13 @@ void check_file(const fs::path& directory, const Manifest& manifest, std::string
     throw DamagedCheckpoint(concat("checkpoint \"", directory.string(), "\": ", file, parts...));
   };
   const fs::path path = directory / file;
-  std::error_code error;
-  const uint64_t size = fs::file_size(path, error);
-  if (error == std::errc::no_such_file_or_directory) fail(" is missing");
-  if (error) fail(" can't be read (", error.message(), ")");
+  const std::optional<uint64_t> size = file_bytes(path);
+  if (!size && access_error(path) != ENOENT) {
+    fail(" can't be read (", std::generic_category().message(access_error(path)), ")");
+  }
+  if (!size) fail(" is missing");
   if (size != expected.size_bytes) {
-    fail(" is damaged: it has ", size, " bytes, the manifest records ", expected.size_bytes);
+    fail(" is damaged: it has ", *size, " bytes, the manifest records ", expected.size_bytes);
   }
   if (!checksum) return;
   const MappedFile bytes(path);

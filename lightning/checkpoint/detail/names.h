@@ -24,8 +24,11 @@ inline constexpr std::string_view kCheckpointSuffix = ".ckpt";
 /// Links to the newest and the best one.
 inline constexpr std::string_view kLastLink = "last.ckpt";
 inline constexpr std::string_view kBestLink = "best.ckpt";
-/// A checkpoint that is being removed.
+/// A checkpoint that is being written has the name ".NAME.ckpt.tmp-PROCESS", one that is being
+/// removed ".trash-NAME.ckpt-PROCESS", PROCESS as by to_tag().
+inline constexpr std::string_view kTemporaryTag = ".tmp-";
 inline constexpr std::string_view kTrashPrefix = ".trash-";
+inline constexpr std::string_view kTrashTag = "-";
 
 /// What ckpt_path may be instead of a folder.
 inline constexpr std::string_view kLast = "last";
@@ -49,14 +52,11 @@ inline bool is_name_in_folder(std::string_view name) {
          name != kBestLink;
 }
 
-/// ".NAME.tmp-": how the names begin under which a checkpoint is written before it is committed.
-inline std::string temporary_prefix(std::string_view name) { return concat(".", name, ".tmp-"); }
-
 /// A checkpoint that was never committed, or is being removed.
 inline bool is_temporary_name(std::string_view name) {
-  const std::string temporary = concat(kCheckpointSuffix, ".tmp-");
-  return name.starts_with(kTrashPrefix) ||
-         (name.starts_with('.') && name.find(temporary) != name.npos);
+  if (!name.starts_with('.') || name.find(kCheckpointSuffix) == name.npos) return false;
+  const std::string temporary = concat(kCheckpointSuffix, kTemporaryTag);
+  return name.starts_with(kTrashPrefix) || name.find(temporary) != name.npos;
 }
 
 /// "epoch=E-step=S.ckpt".

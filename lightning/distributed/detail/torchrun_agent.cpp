@@ -11,6 +11,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <lightning/util/detail/detached.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -97,7 +98,7 @@ Rendezvous agent_rendezvous(const Topology& topology, milliseconds timeout) {
 void write_agent_error(const std::string& text) noexcept {
   try {
     const char* path = std::getenv("TORCHELASTIC_ERROR_FILE");
-    if (path == nullptr || *path == '\0' || std::filesystem::exists(path)) return;
+    if (path == nullptr || *path == '\0' || detail::path_exists(path)) return;
     const std::string message = "DistributedError: " + text;
     // torchrun prints what it takes for the call stack.
     const nlohmann::json details = {{"py_callstack", message},

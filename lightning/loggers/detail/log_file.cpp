@@ -1,8 +1,8 @@
 #include <lightning/loggers/detail/log_file.h>
 
-#include <system_error>
 #include <utility>
 
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
@@ -25,9 +25,7 @@ void LogFile::open(const std::filesystem::path& path) {
   path_ = path;
   buffer_.clear();
   file_ = FileSystem::current().open_for_appending(path);
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  written_bytes_ = error ? 0 : size;
+  written_bytes_ = file_bytes(path).value_or(0);
   last_flush_ = std::chrono::steady_clock::now();
 }
 

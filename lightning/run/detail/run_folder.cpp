@@ -1,13 +1,16 @@
 #include <lightning/run/detail/run_folder.h>
 
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 #include <ATen/Context.h>
@@ -18,6 +21,7 @@
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -104,9 +108,8 @@ bool same_config(const std::string& a, const std::string& b) {
 /// already. Returns the file that has it.
 fs::path write_beside(const fs::path& file, const std::string& text, int64_t step,
                       bool (*same)(const std::string&, const std::string&)) {
-  std::error_code error;
   fs::path path = file;
-  for (int version = 0; fs::exists(path, error); ++version) {
+  for (int version = 0; detail::path_exists(path); ++version) {
     if (same(read_file(path), text)) return path;
     const std::string suffix = version == 0 ? "" : detail::concat("-v", version);
     path = file.parent_path() / detail::concat(file.stem().string(), "-resumed-step=", step, suffix,
@@ -118,9 +121,8 @@ fs::path write_beside(const fs::path& file, const std::string& text, int64_t ste
 
 /// The dirpaths of the ModelCheckpoints of a run that was begun from the command line.
 std::vector<fs::path> dirpaths_of_run(const fs::path& run_dir) {
-  std::error_code error;
   const fs::path file = run_dir / detail::kConfigFile;
-  if (run_dir.empty() || !fs::exists(file, error)) return {};
+  if (run_dir.empty() || !detail::path_exists(file)) return {};
   try {
     return checkpoint_dirpaths(config::load_yaml_file(file));
   } catch (const Error&) {
@@ -135,23 +137,19 @@ fs::path newest_in(const fs::path& folder) {
 }
 
 /// The link itself when it leads somewhere; else empty.
-fs::path linked(const fs::path& link) {
-  std::error_code error;
-  return fs::exists(link, error) ? link : fs::path();
-}
+fs::path linked(const fs::path& link) { return detail::path_exists(link) ? link : fs::path(); }
 
 /// Of checkpoints (empty ones are left out) the one that was written last; empty when there is
 /// none.
 fs::path written_last(const std::vector<fs::path>& checkpoints) {
   fs::path newest;
-  fs::file_time_type time;
+  int64_t time = 0;
   for (const fs::path& checkpoint : checkpoints) {
     if (checkpoint.empty()) continue;
-    std::error_code error;
-    const auto written = fs::last_write_time(checkpoint / detail::kManifestFile, error);
-    if (!newest.empty() && (error || written <= time)) continue;
+    const auto written = detail::time_written(checkpoint / detail::kManifestFile);
+    if (!newest.empty() && (!written || *written <= time)) continue;
     newest = checkpoint;
-    time = error ? fs::file_time_type::min() : written;
+    time = written.value_or(INT64_MIN);
   }
   return newest;
 }
@@ -160,9 +158,9 @@ fs::path written_last(const std::vector<fs::path>& checkpoints) {
 
 std::vector<fs::path> list_runs(const fs::path& default_root_dir) {
   std::vector<fs::path> runs;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(default_root_dir / kLogsFolder, error)) {
-    if (version_of(entry.path()) >= 0) runs.push_back(entry.path());
+  for (const std::string& name : detail::names_in(default_root_dir / kLogsFolder)) {
+    fs::path run = default_root_dir / kLogsFolder / name;
+    if (version_of(run) >= 0) runs.push_back(std::move(run));
   }
   std::sort(runs.begin(), runs.end(),
             [](const auto& a, const auto& b) { return version_of(a) > version_of(b); });
@@ -180,20 +178,21 @@ fs::path make_run_dir(const fs::path& default_root_dir) {
   // it.
   for (;; ++version) {
     const fs::path run_dir = logs / ("version_" + std::to_string(version));
-    std::error_code error;
-    if (fs::create_directory(run_dir, error)) return run_dir;
-    LIGHTNING_CHECK(!error, CheckpointError, "run folder ", run_dir.string(), ": ", error.message(),
+    if (::mkdir(run_dir.c_str(), 0777) == 0) return run_dir;
+    LIGHTNING_CHECK(errno == EEXIST, CheckpointError, "run folder ", run_dir.string(), ": ",
+                    std::generic_category().message(errno),
                     ", a new folder was expected to be made there. HINT: set "
                     "trainer.default_root_dir to a folder that can be written.");
   }
 }
 
 std::optional<fs::path> run_dir_of(const fs::path& checkpoint) {
-  std::error_code error;
-  const fs::path folder = fs::weakly_canonical(checkpoint, error).parent_path();
-  if (error || folder.filename() != kCheckpointsFolder) return std::nullopt;
+  const std::optional<fs::path> path = detail::real_path(checkpoint);
+  if (!path) return std::nullopt;
+  const fs::path folder = path->parent_path();
+  if (folder.filename() != kCheckpointsFolder) return std::nullopt;
   const fs::path run_dir = folder.parent_path();
-  if (!fs::exists(run_dir / kEnvironmentFile, error)) return std::nullopt;
+  if (!detail::path_exists(run_dir / kEnvironmentFile)) return std::nullopt;
   return run_dir;
 }
 

@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <limits>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include <torch/types.h>
 
 #include <lightning/checkpoint/safetensors.h>
+#include <lightning/util/detail/process.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
@@ -18,6 +21,7 @@
 namespace fs = std::filesystem;
 using namespace lightning_tests;
 using Catch::Matchers::Contains;
+namespace detail = lightning::detail;
 using lightning::Checkpoint;
 using lightning::CheckpointError;
 using lightning::FileSystem;
@@ -32,6 +36,13 @@ void overwrite(const fs::path& path, size_t position, char byte) {
   std::string text = read_file(path);
   text.at(position) = byte;
   write_file_atomically(path, text);
+}
+
+/// The tag of a process of this machine that has ended.
+std::string gone_process() {
+  detail::ProcessId process = detail::own_process();
+  process.started -= 1;
+  return detail::to_tag(process);
 }
 
 }  // namespace
@@ -212,13 +223,71 @@ TEST_CASE("A temporary directory is no checkpoint, however complete", "[checkpoi
   const TemporaryFolder folder;
   make_checkpoint(1).write(folder / "a.ckpt");
   make_checkpoint(2).write(folder / "b.ckpt");
-  fs::rename(folder / "b.ckpt", folder / ".b.ckpt.tmp-17");
+  const fs::path temporary = folder / (".b.ckpt.tmp-" + gone_process());
+  fs::rename(folder / "b.ckpt", temporary);
   CHECK(listed(folder.path()) == Names{"a.ckpt"});
-  CHECK_THROWS_WITH(Checkpoint::read(folder / ".b.ckpt.tmp-17"),
-                    Contains("never committed") && Contains("a.ckpt"));
-  // The next write of that name tidies up.
-  make_checkpoint(2).write(folder / "b.ckpt");
-  CHECK(names_in(folder.path()) == Names{"a.ckpt", "b.ckpt"});
+  CHECK_THROWS_WITH(Checkpoint::read(temporary), Contains("never committed") && Contains("a.ckpt"));
+  // The next write tidies up.
+  make_checkpoint(2).write(folder / "c.ckpt");
+  CHECK(names_in(folder.path()) == Names{"a.ckpt", "c.ckpt"});
+}
+
+TEST_CASE("What a living process is at is left alone, and what isn't a checkpoint's",
+          "[checkpoint]") {
+  const TemporaryFolder folder;
+  const std::string own = detail::to_tag(detail::own_process());
+  const std::string gone = gone_process();
+  const Names left = {".Trash-1000",
+                      ".notes-" + gone,
+                      ".trash-1000",
+                      ".trash-x.ckpt-" + own,
+                      ".trash-x.ckpt-1-2-0123abcd",  // of a different machine, and new
+                      ".x.ckpt.tmp-" + own,
+                      ".x.ckpt.tmp-1-2-0123abcd",
+                      ".x.ckpt.tmp-17"};
+  for (const std::string& name : left) fs::create_directory(folder / name);
+  for (const char* name : {".x.ckpt.tmp-", ".trash-x.ckpt-"}) {
+    fs::create_directory(folder / (name + gone));
+    // A day old, from wherever.
+    const fs::path old = folder / (std::string(name) + "3-4-0123abcd");
+    fs::create_directory(old);
+    fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(25));
+  }
+  make_checkpoint(1).write(folder / "a.ckpt");
+  lightning::remove_checkpoint(folder / "a.ckpt");
+  Names expected = left;
+  std::sort(expected.begin(), expected.end());
+  CHECK(names_in(folder.path()) == expected);
+}
+
+TEST_CASE("A checkpoint may have the longest name that a file system takes", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / (std::string(250, 'x') + ".ckpt");
+  make_checkpoint(1).write(path);
+  CHECK(holds_step(Checkpoint::read(path), 1));
+  lightning::remove_checkpoint(path);
+  CHECK(fs::is_empty(folder.path()));
+}
+
+TEST_CASE("What isn't a checkpoint is never removed as one", "[checkpoint]") {
+  const TemporaryFolder folder;
+  make_checkpoint(1).write(folder / "a.ckpt");
+  FileSystem::current().replace_link("a.ckpt", folder / "link.ckpt");
+  FileSystem::current().replace_link("a.ckpt", folder / "last.ckpt");
+  write_file_atomically(folder / "file.ckpt", "text");
+  fs::create_directories(folder / "empty.ckpt/inside");
+  fs::create_directories(folder / "data/inside");
+  make_checkpoint(1).write(folder / "other.ckpt");
+  fs::rename(folder / "other.ckpt", folder / "other");
+  const Names before = names_in(folder.path());
+  for (const char* name : {"link.ckpt", "last.ckpt", "file.ckpt", "empty.ckpt", "data", "other",
+                           "missing.ckpt", "data/..", "."}) {
+    CAPTURE(name);
+    lightning::remove_checkpoint(folder / name);
+    CHECK(names_in(folder.path()) == before);
+  }
+  CHECK(fs::is_directory(folder / "empty.ckpt/inside"));
+  CHECK(holds_step(Checkpoint::read(folder / "a.ckpt"), 1));
 }
 
 TEST_CASE("A checkpoint of a newer format is refused with its writer's name", "[checkpoint]") {
@@ -266,11 +335,9 @@ TEST_CASE("Removing a checkpoint leaves nothing of it", "[checkpoint]") {
   make_checkpoint(1).write(folder / "a.ckpt");
   make_checkpoint(2).write(folder / "b.ckpt");
   FileSystem::current().replace_link("a.ckpt", folder / "last.ckpt");
-  fs::create_directory(folder / ".trash-x.ckpt-1");
+  fs::create_directory(folder / (".trash-x.ckpt-" + gone_process()));
   lightning::remove_checkpoint(folder / "b.ckpt");
   CHECK(names_in(folder.path()) == Names{"a.ckpt", "last.ckpt"});
-  lightning::remove_checkpoint(folder / "last.ckpt");
-  CHECK(names_in(folder.path()) == Names{"a.ckpt"});
   lightning::remove_checkpoint(folder / "b.ckpt");
   CHECK(holds_step(Checkpoint::read(folder / "a.ckpt"), 1));
 }

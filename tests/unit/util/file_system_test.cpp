@@ -1,5 +1,6 @@
 #include <lightning/util/file_system.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -102,6 +103,55 @@ TEST_CASE("A link is made and swapped, and nothing else is replaced by it", "[ut
   disk.remove_all(folder / "last");
   disk.remove_all(folder / "last");
   CHECK(fs::is_directory(folder / "two"));
+}
+
+TEST_CASE("Removing a folder follows no link out of it", "[util]") {
+  const TemporaryFolder folder;
+  FileSystem& disk = FileSystem::current();
+  disk.create_directories(folder / "precious/inside");
+  write_file_atomically(folder / "precious/inside/file", "text");
+  disk.create_directories(folder / "old/a/b");
+  write_file_atomically(folder / "old/a/b/file", "text");
+  fs::create_directory_symlink(folder / "precious", folder / "old/a/link");
+  fs::create_directory_symlink("../precious", folder / "old/relative");
+  fs::create_symlink(folder / "precious/inside/file", folder / "old/a/b/file_link");
+  REQUIRE(::mkfifo((folder / "old/pipe").c_str(), 0666) == 0);
+  disk.remove_all(folder / "old");
+  CHECK_FALSE(fs::exists(folder / "old"));
+  fs::create_directory_symlink(folder / "precious", folder / "link");
+  disk.remove_all(folder / "link");
+  CHECK_FALSE(fs::is_symlink(folder / "link"));
+  CHECK(read_file(folder / "precious/inside/file") == "text");
+}
+
+TEST_CASE("What is shortened is a regular file, and no other name of it", "[util]") {
+  const TemporaryFolder folder;
+  FileSystem& disk = FileSystem::current();
+  write_file_atomically(folder / "precious", "text");
+  fs::create_symlink(folder / "precious", folder / "link");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0666) == 0);
+  fs::create_directory(folder / "folder");
+  for (const char* name : {"link", "pipe", "folder", "missing"}) {
+    CAPTURE(name);
+    CHECK_THROWS_WITH(disk.resize_file(folder / name, 0), Contains(name) && Contains("HINT"));
+  }
+  CHECK(read_file(folder / "precious") == "text");
+  const std::string whole(200'000, 'x');
+  write_file_atomically(folder / "log", whole);
+  fs::create_hard_link(folder / "log", folder / "copy");
+  disk.resize_file(folder / "log", 150'000);
+  CHECK(read_file(folder / "log") == whole.substr(0, 150'000));
+  CHECK(read_file(folder / "copy") == whole);
+  CHECK(num_entries(folder.path()) == 6);
+}
+
+TEST_CASE("A link in the place of a temporary file isn't written through", "[util]") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "precious", "text");
+  fs::create_symlink(folder / "precious", folder / (".new.tmp-" + std::to_string(::getpid())));
+  write_file_atomically(folder / "new", "other");
+  CHECK(read_file(folder / "precious") == "text");
+  CHECK(read_file(folder / "new") == "other");
 }
 
 TEST_CASE("Appending and shortening", "[util]") {
