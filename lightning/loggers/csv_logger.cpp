@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <system_error>
+#include <optional>
 #include <utility>
 
 #include <lightning/loggers/detail/csv_text.h>
 #include <lightning/loggers/detail/log_file.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -26,8 +27,7 @@ void append_number(std::string& text, Number value) {
 /// "metrics.csv" becomes "metrics.previous-1.csv", or with the next free number.
 void keep_under_other_name(const fs::path& path) {
   fs::path kept;
-  std::error_code ignored;
-  for (int number = 1; kept.empty() || fs::exists(kept, ignored); ++number) {
+  for (int number = 1; kept.empty() || detail::entry_exists(kept); ++number) {
     kept = path.parent_path() / (path.stem().string() + ".previous-" + std::to_string(number) +
                                  path.extension().string());
   }
@@ -46,14 +46,20 @@ CSVLogger::CSVLogger(CSVLoggerOptions options)
 
 CSVLogger::~CSVLogger() = default;
 
+void CSVLogger::do_check(const LoggerSetup& setup) {
+  if (setup.resume == nullptr || !setup.resume->contains("rows")) return;
+  setup.resume->get<int64_t>("rows");
+  setup.resume->get<std::vector<std::string>>("columns");
+  setup.resume->get<double>("time_seconds");
+}
+
 void CSVLogger::do_setup(const LoggerSetup& setup) {
   const fs::path path = setup.run_dir / options_.dir / options_.file;
   file_->close();
   FileSystem::current().create_directories(path.parent_path());
-  std::error_code ignored;
   if (setup.resume != nullptr && setup.resume->contains("rows")) {
     cut_back(path, *setup.resume);
-  } else if (path == file_->path() && fs::exists(path, ignored)) {
+  } else if (path == file_->path() && detail::path_exists(path)) {
     seconds_before_ = elapsed_seconds();  // the same run continues, with its test for instance
   } else {
     start_table(path);
@@ -63,8 +69,8 @@ void CSVLogger::do_setup(const LoggerSetup& setup) {
 }
 
 void CSVLogger::start_table(const fs::path& path) {
-  std::error_code ignored;
-  if (fs::is_regular_file(path, ignored) && fs::file_size(path, ignored) > 0) {
+  // A device or a pipe is what the user asked for, and is written to as it is.
+  if (detail::kind_of(path) == detail::FileKind::kFile && detail::file_bytes(path) > 0) {
     keep_under_other_name(path);
   }
   columns_.clear();
@@ -73,17 +79,21 @@ void CSVLogger::start_table(const fs::path& path) {
 }
 
 void CSVLogger::cut_back(const fs::path& path, const StateDict& state) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) {
+  const detail::FileKind kind = detail::kind_of_entry(path);
+  // The run resumes in a different folder, or writes to a device.
+  if (kind == detail::FileKind::kMissing || kind == detail::FileKind::kOther) {
     start_table(path);
     seconds_before_ = state.get<double>("time_seconds");
     return;
   }
   const auto& columns = state.get<std::vector<std::string>>("columns");
-  const auto table = detail::CsvTable::parse(read_file(path));
-  if (!table || !table->starts_with(columns)) {
+  std::optional<detail::CsvTable> table;
+  // What a link leads to is not the run's.
+  if (kind == detail::FileKind::kFile) table = detail::CsvTable::parse(read_file(path));
+  if (!table || !table->starts_with(columns) || state.get<int64_t>("rows") < 0) {
     log_warning(
         format("CSVLogger: {} does not belong to the resumed run; starting a new file.", path));
+    if (kind == detail::FileKind::kLink) keep_under_other_name(path);
     start_table(path);
     return;
   }

@@ -43,6 +43,7 @@ class LIGHTNING_API CSVLogger final : public Logger {
   std::string_view name() const override { return "CSVLogger"; }
 
  private:
+  void do_check(const LoggerSetup& setup) override;
   void do_setup(const LoggerSetup& setup) override;
   void do_log_metrics(const MetricRow& row) override;
   void do_flush() override;

@@ -1,5 +1,7 @@
 #include <lightning/loggers/logger.h>
 
+#include <utility>
+
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -10,6 +12,11 @@ template <typename Body>
 void Logger::if_open(const Body& body) {
   if (!open_) return;
   try {
+    if (waiting_) {
+      LoggerSetup setup = *std::exchange(waiting_, std::nullopt);
+      setup.resume = &resume_;
+      do_setup(setup);
+    }
     body();
   } catch (const CheckpointError& error) {  // what the file system throws
     open_ = false;
@@ -22,7 +29,15 @@ void Logger::if_open(const Body& body) {
 
 void Logger::setup(const LoggerSetup& setup) {
   open_ = setup.global_rank == 0;
-  if_open([&] { do_setup(setup); });
+  waiting_.reset();
+  if (setup.resume == nullptr) return if_open([&] { do_setup(setup); });
+  if_open([&] { do_check(setup); });
+  resume_ = *setup.resume;
+  waiting_ = setup;
+}
+
+void Logger::open() {
+  if_open([] {});
 }
 
 void Logger::log_metrics(const MetricRow& row) {
@@ -35,10 +50,12 @@ void Logger::log_hyperparameters(
 }
 
 void Logger::flush() {
+  if (waiting_) return;
   if_open([&] { do_flush(); });
 }
 
 StateDict Logger::state_dict() {
+  if (waiting_) return open_ ? resume_ : StateDict();
   StateDict state;
   if_open([&] { state = do_state_dict(); });
   return state;
@@ -50,7 +67,8 @@ StateDict Logger::do_state_dict() {
 }
 
 void Logger::finalize(std::string_view status) {
-  if_open([&] { do_finalize(status); });
+  if (!waiting_) if_open([&] { do_finalize(status); });
+  waiting_.reset();
   open_ = false;
 }
 

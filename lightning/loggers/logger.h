@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,8 +41,12 @@ class LIGHTNING_API Logger {
   /// Name for messages ("CSVLogger").
   virtual std::string_view name() const = 0;
 
-  /// Called by the Trainer on every rank before the first row.
+  /// Called by the Trainer on every rank before the first row. With `resume` the place is only
+  /// checked, so that a resume which is refused later leaves the files as they were: open() or the
+  /// first row cuts them back to it.
   void setup(const LoggerSetup& setup);
+  /// Does what setup() left to do, if anything.
+  void open();
   void log_metrics(const MetricRow& row);
   /// The resolved config in flat form ("model.learning_rate" -> "3e-05").
   void log_hyperparameters(const std::vector<std::pair<std::string, std::string>>& parameters);
@@ -54,6 +59,8 @@ class LIGHTNING_API Logger {
   void finalize(std::string_view status);
 
  private:
+  /// Throws where do_setup() would refuse `setup`; changes nothing.
+  virtual void do_check(const LoggerSetup&) {}
   virtual void do_setup(const LoggerSetup& setup) = 0;
   virtual void do_log_metrics(const MetricRow& row) = 0;
   virtual void do_log_hyperparameters(const std::vector<std::pair<std::string, std::string>>&) {}
@@ -65,6 +72,9 @@ class LIGHTNING_API Logger {
   void if_open(const Body& body);
 
   bool open_ = false;  // this rank writes
+  // What a resumed run was set up with, until its files are cut back.
+  std::optional<LoggerSetup> waiting_;
+  StateDict resume_;
 };
 
 }  // namespace lightning

@@ -7,11 +7,13 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <system_error>
 
 #include <lightning/loggers/detail/event_encoding.h>
 #include <lightning/loggers/detail/log_file.h>
+#include <lightning/util/detail/disk.h>
+#include <lightning/util/detail/process.h>
 #include <lightning/util/error.h>
+#include <lightning/util/format.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
@@ -23,12 +25,8 @@ constexpr std::string_view kFilePrefix = "events.out.tfevents.";
 
 /// Names of the event files in a folder.
 std::vector<std::string> event_files(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    std::string name = it->path().filename().string();
-    if (name.starts_with(kFilePrefix)) names.push_back(std::move(name));
-  }
+  std::vector<std::string> names = detail::names_in(folder);
+  std::erase_if(names, [](const std::string& name) { return !name.starts_with(kFilePrefix); });
   return names;
 }
 
@@ -40,28 +38,39 @@ std::string new_file_name(const fs::path& folder) {
     std::from_chars(name.data() + kFilePrefix.size(), name.data() + name.size(), taken);
     seconds = std::max(seconds, taken + 1);
   }
-  char host[256] = "localhost";
-  ::gethostname(host, sizeof host - 1);
   char number[24];
   std::snprintf(number, sizeof number, "%010lld", static_cast<long long>(seconds));
-  return detail::concat(kFilePrefix, number, ".", host, ".", ::getpid(), ".0");
+  return detail::concat(kFilePrefix, number, ".", detail::host_name(), ".", ::getpid(), ".0");
 }
 
-/// Takes away what was written after the checkpoint.
+/// Takes away what was written after the checkpoint. Only event files of this folder are touched,
+/// whatever the checkpoint names.
 void cut_back(const fs::path& folder, const StateDict& state) {
   const auto& last = state.get<std::string>("file");
-  const auto position = static_cast<uint64_t>(state.get<int64_t>("position"));
-  std::error_code error;
-  const uint64_t size = fs::file_size(folder / last, error);
-  if (error) return;  // the run resumes in a different folder
-  if (size > position) FileSystem::current().resize_file(folder / last, position);
-  if (size < position) {
+  const auto position = state.get<int64_t>("position");
+  const bool is_event_file = last.starts_with(kFilePrefix) && detail::is_plain_name(last);
+  if (is_event_file && !detail::entry_exists(folder / last)) {
+    return;  // the run resumes in a different folder
+  }
+  if (!is_event_file || position < 0 ||
+      detail::kind_of_entry(folder / last) != detail::FileKind::kFile) {
+    return log_warning(format(
+        "TensorBoardLogger: the checkpoint names \"{}\", {} bytes, as its event file, which is "
+        "none of {}; no event file is cut back.",
+        last, position, folder));
+  }
+  const uint64_t size = detail::file_bytes(folder / last).value_or(0);
+  const auto kept = static_cast<uint64_t>(position);
+  if (size > kept) FileSystem::current().resize_file(folder / last, kept);
+  if (size < kept) {
     log_warning(detail::concat("TensorBoardLogger: \"", (folder / last).string(), "\" has ", size,
-                               " bytes, but ", position,
+                               " bytes, but ", kept,
                                " were there at the checkpoint; the rest is lost."));
   }
   for (const std::string& name : event_files(folder)) {
-    if (name > last) FileSystem::current().remove_all(folder / name);
+    if (name > last && detail::kind_of_entry(folder / name) == detail::FileKind::kFile) {
+      FileSystem::current().remove_all(folder / name);
+    }
   }
 }
 
@@ -86,6 +95,12 @@ TensorBoardLogger::TensorBoardLogger(TensorBoardLoggerOptions options)
     : options_(std::move(options)), file_(std::make_unique<detail::LogFile>()) {}
 
 TensorBoardLogger::~TensorBoardLogger() = default;
+
+void TensorBoardLogger::do_check(const LoggerSetup& setup) {
+  if (setup.resume == nullptr || !setup.resume->contains("file")) return;
+  setup.resume->get<std::string>("file");
+  setup.resume->get<int64_t>("position");
+}
 
 void TensorBoardLogger::do_setup(const LoggerSetup& setup) {
   const fs::path folder = options_.dir.empty() ? setup.run_dir : setup.run_dir / options_.dir;

@@ -39,6 +39,7 @@ class LIGHTNING_API TensorBoardLogger final : public Logger {
   std::string_view name() const override { return "TensorBoardLogger"; }
 
  private:
+  void do_check(const LoggerSetup& setup) override;
   void do_setup(const LoggerSetup& setup) override;
   void do_log_metrics(const MetricRow& row) override;
   void do_log_hyperparameters(

@@ -103,7 +103,7 @@ TEST_CASE("CSVLogger resumes at the checkpoint's row with the checkpoint's colum
 
     CSVLogger second;
     second.setup({.run_dir = folder.path(), .resume = &state, .resume_step = 2});
-    second.flush();
+    second.open();
     CHECK(read_file(path) == at_checkpoint);
     log(second, 2, "a");
     log(second, 3, new_column ? "later" : "b");
@@ -165,6 +165,32 @@ TEST_CASE("CSVLogger keeps the table of an earlier run", "[loggers]") {
   CHECK(table(folder / "metrics.csv") == "step,epoch,loss\n3,0,3\n");
   CHECK(table(folder / "metrics.previous-1.csv") == "step,epoch,loss\n1,0,1\n");
   CHECK(table(folder / "metrics.previous-2.csv") == "step,epoch,loss\n2,0,2\n");
+}
+
+TEST_CASE("CSVLogger cuts only the run's own table", "[loggers]") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "metrics.csv";
+  CSVLogger first;
+  first.setup({.run_dir = folder.path()});
+  log(first, 1);
+  StateDict state = first.state_dict();
+  log(first, 2);
+  first.finalize("success");
+  const std::string whole = read_file(path);
+  fs::path kept = folder / "metrics.previous-1.csv";
+  SECTION("a number of rows that can't be") { state.set("rows", int64_t{-1}); }
+  SECTION("other columns") { state.set("columns", std::vector<std::string>{"accuracy"}); }
+  SECTION("a link") {
+    kept = folder / "elsewhere.csv";
+    fs::rename(path, kept);
+    fs::create_symlink(kept, path);
+  }
+  CSVLogger second;
+  second.setup({.run_dir = folder.path(), .resume = &state, .resume_step = 1});
+  log(second, 3);
+  second.finalize("success");
+  CHECK(read_file(kept) == whole);
+  CHECK(table(path) == "step,epoch,loss\n3,0,3\n");
 }
 
 TEST_CASE("CSVLogger goes on with its table when the same logger is set up again", "[loggers]") {

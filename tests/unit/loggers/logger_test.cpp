@@ -23,6 +23,7 @@ using lightning::Error;
 using lightning::Logger;
 using lightning::LoggerSetup;
 using lightning::MetricRow;
+using lightning::read_file;
 using lightning::StateDict;
 using lightning_tests::TemporaryFolder;
 using Calls = std::vector<std::string>;
@@ -139,4 +140,87 @@ TEST_CASE("TensorBoardLogger says where it can't write", "[loggers]") {
   CHECK_THROWS_AS(logger.setup({.run_dir = folder / "runs/1"}), Error);
   CHECK_THROWS_WITH(logger.setup({.run_dir = folder / "runs/1"}),
                     Contains("TensorBoardLogger: ") && Contains("runs\" is a file"));
+}
+
+TEST_CASE("A logger that resumes touches nothing before it is opened or gets a row", "[loggers]") {
+  const StateDict state;
+  RecordingLogger logger;
+  logger.setup({.run_dir = "", .resume = &state, .resume_step = 1});
+  CHECK(logger.calls.empty());
+  logger.flush();
+  logger.state_dict();
+  SECTION("refused") {
+    logger.finalize("failed");
+    CHECK(logger.calls.empty());
+  }
+  SECTION("opened") {
+    logger.open();
+    logger.open();
+    logger.finalize("success");
+    CHECK(logger.calls == Calls{"setup", "success"});
+  }
+  SECTION("a row") {
+    logger.log_metrics({});
+    logger.open();
+    CHECK(logger.calls == Calls{"setup", "metrics"});
+  }
+}
+
+TEST_CASE("A logger's place in a file is checked before anything is cut", "[loggers]") {
+  const TemporaryFolder folder;
+  for (const std::shared_ptr<Logger>& logger :
+       {std::shared_ptr<Logger>(
+            std::make_shared<lightning::CSVLogger>(lightning::CSVLoggerOptions{})),
+        std::shared_ptr<Logger>(std::make_shared<lightning::TensorBoardLogger>())}) {
+    CAPTURE(logger->name());
+    StateDict state;
+    state.set("rows", std::string("many"));
+    state.set("file", std::string("events.out.tfevents.1"));
+    state.set("position", std::string("many"));
+    CHECK_THROWS(logger->setup({.run_dir = folder.path(), .resume = &state, .resume_step = 1}));
+    CHECK(fs::is_empty(folder.path()));
+  }
+}
+
+TEST_CASE("TensorBoardLogger cuts and removes event files of its folder, nothing else",
+          "[loggers]") {
+  const TemporaryFolder folder;
+  const fs::path run = folder / "run";
+  const fs::path precious = folder / "events.out.tfevents.9";
+  fs::create_directory(run);
+  const std::string text(100, 'x');
+  lightning::write_file_atomically(precious, text);
+  lightning::write_file_atomically(run / "events.out.tfevents.1", text);
+  lightning::write_file_atomically(run / "notes.txt", text);
+  // Where newer event files are removed, folders and what links lead to stay.
+  fs::create_directories(run / "events.out.tfevents.8/inside");
+  fs::create_symlink(precious, run / "events.out.tfevents.7");
+  StateDict state;
+  state.set("file", std::string("events.out.tfevents.1"));
+  state.set("position", int64_t{0});
+  SECTION("a path up") { state.set("file", std::string("../events.out.tfevents.9")); }
+  SECTION("an absolute path") { state.set("file", precious.string()); }
+  SECTION("a path with the right beginning") {
+    fs::create_directory(run / "events.out.tfevents.");
+    state.set("file", std::string("events.out.tfevents./../../events.out.tfevents.9"));
+  }
+  SECTION("another file of the run") { state.set("file", std::string("notes.txt")); }
+  SECTION("a link") { state.set("file", std::string("events.out.tfevents.7")); }
+  SECTION("a folder") { state.set("file", std::string("events.out.tfevents.8")); }
+  SECTION("a negative place") { state.set("position", int64_t{-1}); }
+  SECTION("its own file") {
+    // Also when a copy made of hard links shares it.
+    fs::create_hard_link(run / "events.out.tfevents.1", folder / "copy");
+  }
+  lightning::TensorBoardLogger logger;
+  logger.setup({.run_dir = run, .resume = &state, .resume_step = 1});
+  logger.open();
+  logger.finalize("success");
+  const bool own = fs::exists(folder / "copy");
+  CHECK(read_file(run / "events.out.tfevents.1") == (own ? "" : text));
+  if (own) CHECK(read_file(folder / "copy") == text);
+  CHECK(read_file(precious) == text);
+  CHECK(read_file(run / "notes.txt") == text);
+  CHECK(fs::is_directory(run / "events.out.tfevents.8/inside"));
+  CHECK(fs::is_symlink(run / "events.out.tfevents.7"));
 }
