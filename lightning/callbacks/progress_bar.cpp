@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <utility>
 
+#include <lightning/util/detail/terminal.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -44,10 +45,7 @@ size_t terminal_width() {
   return known ? size.ws_col : 80;
 }
 
-void write_out(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
-}
+void write_out(const std::string& text) { detail::write_to_stderr(text); }
 
 }  // namespace
 

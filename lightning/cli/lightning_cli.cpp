@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
 
 #include <lightning/cli/detail/cli_keys.h>
 #include <lightning/cli/detail/command_line.h>
@@ -13,6 +14,7 @@
 #include <lightning/config/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/util/error.h>
+#include <lightning/util/exit_codes.h>
 
 namespace lightning {
 
@@ -139,6 +141,16 @@ void print_to_stdout(const std::string& text) {
   LIGHTNING_CHECK(written, Error, "cannot write to standard output (", std::strerror(errno), ")");
 }
 
+/// The exit code. A reader that has seen enough is no reason for a message.
+int finish_stdout() {
+  errno = 0;
+  std::cout.flush();
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good();
+  if (!written && errno == EPIPE) return kFailureExitCode;
+  LIGHTNING_CHECK(written, Error, "cannot write to standard output (", std::strerror(errno), ")");
+  return 0;
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {
@@ -172,7 +184,9 @@ int run_cli(int argc, char** argv, const CliProgram& program, const CliSettings&
   }
   const ConfigNode own = take_own_options(command, config);
   CliContext context(program, std::move(config), line.program);
-  return command.run(context, own);
+  const int exit_code = command.run(context, own);
+  // A training isn't lost with its terminal. The other commands are there for what they print.
+  return exit_code == 0 && line.command != "fit" ? finish_stdout() : exit_code;
 }
 
 int run_cli_main(int argc, char** argv, const CliProgram& program, const CliSettings& settings) {

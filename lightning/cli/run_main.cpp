@@ -12,6 +12,7 @@
 #include <lightning/launch/launcher.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/util/detail/printable.h>
+#include <lightning/util/detail/terminal.h>
 #include <lightning/util/error.h>
 #include <lightning/util/exit_codes.h>
 #include <lightning/util/interrupted.h>
@@ -22,8 +23,7 @@ namespace {
 int report(std::string_view prefix, std::string_view message, int exit_code) {
   while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
   std::fflush(stdout);
-  const std::string text = detail::printable(message);
-  std::fprintf(stderr, "%.*s%s\n", static_cast<int>(prefix.size()), prefix.data(), text.c_str());
+  detail::write_to_stderr(detail::concat(prefix, detail::printable(message), "\n"));
   return exit_code;
 }
 

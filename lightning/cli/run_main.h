@@ -10,7 +10,7 @@ namespace lightning {
 /// Calls `body` and returns what it returns. Exceptions are caught and printed to stderr as one
 /// message, "error: ...":
 ///   ConfigError            exit code 2
-///   Interrupted            its own code: 130 for SIGINT, 143 for SIGTERM
+///   Interrupted            its own code: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP
 ///   DistributedError       kPeerFailureExitCode (75)
 ///   c10::Error             exit code 1, without the C++ backtrace that LibTorch adds
 ///   any other exception    exit code 1

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -21,6 +23,7 @@
 #include <spdlog/sinks/base_sink.h>
 
 #include <lightning/util/detail/printable.h>
+#include <lightning/util/detail/terminal.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/format.h>
@@ -33,6 +36,10 @@ constexpr size_t kLinesBeforeFile = 1000;
 constexpr const char* kFilePattern = "%Y-%m-%dT%H:%M:%S.%eZ [rank %k] [%l] %v";
 
 std::atomic<int> log_rank{0};
+
+class RankFileSink;
+// What writes to stderr may run before the state is made.
+std::atomic<RankFileSink*> rank_file{nullptr};
 
 // LogLevel's values are spdlog's up to kError; then it has `critical`, which isn't used here.
 spdlog::level::level_enum spdlog_level(LogLevel level) {
@@ -70,8 +77,7 @@ class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
 
  private:
   LogSink function_ = [](std::string_view line) {
-    std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
-    std::fflush(stderr);
+    detail::write_to_stderr(detail::concat(line, "\n"));
   };
 };
 
@@ -208,9 +214,10 @@ struct LogState {
     unfiltered->set_level(spdlog::level::trace);
     for (spdlog::logger* logger : {printed.get(), quiet.get(), unfiltered.get()}) {
       logger->set_error_handler([](const std::string& text) {
-        std::fprintf(stderr, "log: a message is lost: %s\n", text.c_str());
+        detail::write_to_stderr(detail::concat("log: a message is lost: ", text, "\n"));
       });
     }
+    rank_file = file.get();
     read_level();
   }
 
@@ -248,7 +255,54 @@ LogState& state() {
   return *instance;
 }
 
+/// Errors of stderr are sticky, and it may be another stream's turn: the error counts that this
+/// write gives.
+bool write_all(std::string_view text) {
+  std::clearerr(stderr);
+  const bool written = std::fwrite(text.data(), 1, text.size(), stderr) == text.size();
+  return std::fflush(stderr) == 0 && written;
+}
+
+/// SIGPIPE of what `body` writes stays away from this thread.
+template <typename Body>
+void without_sigpipe(const Body& body) {
+  sigset_t pipe;
+  sigset_t pending;
+  sigset_t before;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::sigpending(&pending);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  body();
+  // One that came now; one that was waiting before isn't ours.
+  if (::sigismember(&pending, SIGPIPE) == 0) {
+    const timespec at_once = {};
+    while (::sigtimedwait(&pipe, nullptr, &at_once) < 0 && errno == EINTR) {
+    }
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 }  // namespace
+
+void detail::write_to_stderr(std::string_view text) {
+  int error = 0;
+  without_sigpipe([&] {
+    errno = 0;
+    if (!write_all(text)) error = errno;
+  });
+  // A terminal that doesn't wait (O_NONBLOCK) is still there.
+  if (error == 0 || error == EAGAIN || error == EINTR) return;
+  static std::atomic<bool> told{false};
+  RankFileSink* const file = rank_file;
+  if (file == nullptr || told.exchange(true)) return;
+  const std::string note = format(
+      "log: standard error can't be written any more ({}); messages go to the log "
+      "file alone.",
+      std::generic_category().message(error));
+  file->log(spdlog::details::log_msg("lightning", spdlog::level::warn,
+                                     spdlog::string_view_t(note.data(), note.size())));
+}
 
 void set_log_level(LogLevel level) { state().set_level(level); }
 

@@ -14,6 +14,7 @@ namespace lightning {
 namespace {
 
 volatile std::sig_atomic_t pending_signal = 0;
+volatile std::sig_atomic_t requeue_signal_in_force = 0;
 // The launcher's handlers may go on calling ours when the watch is gone.
 volatile std::sig_atomic_t watching = 0;
 // Opened once, for handlers that run at any time.
@@ -49,7 +50,7 @@ void note(int signal) {
     ::raise(SIGINT);
     return;
   }
-  const bool ends_the_run = signal == SIGINT || signal == SIGTERM;
+  const bool ends_the_run = signal != requeue_signal_in_force;
   if (ends_the_run || pending_signal == 0) pending_signal = signal;
   const uint64_t one = 1;
   [[maybe_unused]] const auto woken = ::write(event_descriptor, &one, sizeof(one));
@@ -58,6 +59,15 @@ void note(int signal) {
   if (signal == SIGINT && !is_launched_rank()) {
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kText, sizeof(kText) - 1);
   }
+}
+
+// A handler, as other programs that are started meanwhile would inherit SIG_IGN.
+void do_nothing(int /*signal*/) {}
+
+bool is_ignored(int signal) {
+  struct sigaction action = {};
+  ::sigaction(signal, nullptr, &action);
+  return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
 }
 
 // Only async-signal-safe calls in here.
@@ -72,7 +82,9 @@ void handle(int signal, siginfo_t* info, void* context) {
 }  // namespace
 
 SignalHandler::SignalHandler(int requeue_signal) : watched_{SIGINT, SIGTERM} {
+  requeue_signal_in_force = requeue_signal;
   if (requeue_signal != 0) watched_.push_back(requeue_signal);
+  if (requeue_signal != SIGHUP && !is_ignored(SIGHUP)) watched_.push_back(SIGHUP);
   if (event_descriptor < 0) event_descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   forget();
   watching = 1;
@@ -84,6 +96,15 @@ SignalHandler::SignalHandler(int requeue_signal) : watched_{SIGINT, SIGTERM} {
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     ::sigaction(signal, &action, nullptr);
   }
+  struct sigaction pipe = {};
+  ::sigaction(SIGPIPE, nullptr, &pipe);
+  if ((pipe.sa_flags & SA_SIGINFO) == 0 && pipe.sa_handler == SIG_DFL) {
+    pipe = {};
+    pipe.sa_handler = do_nothing;
+    sigemptyset(&pipe.sa_mask);
+    pipe.sa_flags = SA_RESTART;
+    ignores_pipe_ = ::sigaction(SIGPIPE, &pipe, nullptr) == 0;
+  }
 }
 
 SignalHandler::~SignalHandler() {
@@ -94,6 +115,10 @@ SignalHandler::~SignalHandler() {
     // Whoever came after us calls us; then we act as if we weren't there.
     if (is(now, handle)) ::sigaction(signal, &previous_actions[signal], nullptr);
   }
+  struct sigaction pipe = {};
+  ::sigaction(SIGPIPE, nullptr, &pipe);
+  const bool ours = (pipe.sa_flags & SA_SIGINFO) == 0 && pipe.sa_handler == do_nothing;
+  if (ignores_pipe_ && ours) ::signal(SIGPIPE, SIG_DFL);
 }
 
 int SignalHandler::pending() const { return pending_signal; }

@@ -9,8 +9,13 @@
 
 namespace lightning {
 
-/// Catches SIGINT, SIGTERM and, when given, one more signal (a requeue signal) while it lives; one
-/// at a time. A second SIGINT ends the process at once. Handlers that were there before run too.
+/// Catches SIGINT, SIGTERM, SIGHUP (the terminal is gone) and, when given, a requeue signal while
+/// it lives; one at a time. SIGHUP stays ignored where it was (nohup), unless it is the requeue
+/// signal. A second SIGINT ends the process at once. Handlers that were there before run too.
+///
+/// SIGPIPE, where the program has no handler for it, does nothing while it lives: whoever read the
+/// program's output may be gone, and writing to it gives an error (EPIPE) instead of ending the
+/// run.
 class LIGHTNING_API SignalHandler {
  public:
   explicit SignalHandler(int requeue_signal = 0);
@@ -18,8 +23,8 @@ class LIGHTNING_API SignalHandler {
   SignalHandler(const SignalHandler&) = delete;
   SignalHandler& operator=(const SignalHandler&) = delete;
 
-  /// The signal that arrived, or 0. SIGINT and SIGTERM replace a requeue signal that came before
-  /// them, never the other way round. One load.
+  /// The signal that arrived, or 0. SIGINT, SIGTERM and SIGHUP replace a requeue signal that came
+  /// before them, never the other way round. One load.
   int pending() const;
   /// An eventfd that becomes readable when a signal has come; reading it resets it.
   int descriptor() const;
@@ -28,6 +33,7 @@ class LIGHTNING_API SignalHandler {
 
  private:
   std::vector<int> watched_;
+  bool ignores_pipe_ = false;
 };
 
 }  // namespace lightning
