@@ -11,6 +11,7 @@
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/manifest.h>
 #include <lightning/checkpoint/detail/names.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/log.h>
@@ -38,8 +39,7 @@ std::string new_id() {
 
 /// The id of the checkpoint in `directory`; nothing without a sound one.
 std::optional<std::string> id_of(const fs::path& directory) {
-  std::error_code error;
-  if (!fs::is_directory(fs::symlink_status(directory, error))) return std::nullopt;
+  if (detail::kind_of_entry(directory) != detail::FileKind::kFolder) return std::nullopt;
   try {
     return detail::read_manifest(directory).id;
   } catch (const CheckpointError&) {
@@ -50,7 +50,7 @@ std::optional<std::string> id_of(const fs::path& directory) {
 /// Removes it, unless something else lies under its name by now.
 void remove_own(const fs::path& directory, const std::string& id) {
   std::error_code error;
-  if (!fs::exists(fs::symlink_status(directory, error))) return;
+  if (!detail::entry_exists(directory)) return;
   if (id_of(directory) == id) {
     remove_checkpoint(directory);
   } else {
@@ -296,8 +296,7 @@ fs::path ModelCheckpoint::make_path(TrainerContext& trainer, bool at_end) const 
   const std::string name = format_filename(options_.filename, values);
   // Also those that are still to be written, by this or a different callback.
   const auto is_taken = [&](const fs::path& path) {
-    std::error_code error;
-    if (fs::exists(fs::symlink_status(path, error)) || claims(path)) return true;
+    if (detail::entry_exists(path) || claims(path)) return true;
     return std::any_of(trainer.callbacks().begin(), trainer.callbacks().end(),
                        [&](const auto& callback) {
                          const auto* other = dynamic_cast<const ModelCheckpoint*>(callback.get());

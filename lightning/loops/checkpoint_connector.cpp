@@ -107,7 +107,7 @@ void CheckpointConnector::write_all() {
     return;
   }
   run_.context.throw_if_failed();
-  if (run_.lease) run_.lease->check();
+  run_.leases.check();
   while (!requests_.empty()) {
     Checkpoint checkpoint = dump(requests_.front());
     handed_.push_back({std::move(requests_.front()), std::make_shared<std::atomic<bool>>(false)});

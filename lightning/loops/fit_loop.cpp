@@ -49,7 +49,7 @@ FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector&
       checkpoints_(checkpoints),
       epoch_loop_(run, validation, checkpoints) {}
 
-void FitLoop::run() {
+void FitLoop::prepare() {
   const bool resumed = checkpoints_.restored();
   check_file_names(run_);
   // A resumed run was checked when it began.
@@ -62,7 +62,10 @@ void FitLoop::run() {
     warn_of_unchecked_metrics(run_);
   }
   checkpoints_.release();
-  if (interrupted) return;
+}
+
+void FitLoop::run() {
+  if (run_.stop.signal() != 0) return;
   warn_of_plan(run_, validation_);
 
   run_.context.module->train();

@@ -12,6 +12,9 @@ class FitLoop {
  public:
   FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints);
 
+  /// The sanity check and, of a run that resumes, the rest of its state: the last that can refuse
+  /// the checkpoint. Changes nothing on the disk.
+  void prepare();
   /// Returns when a limit was reached, a stop was requested, or a signal came.
   void run();
 

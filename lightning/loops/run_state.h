@@ -9,11 +9,11 @@
 
 #include <lightning/loops/loaders.h>
 #include <lightning/precision/detail/nonfinite_guard.h>
+#include <lightning/run/detail/folder_lease.h>
 #include <lightning/run/detail/metric_flow.h>
 #include <lightning/run/detail/phases.h>
 #include <lightning/run/detail/progress.h>
 #include <lightning/run/detail/run_context.h>
-#include <lightning/run/detail/run_lease.h>
 #include <lightning/run/detail/stop_control.h>
 
 namespace lightning {
@@ -44,7 +44,7 @@ struct RunState {
   bool said_nothing_trained = false;  // a warning of this fit
   bool metrics_checked = false;       // what callbacks require was logged
   std::string end_reason;             // why the fit ended, set where that is decided
-  std::optional<RunLease> lease;      // of the run folder, on rank 0 inside a SLURM job
+  RunLeases leases;                   // of what the run writes into; rank 0 has them
 
   /// A warning that is said once in this fit, and again in the next.
   void warn(const std::string& text) const;

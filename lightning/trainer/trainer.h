@@ -56,7 +56,8 @@ struct RunArguments {
 
 /// Every rank makes the same calls. A run ends by returning, or with:
 ///   ConfigError, DataError, CheckpointError  what is wrong and what to do about it
-///   Interrupted                              SIGINT or SIGTERM in fit(); a checkpoint was written
+///   Interrupted                              SIGINT, SIGTERM or SIGHUP in fit(); a checkpoint was
+///                                            written
 ///   DistributedError                         a rank failed: on all others, with the same text
 ///   whatever a hook threw                    unchanged, after on_exception of the callbacks
 class LIGHTNING_API Trainer final : public TrainerContext {

@@ -34,9 +34,9 @@ struct RanksModelOptions {
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
-  /// prepare_data, setup, training, backward, after_backward (the other ranks wait there until they
-  /// know), validation, validation_epoch_end, train_epoch_end, checkpoint, train_end (after the
-  /// last boundary), end, or after_end (as after_backward).
+  /// prepare_data, setup, fit_start, training, backward, after_backward (the other ranks wait there
+  /// until they know), validation, validation_epoch_end, train_epoch_end, checkpoint, train_end
+  /// (after the last boundary), end, or after_end (as after_backward).
   std::string fault_phase = "training";
   /// The fault happens only while there is no such file, which it makes; empty: always.
   std::string fault_once = "";
@@ -91,6 +91,9 @@ class RanksModel : public lightning::LightningModule {
   void setup(lightning::Stage) override {
     note_hook(options_.hooks, trainer(), "model.setup");
     if (is_time_for("setup")) go_wrong();
+  }
+  void on_fit_start() override {
+    if (is_time_for("fit_start")) go_wrong();
   }
   void on_train_start() override { say("threads", at::get_num_threads()); }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 
 import numpy
@@ -250,6 +251,18 @@ def test_signal_after_the_last_step(rank, tmp_path):
     output = train(tmp_path, 2, "--model.fault", "terminate", "--model.fault_rank", rank,
                    "--model.fault_phase", "train_end", expect=128 + signal.SIGTERM)
     assert "stopped by SIGTERM after step 8" in output, output
+
+
+@pytest.mark.parametrize("rank", EACH_RANK)
+@pytest.mark.parametrize("phase", ["setup", "fit_start"])
+def test_one_rank_refuses_to_resume(phase, rank, trained, tmp_path):
+    """Then no rank touches the run's folder."""
+    shutil.copytree(trained(2), tmp_path / "run", symlinks=True)
+    folder = trainings.run_dir(tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    run(tmp_path / "run", 2, "--ckpt_path", folder / "checkpoints/step=3.ckpt", "--model.fault",
+        "throw", "--model.fault_phase", phase, "--model.fault_rank", rank, expect=None)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_request_stops_all(tmp_path):

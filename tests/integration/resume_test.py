@@ -6,9 +6,11 @@ the CSV rows without the time column, and the scalars that TensorBoard's own rea
 
 import csv
 import functools
+import os
 import pathlib
 import shutil
 import signal
+import subprocess
 
 import numpy
 import pytest
@@ -182,6 +184,7 @@ IN_VALIDATION = ("--model.signal_validation_batch", 4)
 @pytest.mark.parametrize(("number", "when", "interval"), support.cases({
     "SIGINT-in-window": (2, IN_WINDOW, 1.0),
     "SIGTERM-in-window": (15, IN_WINDOW, 1.0),
+    "SIGHUP-in-window": (1, IN_WINDOW, 1.0),
     "in-last-step": (2, ("--model.signal_step", 6), 1.0),
     "in-validation": (2, IN_VALIDATION, 4),
     "in-last-validation": (2, IN_VALIDATION, 1.0),
@@ -198,6 +201,57 @@ def test_signal(number, when, interval, whole, tmp_path):
     assert checkpoint.is_dir(), checkpoint
     run(stopped, "--ckpt_path", checkpoint)
     check_same(whole(**values), stopped)
+
+
+def test_hangup_under_nohup(tmp_path):
+    """A terminal that is closed doesn't end what ignores it."""
+    root = tmp_path / "run"
+    write_config(root)
+    text = support.run("nohup", *command(root, *IN_WINDOW, "--model.signal", 1)).stderr
+    assert "stopped by" not in text, text
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["default", "SIGPIPE-ignored"])
+@pytest.mark.parametrize("number", [0, 2, 1])
+def test_reader_gone(number, ignored, tmp_path):
+    """Nobody reads the program's output any more: the training goes on, and what it would have said
+    is in the log file, the command that resumes too."""
+    root = tmp_path / "run"
+    write_config(root)
+    stop = [*IN_WINDOW, "--model.signal", str(number)] if number else []
+    reader, writer = os.pipe()
+    with subprocess.Popen(command(root, *stop), stdout=writer, stderr=writer,
+                          restore_signals=not ignored) as process:
+        os.close(writer)
+        os.close(reader)
+        assert process.wait(120) == (128 + number if number else 0)
+    log = (run_dir(root) / "logs/rank_0.log").read_text()
+    assert log.count("standard error can't be written any more (Broken pipe)") == 1, log
+    assert "Run folder:" in log or "HINT: resume with" in log, log
+    if number:
+        again = command_in(log)
+        run(root, "--ckpt_path", again[again.index("--ckpt_path") + 1])
+    assert rows(root)[-1]["step"] == "22"
+
+
+def test_two_resumes(start, tmp_path):
+    """The second of two that resume one run is told of the first, and changes nothing; when the
+    first is killed, the next one goes on at once."""
+    root = tmp_path / "run"
+    write_config(root)
+    run(root, *IN_WINDOW, "--model.signal", 15, expect=143)
+    first = start(*command(root, "--ckpt_path", "last", "--model.stall_step", 10))
+    first.wait_for("stalled")
+    before = {path: path.read_bytes() for path in run_dir(root).rglob("*") if path.is_file()}
+    text = run(root, "--ckpt_path", "last", expect=2)
+    assert f"by process {first.process.pid} on " in text and "HINT: " in text, text
+    assert before == {path: path.read_bytes() for path in run_dir(root).rglob("*")
+                      if path.is_file()}
+    first.process.kill()
+    first.end(-signal.SIGKILL)
+    text = run(root, "--ckpt_path", "last")
+    assert f"was left by process {first.process.pid} on " in text and "takes it over" in text, text
+    assert rows(root)[-1]["step"] == "22"
 
 
 def test_other_options(tmp_path):

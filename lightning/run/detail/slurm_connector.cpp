@@ -33,8 +33,6 @@ std::string step_of_srun() {
   return step == nullptr ? "" : step;
 }
 
-bool is_end_signal(int signal) { return signal == SIGINT || signal == SIGTERM; }
-
 }  // namespace
 
 SlurmConnector::SlurmConnector(const SlurmOptions& options, std::optional<SlurmJob> job)
@@ -73,17 +71,18 @@ std::optional<fs::path> SlurmConnector::find_checkpoint(const RunContext& run) c
   return fs::path(path);
 }
 
-std::optional<RunLease> SlurmConnector::begin(const RunContext& run, StopControl& stop) const {
-  std::optional<RunLease> lease;
-  if (!job_ || !run.is_global_zero()) return lease;
-  if (!run.run_dir.empty()) lease.emplace(run.run_dir, holder_);
-  if (options_.stop_before_end.count() == 0) return lease;
+std::optional<RunLease> SlurmConnector::lease(const RunContext& run) const {
+  if (!job_ || !run.is_global_zero() || run.run_dir.empty()) return std::nullopt;
+  return RunLease(run.run_dir, holder_);
+}
+
+void SlurmConnector::begin(const RunContext& run, StopControl& stop) const {
+  if (!job_ || !run.is_global_zero() || options_.stop_before_end.count() == 0) return;
   const std::optional<std::chrono::seconds> left = job_->time_left();
-  if (!left) return lease;
+  if (!left) return;
   // A short job should not spend its time on stopping.
   const auto margin = std::min(options_.stop_before_end, *left / 10);
   stop.set_deadline(std::chrono::steady_clock::now() + *left - margin, requeue_signal());
-  return lease;
 }
 
 std::string SlurmConnector::reason_against_requeue(int64_t steps_since_start,
@@ -99,8 +98,9 @@ void SlurmConnector::requeue(const RunContext& run, int64_t steps_since_start,
   std::vector<std::string> pending = {std::to_string(signals.pending())};
   // The barrier after which no rank has a file open, too.
   if (run.world != nullptr) pending = run.world->control().all_gather("requeue", pending.front());
-  const bool ended = std::any_of(pending.begin(), pending.end(), [](const std::string& signal) {
-    return is_end_signal(std::atoi(signal.c_str()));
+  const bool ended = std::any_of(pending.begin(), pending.end(), [this](const std::string& signal) {
+    const int number = std::atoi(signal.c_str());
+    return number != 0 && number != requeue_signal();
   });
   const std::string against = reason_against_requeue(steps_since_start, ended);
   bool requeued = false;

@@ -29,10 +29,14 @@ class SlurmConnector {
   /// In a restarted job, the newest checkpoint of its earlier incarnations. Every rank must call
   /// it; rank 0 looks.
   std::optional<std::filesystem::path> find_checkpoint(const RunContext& run) const;
-  /// Takes the run folder, where there is one, for this incarnation and starts the clock, at
-  /// whose end `stop` stops the run. Rank 0 acts and gets the lease; asking for the time left may
+  /// Starts the clock, at whose end `stop` stops the run. Rank 0 acts; asking for the time left may
   /// take up to 10 s.
-  std::optional<RunLease> begin(const RunContext& run, StopControl& stop) const;
+  void begin(const RunContext& run, StopControl& stop) const;
+  /// Takes the run folder, where there is one, for this incarnation. Rank 0 acts and gets the
+  /// lease.
+  std::optional<RunLease> lease(const RunContext& run) const;
+  /// This fit of the job; nothing outside of a job.
+  std::optional<LeaseHolder> holder() const { return job_ ? std::optional(holder_) : std::nullopt; }
 
   /// After a fit that was stopped by requeue_signal(), its files closed on every rank: has the job
   /// started again, unless something stands against it (`steps_since_start` is 0, for one). Every

@@ -17,8 +17,10 @@
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/trainer/detail/dry_run_report.h>
 #include <lightning/trainer/detail/report.h>
+#include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
+#include <lightning/util/format.h>
 #include <lightning/util/interrupted.h>
 #include <lightning/util/log.h>
 
@@ -124,15 +126,11 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   has_run_files_ = old_run.has_value();
   if (writes_files()) {
     config_file_ = run_dir() / detail::kConfigFile;
-    open_log_file();
   }
-  run.state.lease = slurm.begin(run.context, run.state.stop);
-  prepare_fit(checkpoint);
+  slurm.begin(run.context, run.state.stop);
+  if (!old_run && writes_files()) begin_writing(slurm);
+  prepare_fit(slurm, checkpoint);
   if (checkpoint) use_effective_config(/*rewrite=*/!old_run);
-  if (old_run && writes_files() && run.context.is_global_zero()) {
-    config_file_ = write_resumed_run_files(run_dir_, run.context.config, options_,
-                                           run.state.progress.global_step);
-  }
   const Progress before = run.state.progress;
   if (options_.user.dry_run && options_.max_steps == -1) {
     // Only the loop's limit: schedules see the run that was configured.
@@ -143,18 +141,41 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   print_run_header(run.state, checkpoint);
   if (!old_run) log_hyperparameters(run.state);
 
-  FitLoop(run.state, run.evaluation, run.checkpoints).run();
+  FitLoop loop(run.state, run.evaluation, run.checkpoints);
+  loop.prepare();
+  if (old_run && writes_files()) continue_in_run_folder(slurm);
+  loop.run();
   end_fit(slurm);
   print_run_end(run.state);
   if (run.state.phases.dry_run) print_dry_run(run.state, before);
   finish("success");
 }
 
-void Trainer::Impl::prepare_fit(const std::optional<fs::path>& checkpoint) {
+void Trainer::Impl::begin_writing(const SlurmConnector& slurm) {
+  Session& run = *session_;
+  run.state.leases.set_job(slurm.lease(run.context));
+  open_log_file();
+}
+
+void Trainer::Impl::continue_in_run_folder(const SlurmConnector& slurm) {
+  Session& run = *session_;
+  // A rank that refuses the checkpoint ends this on all others.
+  if (run.context.world != nullptr) run.context.world->control().all_gather("ready to resume", "");
+  begin_writing(slurm);
+  if (run.context.is_global_zero()) {
+    config_file_ = write_resumed_run_files(run_dir_, run.context.config, options_,
+                                           run.state.progress.global_step);
+  }
+  for (const auto& logger : run.context.loggers) logger->open();
+}
+
+void Trainer::Impl::prepare_fit(const SlurmConnector& slurm,
+                                const std::optional<fs::path>& checkpoint) {
   Session& run = *session_;
   add_module_callbacks();
   check_state_keys(run.context.callbacks);
   initial_states_.apply(run.context.callbacks);
+  lease_folders(&slurm);
   setup_data_and_module();
   // First: weights of 64 bits would lose half of them in a module of 32.
   run.context.precision->convert_module(*run.context.module);
@@ -191,11 +212,19 @@ void Trainer::Impl::end_fit(const SlurmConnector& slurm) {
 }
 
 void Trainer::Impl::open_log_file() {
-  if (session_->context.world == nullptr) return;
+  const RunContext& run = session_->context;
   const fs::path folder = run_dir_ / "logs";
+  const fs::path file = folder / detail::concat("rank_", run.strategy->global_rank(), ".log");
   FileSystem::current().create_directories(folder);
-  set_log_file(folder / detail::concat("rank_", session_->context.strategy->global_rank(), ".log"));
-  log_to_file(describe(session_->context.world->topology()));
+  const detail::FileKind kind = detail::kind_of_entry(file);
+  if (detail::kind_of_entry(folder) == detail::FileKind::kFolder &&
+      (kind == detail::FileKind::kFile || kind == detail::FileKind::kMissing)) {
+    set_log_file(file);
+  } else {
+    // Of a run folder that came from elsewhere.
+    log_warning(format("Trainer: {} is a link or no file, no log is written there.", file));
+  }
+  if (run.world != nullptr) log_to_file(describe(run.world->topology()));
 }
 
 void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) {
@@ -220,14 +249,13 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
                       ? requeue_checkpoint_path(run_dir_, progress.epoch, progress.global_step)
                       : folder / detail::checkpoint_name(progress.epoch, progress.global_step);
   // Rank 0 knows what is on its disk; all write or none does.
-  std::error_code error;
-  bool there = fs::exists(path, error);
+  bool there = detail::path_exists(path);
   // One of that name that isn't this state: of weights only, or of a different run.
   if (!slurm.in_job() && !run.checkpoints.present_state_is_settled()) {
     const std::string stem = path.stem().string();
     for (int version = 1; there; ++version) {
       path = folder / detail::concat(stem, "-v", version, detail::kCheckpointSuffix);
-      there = fs::exists(path, error);
+      there = detail::path_exists(path);
     }
   }
   const std::string missing = there ? std::string() : path.filename().string();
@@ -275,7 +303,10 @@ std::vector<MetricMap> Trainer::Impl::measure(Stage stage, std::shared_ptr<Light
                                               DataLoaders loaders, const RunArguments& arguments) {
   std::vector<MetricMap> metrics;
   evaluate(stage, std::move(module), std::move(data), std::move(loaders), arguments, [&] {
-    if (!loggers_.empty()) open_loggers(/*resuming=*/false);
+    if (!loggers_.empty()) {
+      lease_folders(nullptr);
+      open_loggers(/*resuming=*/false);
+    }
     metrics = session_->evaluation.run_evaluation();
     session_->state.metrics.connector.flush();
     print_metrics(stage, metrics);
@@ -340,6 +371,7 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
   if (run.context.data_module != nullptr) run.context.data_module->attach(nullptr);
   run.state.stop.watch(nullptr);
   run.checkpoints.end_fit();
+  run.state.leases.release();
 }
 
 void Trainer::Impl::finish(std::string_view status) {
@@ -361,6 +393,7 @@ void Trainer::Impl::finish(std::string_view status) {
   if (run.context.data_module != nullptr) run.context.data_module->attach(nullptr);
   run.state.stop.watch(nullptr);
   run.checkpoints.end_fit();
+  run.state.leases.release();
 }
 
 void Trainer::Impl::save_checkpoint(CheckpointRequest request) {

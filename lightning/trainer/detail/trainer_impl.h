@@ -81,8 +81,16 @@ class Trainer::Impl {
   void open_loggers(bool resuming);
   void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
   /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
-  void prepare_fit(const std::optional<std::filesystem::path>& checkpoint);
+  void prepare_fit(const SlurmConnector& slurm,
+                   const std::optional<std::filesystem::path>& checkpoint);
   void use_effective_config(bool rewrite);
+  /// Makes the run folder this run's alone on rank 0 and, in a fit (`slurm` is given), the folders
+  /// that checkpoints go to. Throws ConfigError when a different run writes there.
+  void lease_folders(const SlurmConnector* slurm);
+  /// From here on a fit changes files of its run folder. That of a run that resumes is left as it
+  /// was until no rank can refuse any more. Every rank must call it.
+  void begin_writing(const SlurmConnector& slurm);
+  void continue_in_run_folder(const SlurmConnector& slurm);
   void end_fit(const SlurmConnector& slurm);
   /// Writes the checkpoint from which a stopped run resumes, and throws Interrupted.
   [[noreturn]] void finish_interrupted(const SlurmConnector& slurm, int signal);

@@ -29,6 +29,7 @@
 #include <lightning/strategies/synchronize_batch_norm.h>
 #include <lightning/trainer/detail/report.h>
 #include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
@@ -120,7 +121,7 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   if (run.context.data_module != nullptr) run.context.data_module->attach(&trainer_);
   metrics.connector.set_gate([&run] {
     run.context.throw_if_failed();
-    if (run.state.lease) run.state.lease->check_now_and_then();
+    run.state.leases.check_now_and_then();
   });
   run.context.config = make_config();
 }
@@ -266,6 +267,23 @@ void Trainer::Impl::add_module_callbacks() {
   move_checkpoint_writers_last(session_->context.callbacks);
 }
 
+void Trainer::Impl::lease_folders(const SlurmConnector* slurm) {
+  Session& run = *session_;
+  if (!writes_files() || !run.context.is_global_zero()) return;
+  std::vector<fs::path> folders = {run_dir()};
+  for (const auto& callback : run.context.callbacks) {
+    const auto* checkpoints = dynamic_cast<const ModelCheckpoint*>(callback.get());
+    if (slurm == nullptr || checkpoints == nullptr) continue;
+    const fs::path& dirpath = checkpoints->options().dirpath;
+    if (dirpath.empty()) continue;
+    // RUN/checkpoints belongs to RUN, whoever writes there.
+    const std::optional<fs::path> owner = run_dir_of(dirpath / "x.ckpt");
+    if (!owner) FileSystem::current().create_directories(dirpath);
+    folders.push_back(owner.value_or(dirpath));
+  }
+  run.state.leases.take(folders, slurm == nullptr ? std::nullopt : slurm->holder());
+}
+
 void Trainer::Impl::setup_data_and_module() {
   Session& run = *session_;
   if (profiler_ != nullptr) {
@@ -328,6 +346,7 @@ void Trainer::Impl::setup_optimizers() {
 void Trainer::Impl::open_loggers(bool resuming) {
   Session& run = *session_;
   const StateDict saved = resuming ? run.checkpoints.state().nested("loggers") : StateDict();
+  // Those of a run that resumes wait until it goes on.
   for (size_t i = 0; i < run.context.loggers.size(); ++i) {
     StateDict position = resuming ? saved.nested(std::to_string(i)) : logger_positions_[i];
     run.context.loggers[i]->setup({.run_dir = run_dir(),
