@@ -42,12 +42,13 @@ std::string name_of_this_process(std::string_view begin, std::string_view name,
 /// machine, or before this one was started again, is left alone for a day.
 bool is_abandoned(const fs::path& folder) {
   const std::string name = folder.filename().string();
+  const bool is_trash = name.starts_with(detail::kTrashPrefix);
   const std::string before_tag = detail::concat(
-      detail::kCheckpointSuffix,
-      name.starts_with(detail::kTrashPrefix) ? detail::kTrashTag : detail::kTemporaryTag);
+      detail::kCheckpointSuffix, is_trash ? detail::kTrashTag : detail::kTemporaryTag);
   const size_t begin = name.rfind(before_tag);
   if (begin == name.npos) return false;
   const auto writer = detail::from_tag(std::string_view(name).substr(begin + before_tag.size()));
+  if (writer && is_trash && *writer == detail::own_process()) return true;  // of a try that failed
   const detail::Life life = writer ? detail::life_of(*writer) : detail::Life::kUnknown;
   if (life != detail::Life::kUnknown) return life == detail::Life::kGone;
   const auto written = detail::time_written(folder);

@@ -240,7 +240,6 @@ TEST_CASE("What a living process is at is left alone, and what isn't a checkpoin
   const Names left = {".Trash-1000",
                       ".notes-" + gone,
                       ".trash-1000",
-                      ".trash-x.ckpt-" + own,
                       ".trash-x.ckpt-1-2-0123abcd",  // of a different machine, and new
                       ".x.ckpt.tmp-" + own,
                       ".x.ckpt.tmp-1-2-0123abcd",

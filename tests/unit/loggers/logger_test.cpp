@@ -127,6 +127,7 @@ TEST_CASE("TensorBoardLogger takes back what was written after the checkpoint", 
   for (int attempt = 0; attempt < 2; ++attempt) {
     lightning::TensorBoardLogger logger;
     logger.setup({.run_dir = folder.path(), .resume = &state, .resume_step = 1});
+    logger.open();
     logger.finalize("failed");
     CHECK(lightning::read_file(folder / state.get<std::string>("file")) == at_checkpoint);
     CHECK(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()) == 2);

@@ -7,15 +7,21 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <catch2/catch.hpp>
 
 #include <lightning/util/detail/process.h>
+#include <lightning/util/error.h>
+#include <lightning/util/file_system.h>
+#include <lightning/util/format.h>
 #include <lightning/util/log.h>
 #include <support/forked_ranks.h>
 #include <support/temporary_folder.h>

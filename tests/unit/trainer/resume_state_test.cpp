@@ -160,10 +160,11 @@ TEST_CASE("Two runs don't write into one folder of checkpoints at a time", "[tra
     options.max_epochs = 1;
     lightning::Callbacks callbacks;
     for (const auto& dirpath : dirpaths) {
-      callbacks.push_back(std::make_shared<lightning::ModelCheckpoint>(
-          lightning::ModelCheckpointOptions{.dirpath = dirpath,
-                                            .filename = "a" + std::to_string(callbacks.size()),
-                                            .every_n_epochs = 1 + callbacks.size()}));
+      callbacks.push_back(
+          std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
+              .dirpath = dirpath,
+              .filename = "a" + std::to_string(callbacks.size()),
+              .every_n_epochs = 1 + static_cast<int64_t>(callbacks.size())}));
     }
     lightning::Trainer trainer(options, callbacks, lightning::Loggers{});
     trainer.fit(std::make_shared<BoringModule>(), boring_loader());
