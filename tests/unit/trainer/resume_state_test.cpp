@@ -97,7 +97,7 @@ void train(const std::filesystem::path& folder, int64_t max_steps, const Refusal
   const std::string where = refusal.where;
   lightning::Trainer trainer(
       options, {std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
-                    .filename = "step={step}", .save_top_k = -1, .every_n_train_steps = 1}),
+                    .filename = "{step}", .save_top_k = -1, .every_n_train_steps = 1}),
                 std::make_shared<RefusingCallback>(where == "callback")});
   trainer.fit(std::make_shared<Refusing>(where),
               boring_loader(6, {.batch_size = refusal.batch_size}), {}, {.ckpt_path = ckpt_path});
@@ -177,10 +177,11 @@ TEST_CASE("Two runs don't write into one folder of checkpoints at a time", "[tra
   CHECK_NOTHROW(fit({folder / "shared"}));
   CHECK_NOTHROW(fit({folder / "shared", folder / "shared"}));
   // RUN/checkpoints is the run's.
-  const auto run = folder / "lightning_logs/version_1";
+  fit({});
+  const auto run = folder / "lightning_logs/version_3";
   REQUIRE(std::filesystem::is_directory(run / "checkpoints"));
   const lightning::FolderLease other(run);
-  CHECK_THROWS_WITH(fit({run / "checkpoints"}), Catch::Contains("version_1"));
+  CHECK_THROWS_WITH(fit({run / "checkpoints"}), Catch::Contains("version_3"));
 }
 
 TEST_CASE("A resume warns of what keeps it from being bitwise equal", "[trainer][process]") {
