@@ -49,7 +49,6 @@ std::optional<std::string> id_of(const fs::path& directory) {
 
 /// Removes it, unless something else lies under its name by now.
 void remove_own(const fs::path& directory, const std::string& id) {
-  std::error_code error;
   if (!detail::entry_exists(directory)) return;
   if (id_of(directory) == id) {
     remove_checkpoint(directory);
@@ -63,7 +62,9 @@ fs::path folder_of(const TrainerContext& trainer, const ModelCheckpointOptions& 
   return options.dirpath.empty() ? trainer.run_dir() / "checkpoints" : options.dirpath;
 }
 
-fs::path normal(const fs::path& folder) { return fs::absolute(folder / "").lexically_normal(); }
+fs::path normal(const fs::path& folder) {
+  return detail::absolute_path(folder / "").lexically_normal();
+}
 
 }  // namespace
 

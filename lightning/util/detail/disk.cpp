@@ -109,6 +109,15 @@ std::optional<fs::path> link_target(const fs::path& link) {
   return fs::path(std::string_view(target, static_cast<size_t>(size)));
 }
 
+fs::path absolute_path(const fs::path& path) {
+  if (path.is_absolute()) return path;
+  char* const folder = ::getcwd(nullptr, 0);
+  if (folder == nullptr) return path;
+  fs::path result = fs::path(folder) / path;
+  std::free(folder);
+  return result;
+}
+
 std::optional<fs::path> real_path(const fs::path& path) {
   const auto resolve = [](const fs::path& whole) -> std::optional<fs::path> {
     char* const resolved = ::realpath(whole.c_str(), nullptr);

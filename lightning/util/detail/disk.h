@@ -35,6 +35,8 @@ LIGHTNING_API std::optional<int64_t> time_written(const std::filesystem::path& p
 LIGHTNING_API bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);
 /// Where a link leads; nothing for what is none.
 LIGHTNING_API std::optional<std::filesystem::path> link_target(const std::filesystem::path& link);
+/// From the root on, links and dots as they are.
+LIGHTNING_API std::filesystem::path absolute_path(const std::filesystem::path& path);
 /// The path without links and dots. The last name need not be there; nothing when its folder isn't.
 LIGHTNING_API std::optional<std::filesystem::path> real_path(const std::filesystem::path& path);
 /// Names of the entries of a folder, in no order; none when it can't be read.
