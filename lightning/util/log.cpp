@@ -336,13 +336,28 @@ void log_unfiltered(std::string_view text, LogLevel level) {
 
 void log_to_file(std::string_view text, LogLevel level) { state().log(level, text, false); }
 
-void set_log_file(const std::filesystem::path& path) {
+namespace {
+
+std::atomic<bool> program_has_file{false};
+
+void open_log_file(const std::filesystem::path& path) {
   if (path.empty()) return state().file->set_file(nullptr);
   File file(std::fopen(path.c_str(), "ae"));
   const int error = errno;
   const bool is_open = file != nullptr;
   state().file->set_file(std::move(file));
   if (!is_open) log_warning(io_error_text("write", path, error));
+}
+
+}  // namespace
+
+void set_log_file(const std::filesystem::path& path) {
+  program_has_file = !path.empty();
+  open_log_file(path);
+}
+
+void detail::set_run_log_file(const std::filesystem::path& path) {
+  if (!program_has_file) open_log_file(path);
 }
 
 LogSink set_log_sink(LogSink sink) { return state().console->exchange(std::move(sink)); }

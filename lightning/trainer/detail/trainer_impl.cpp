@@ -18,6 +18,7 @@
 #include <lightning/trainer/detail/dry_run_report.h>
 #include <lightning/trainer/detail/report.h>
 #include <lightning/util/detail/disk.h>
+#include <lightning/util/detail/terminal.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/format.h>
@@ -87,6 +88,8 @@ const fs::path& Trainer::Impl::run_dir() {
 void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
                         std::shared_ptr<LightningDataModule> data, DataLoaders train,
                         DataLoaders val, const RunArguments& arguments) {
+  // Messages wait for the log file of this run: it may be refused, and change none.
+  if (writes_files()) detail::set_run_log_file({});
   // A second fit() is a separate run.
   if (std::exchange(fitted_, true)) {
     run_dir_.clear();
@@ -219,7 +222,7 @@ void Trainer::Impl::open_log_file() {
   const detail::FileKind kind = detail::kind_of_entry(file);
   if (detail::kind_of_entry(folder) == detail::FileKind::kFolder &&
       (kind == detail::FileKind::kFile || kind == detail::FileKind::kMissing)) {
-    set_log_file(file);
+    detail::set_run_log_file(file);
   } else {
     // Of a run folder that came from elsewhere.
     log_warning(format("Trainer: {} is a link or no file, no log is written there.", file));
@@ -342,7 +345,7 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
       lost_rank != nullptr && lost_rank->failure().kind == FailureKind::kLeaseLost;
   // Another process writes there now.
   if (taken_over) {
-    set_log_file({});
+    detail::set_run_log_file({});
     run.context.loggers.clear();
   }
   if (lost_rank != nullptr) {
