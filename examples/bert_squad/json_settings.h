@@ -31,8 +31,8 @@ Json parse_settings(const std::string& text, const std::string& source);
 /// A value as errors show it: cut to a line's length, always valid UTF-8.
 std::string shown(const Json& value);
 
-/// One object whose keys are asked for one by one; in the end refuse_rest() refuses what nobody
-/// asked for. null is "not set". Errors are lightning::DataError and name source, key and value.
+/// One object whose keys are read one by one; in the end refuse_rest() refuses those that weren't
+/// read. null is "not set". Errors are lightning::DataError and name source, key and value.
 class Settings {
  public:
   /// `object` must outlive this. `path` stands before keys in errors: "normalizer.".

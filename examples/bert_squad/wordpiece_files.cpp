@@ -223,7 +223,7 @@ class FolderReader {
       has_mask = has_mask || (mask != tokens->named.end() && mask->second);
     }
     named("mask_token", options_.mask_token, nullptr);
-    // Where nobody names it, a vocabulary may lack it.
+    // A vocabulary may lack it when no setting names it.
     if (!has_mask && unnamed_.erase(options_.mask_token) > 0) {
       const auto is_mask = [&](const StatedToken& t) { return t.content == options_.mask_token; };
       const StatedTokens& added = json_->added_tokens;

@@ -102,8 +102,8 @@ void ModelCheckpoint::setup(TrainerContext& trainer, LightningModule&, Stage sta
 void ModelCheckpoint::teardown(TrainerContext&, LightningModule&, Stage) { trainer_ = nullptr; }
 
 void ModelCheckpoint::choose_links(const TrainerContext& trainer) {
-  // Several may write into one folder: last.ckpt is for those from which a fit can go on, best.ckpt
-  // for the first that ranks.
+  // Several may write into one folder: last.ckpt is for those from which a fit can resume,
+  // best.ckpt for the first that ranks.
   sets_last_link_ = true;
   sets_best_link_ = !options_.monitor.empty();
   bool before = true;

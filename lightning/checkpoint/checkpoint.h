@@ -39,7 +39,7 @@ struct LIGHTNING_API Checkpoint {
   std::string config = {};
   /// Files to be copied into assets/: name there, content.
   std::vector<std::pair<std::string, std::string>> assets = {};
-  /// By which whoever writes it knows it again (CheckpointRequest::id); in the manifest.
+  /// By which its writer recognizes it (CheckpointRequest::id); in the manifest.
   std::string id = {};
 
   /// Copies of all tensors in host memory, for writing in the background.

@@ -38,7 +38,7 @@ std::string name_of_this_process(std::string_view begin, std::string_view name,
                         digits, detail::kCheckpointSuffix, end, tag);
 }
 
-/// Whether nobody is at work on a temporary folder any more. One that was made on a different
+/// Whether no process is at work on a temporary folder any more. One that was made on a different
 /// machine, or before this one was started again, is left alone for a day.
 bool is_abandoned(const fs::path& folder) {
   const std::string name = folder.filename().string();

@@ -283,7 +283,7 @@ void ProcessGroup::barrier() {
 void ProcessGroup::fail(const Failure& failure) noexcept {
   impl_->log_->fail(failure);
   if (impl_->to_abort_ == nullptr) return;
-  // Off the calling thread, which must go on: aborting may wait for the GPU.
+  // Off the calling thread, which must continue: aborting may wait for the GPU.
   std::thread([backend = impl_->to_abort_] { backend->abort(); }).detach();
 }
 

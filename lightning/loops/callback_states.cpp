@@ -119,7 +119,7 @@ void claim_unique(CallbackList& open, std::vector<Saved>& saved, bool say_so, co
       continue;
     }
     if (say_so) {
-      log_info(detail::concat("Trainer: ", (*callback)->state_key(), " goes on with the state of ",
+      log_info(detail::concat("Trainer: ", (*callback)->state_key(), " resumes with the state of ",
                               states[0]->key, ", the only one of its class in the checkpoint."));
     }
     states[0]->claimed = true;

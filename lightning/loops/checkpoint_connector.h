@@ -35,11 +35,11 @@ class CheckpointConnector {
   void write_requested();
   /// Waits until everything is on the disk. Throws CheckpointError of an earlier write.
   void wait();
-  /// Whether a fit could go on from the present state by a checkpoint that was written (or by the
+  /// Whether a fit could resume from the present state by a checkpoint that was written (or by the
   /// one that it was resumed from), or was refused because the state isn't finite.
   bool present_state_is_settled() const;
   /// From here on, checkpoints hold the present state of what hooks at the end of an epoch that was
-  /// cut short, and of the fit, change: a run that resumes goes on in the middle of that epoch. Not
+  /// cut short, and of the fit, change: a resumed run continues in the middle of that epoch. Not
   /// of callbacks that write checkpoints.
   void freeze();
   /// Writes a checkpoint of the present state, if this run writes any, and throws a ConfigError
@@ -52,7 +52,7 @@ class CheckpointConnector {
   /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, and the
   /// state of callbacks and data module.
   void load(const std::filesystem::path& path);
-  /// Restores the rest for a fit to go on: optimizers, schedulers, precision, progress, metrics.
+  /// Restores the rest for a fit to resume: optimizers, schedulers, precision, progress, metrics.
   /// After that the training loader and the generators, when the loops begin.
   void restore_fit();
   /// Notes what configure_optimizers() gave: for checkpoints, and for the comparison of

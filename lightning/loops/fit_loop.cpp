@@ -129,7 +129,7 @@ void FitLoop::check_epoch(const Progress& before, const BatchCounts& counts) {
     warn_of_skipped_epoch(run_, before, counts);
     return;
   }
-  // A stream that gives nothing would do so for ever.
+  // A stream that gives nothing would do so forever.
   const std::string text =
       detail::concat("the training data gave no batch in epoch ", run_.progress.epoch);
   LIGHTNING_CHECK(run_.progress.total_batches > 0 && epoch_loop_.may_stop_early(), DataError,

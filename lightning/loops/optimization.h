@@ -26,7 +26,7 @@ class Optimization {
   at::Tensor divisor() const;
   void step_optimizer();
 
-  /// The micro-batches of the window that is under way.
+  /// The micro-batches of the current window.
   struct Window {
     int64_t batches = 0;
     /// It began between two places where windows begin, after a resume with another

@@ -22,7 +22,7 @@ struct Outcome {
 };
 constexpr std::string_view kNewOne = "the new value is used";
 constexpr std::array<Outcome, 7> kOutcomes = {{
-    {"seed_everything", "the random generators go on as the checkpoint has them"},
+    {"seed_everything", "the random generators continue as the checkpoint has them"},
     {"model.", "the new value is used, with the checkpoint's weights"},
     {"data.", "the new value is used, from the checkpoint's position in the data"},
     {"optimizer.", "the new value is used where the checkpoint's state has none"},

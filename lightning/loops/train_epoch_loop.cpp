@@ -157,11 +157,11 @@ void TrainEpochLoop::drop_early_stop() {
   const TrainerOptions& options = run_.context.options.user;
   if (!std::exchange(said_dropped_, true)) {
     const std::string reason = run_.stop.reason();
-    log_info(detail::concat("Trainer: a stop was requested",
-                            reason.empty() ? "" : " (" + reason + ")",
-                            " before min_epochs=", options.min_epochs.value_or(0),
-                            " and min_steps=", options.min_steps.value_or(0),
-                            " were over; training goes on, and requests before that are dropped."));
+    log_info(
+        detail::concat("Trainer: a stop was requested", reason.empty() ? "" : " (" + reason + ")",
+                       " before min_epochs=", options.min_epochs.value_or(0),
+                       " and min_steps=", options.min_steps.value_or(0),
+                       " were over; training continues, and requests before that are dropped."));
   }
   run_.stop.drop_request();
 }

@@ -21,7 +21,7 @@ class TrainEpochLoop {
   TrainEpochLoop(const TrainEpochLoop&) = delete;
   TrainEpochLoop& operator=(const TrainEpochLoop&) = delete;
 
-  /// Goes on from run.progress; returns whether the epoch's last batch was done (false: stopped).
+  /// Continues from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
   /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was requested.
   /// Then run.end_reason says why.

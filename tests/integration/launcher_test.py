@@ -92,7 +92,7 @@ def test_exit_codes(scripts, code, start, tmp_path):
 
 
 def test_ends_by_force(start, tmp_path):
-    """What goes on after rank 0 is ended: by SIGTERM, and by SIGKILL what doesn't hear or is
+    """Ranks that continue after rank 0 has ended: by SIGTERM, and by SIGKILL what ignores it or is
     frozen."""
     ready = tmp_path / "ready"
     run = start(PROGRAM, "--ranks=4", GRACE, f"0:wait {ready};return 0", "1:sleep 1000",
@@ -180,7 +180,7 @@ def test_suspend(start, tmp_path):
     go.touch()
     run.end(0)
 
-    # Without a shell above it SIGTSTP has no effect on rank 0, so that the others go on too.
+    # Without a shell above it SIGTSTP has no effect on rank 0, so that the others continue too.
     go.unlink()
     run = start(PROGRAM, "--ranks=3", *scripts)
     run.wait_for("up", 3)

@@ -214,7 +214,7 @@ def test_hangup_under_nohup(tmp_path):
 @pytest.mark.parametrize("ignored", [False, True], ids=["default", "SIGPIPE-ignored"])
 @pytest.mark.parametrize("number", [0, 2, 1])
 def test_reader_gone(number, ignored, tmp_path):
-    """Nobody reads the program's output any more: the training goes on, and what it would have said
+    """No process reads the program's output any more: the training continues, and what it would have said
     is in the log file, the command that resumes too."""
     root = tmp_path / "run"
     write_config(root)
@@ -236,7 +236,7 @@ def test_reader_gone(number, ignored, tmp_path):
 
 def test_two_resumes(start, tmp_path):
     """The second of two that resume one run is told of the first, and changes nothing; when the
-    first is killed, the next one goes on at once."""
+    first is killed, the next one resumes at once."""
     root = tmp_path / "run"
     write_config(root)
     run(root, *IN_WINDOW, "--model.signal", 15, expect=143)

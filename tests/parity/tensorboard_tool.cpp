@@ -1,6 +1,6 @@
 // Writes logs as a run does, for a script that reads them with TensorBoard's own reader.
 //   tensorboard_tool start DIR     steps 1 to 10; a checkpoint DIR/5.ckpt after step 5
-//   tensorboard_tool resume DIR    goes on from that checkpoint, to step 12
+//   tensorboard_tool resume DIR    resumes from that checkpoint, to step 12
 #include <cmath>
 #include <filesystem>
 #include <iostream>

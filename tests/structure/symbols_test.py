@@ -41,7 +41,7 @@ def test_link_order(name):
     library = support.build_dir() / "lib" / name
     if not library.exists():
         pytest.skip(f"{name} isn't built")
-    # Templates and inline functions (W, V) come from whoever has them first, everywhere.
+    # Templates and inline functions (W, V) come from the library that has them first, everywhere.
     exported = {symbol for torch in ("libtorch.so", "libtorch_cpu.so", "libc10.so")
                 for symbol, kind in symbols(torch_folder() / torch, "--defined-only").items()
                 if kind in "TDBR"}

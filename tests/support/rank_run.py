@@ -83,7 +83,7 @@ class Run:
         for reader in self.readers:
             reader.join(DEADLINE)
             if reader.is_alive():
-                fail("somebody still holds its output", self)
+                fail("a process still holds its output", self)
         if code == 0 if expect is None else code != expect:
             fail(f"exit code {code}, expected {'another' if expect is None else expect}", self)
         return self
@@ -113,7 +113,7 @@ def processes_of(program, argument):
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # it ended in the meantime
+        except OSError:  # it has ended since
             continue
         if words[0].endswith(os.fsencode(program)) and os.fsencode(argument) in words[1:]:
             found.append(int(folder.name))

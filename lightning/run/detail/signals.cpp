@@ -15,7 +15,7 @@ namespace {
 
 volatile std::sig_atomic_t pending_signal = 0;
 volatile std::sig_atomic_t requeue_signal_in_force = 0;
-// The launcher's handlers may go on calling ours when the watch is gone.
+// The launcher's handlers may still call ours when the watch is gone.
 volatile std::sig_atomic_t watching = 0;
 // Opened once, for handlers that run at any time.
 volatile std::sig_atomic_t event_descriptor = -1;
@@ -112,7 +112,7 @@ SignalHandler::~SignalHandler() {
   for (const int signal : watched_) {
     struct sigaction now = {};
     ::sigaction(signal, nullptr, &now);
-    // Whoever came after us calls us; then we act as if we weren't there.
+    // A handler installed after ours calls ours; then we act as if it weren't there.
     if (is(now, handle)) ::sigaction(signal, &previous_actions[signal], nullptr);
   }
   struct sigaction pipe = {};

@@ -13,9 +13,9 @@ namespace lightning {
 /// it lives; one at a time. SIGHUP stays ignored where it was (nohup), unless it is the requeue
 /// signal. A second SIGINT ends the process at once. Handlers that were there before run too.
 ///
-/// SIGPIPE, where the program has no handler for it, does nothing while it lives: whoever read the
-/// program's output may be gone, and writing to it gives an error (EPIPE) instead of ending the
-/// run.
+/// SIGPIPE, where the program has no handler for it, does nothing while it lives: the process that
+/// read the program's output may be gone, and writing to it gives an error (EPIPE) instead of
+/// ending the run.
 class LIGHTNING_API SignalHandler {
  public:
   explicit SignalHandler(int requeue_signal = 0);

@@ -353,7 +353,7 @@ void Trainer::Impl::handle_exception(const std::exception* exception) {
   } else if (exception != nullptr) {
     log_to_file(exception->what(), LogLevel::kError);
   }
-  // The others can't go on without this rank.
+  // The others can't continue without this rank.
   if (run.context.world != nullptr && !interrupted && (taken_over || lost_rank == nullptr)) {
     run.context.world->control().fail(
         exception != nullptr ? exception->what() : "an exception not derived from std::exception",

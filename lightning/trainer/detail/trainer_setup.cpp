@@ -276,7 +276,7 @@ void Trainer::Impl::lease_folders(const SlurmConnector* slurm) {
     if (slurm == nullptr || checkpoints == nullptr) continue;
     const fs::path& dirpath = checkpoints->options().dirpath;
     if (dirpath.empty()) continue;
-    // RUN/checkpoints belongs to RUN, whoever writes there.
+    // RUN/checkpoints belongs to RUN, whichever callback writes there.
     const std::optional<fs::path> owner = run_dir_of(dirpath / "x.ckpt");
     if (!owner) FileSystem::current().create_directories(dirpath);
     folders.push_back(owner.value_or(dirpath));
@@ -346,7 +346,7 @@ void Trainer::Impl::setup_optimizers() {
 void Trainer::Impl::open_loggers(bool resuming) {
   Session& run = *session_;
   const StateDict saved = resuming ? run.checkpoints.state().nested("loggers") : StateDict();
-  // Those of a run that resumes wait until it goes on.
+  // Those of a run that resumes wait until it resumes.
   for (size_t i = 0; i < run.context.loggers.size(); ++i) {
     StateDict position = resuming ? saved.nested(std::to_string(i)) : logger_positions_[i];
     run.context.loggers[i]->setup({.run_dir = run_dir(),

@@ -196,7 +196,7 @@ std::optional<Socket> Socket::accept(Deadline deadline) {
       ::setsockopt(socket.descriptor(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
       return socket;
     }
-    // A caller who went away, a signal, or another thread that was faster: go on waiting.
+    // A caller who went away, a signal, or another thread that was faster: keep waiting.
     const bool transient = errno == ECONNABORTED || errno == EINTR || errno == EAGAIN;
     LIGHTNING_CHECK(transient, DistributedError,
                     "socket: can't accept a connection: ", reason(errno), ".");

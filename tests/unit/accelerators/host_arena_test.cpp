@@ -27,7 +27,8 @@ bool is_untouched(const Held& held) {
                      [&](unsigned char byte) { return byte == held.mark; });
 }
 
-/// Takes and frees blocks in a random order and counts those whose content somebody else changed.
+/// Takes and frees blocks in a random order and counts those whose content was changed from
+/// outside.
 int damaged_blocks(HostArena& arena, uint32_t seed, int rounds) {
   std::mt19937 random(seed);
   std::vector<Held> held;

@@ -109,7 +109,7 @@ TEST_CASE("ModelCheckpoint keeps what Lightning's keeps, in both modes", "[callb
   }
 }
 
-TEST_CASE("ModelCheckpoint goes on with the best of before when a run is resumed", "[callbacks]") {
+TEST_CASE("ModelCheckpoint keeps the best of before when a run is resumed", "[callbacks]") {
   const lightning_tests::TemporaryFolder folder;
   TrainerOptions options = quiet_options();
   options.enable_checkpointing = true;

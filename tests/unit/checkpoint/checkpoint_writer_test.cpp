@@ -50,7 +50,7 @@ TEST_CASE("CheckpointWriter writes the values of the moment of the call", "[chec
   CheckpointWriter writer(/*async=*/true);
   Checkpoint checkpoint = make_checkpoint(1);
   writer.write(checkpoint, folder / "a.ckpt");
-  find(checkpoint.model, "weight").fill_(9);  // training goes on
+  find(checkpoint.model, "weight").fill_(9);  // training continues
   writer.wait();
   CHECK(holds_step(Checkpoint::read(folder / "a.ckpt"), 1));
 }
@@ -92,7 +92,7 @@ TEST_CASE("CheckpointWriter throws at once when it isn't async", "[checkpoint]")
   CHECK_THROWS_AS(writer.write(make_checkpoint(1), folder / "a.ckpt"), CheckpointError);
 }
 
-TEST_CASE("CheckpointWriter warns of an error that nobody asked for", "[checkpoint]") {
+TEST_CASE("CheckpointWriter warns of an error that was never collected", "[checkpoint]") {
   const TemporaryFolder folder;
   FaultyFileSystem disk;
   disk.fail(DiskCall::kSync, 0, EIO);

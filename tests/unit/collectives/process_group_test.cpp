@@ -286,7 +286,7 @@ TEST_CASE("messages, bytes and the last collectives are recorded") {
            "the first's shape");
     expect(records[1].dtype == at::kBFloat16, "the second's dtype");
     expect(std::string(control->status().collective) == "barrier", "the last name as status");
-    expect(control->status().sequence == 5 && !control->status().waiting, "nothing under way");
+    expect(control->status().sequence == 5 && !control->status().waiting, "nothing in flight");
 
     for (int i = 0; i < 40; ++i) group->all_reduce(floats);
     expect(group->last_collectives().size() == 32, "the last 32");
@@ -396,7 +396,7 @@ TEST_CASE("a connection that breaks gives the control plane's text") {
     auto group = ProcessGroup::create(control, at::kCPU, ProcessGroupBackend::kGloo);
     control->barrier("connected");
     if (control->rank() == 1) {
-      // With nothing under way its end of the connection closes.
+      // With nothing in flight its end of the connection closes.
       group.reset();
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
       control->fail("rank 1 died");
@@ -430,7 +430,7 @@ TEST_CASE("a store that says nothing doesn't keep a rank that others have failed
       expect(error == "rank 0 is frozen", "the cause, " + error);
       return;
     }
-    // As a frozen rank 0 would: the kernel takes the connection and nobody answers.
+    // As a stopped rank 0 would: the kernel accepts the connection and no process answers.
     const auto silent = lightning::Socket::listen("127.0.0.1", {0});
     control->broadcast("tcp_store", std::to_string(silent.local_port()) + " 127.0.0.1");
     std::this_thread::sleep_for(std::chrono::milliseconds(200));

@@ -87,7 +87,7 @@ TEST_CASE("ControlPlane: clients pass over the hub of another run") {
 
 TEST_CASE("ControlPlane: ranks that start long before rank 0 wait for it") {
   TestRun run(2);
-  run.listener = Socket();  // the port is free: nobody listens yet
+  run.listener = Socket();  // the port is free: there is no listener yet
   std::future<std::string> client = connect_error(run, 1);
   std::this_thread::sleep_for(100ms);
   run.listener = Socket::listen("127.0.0.1", run.ports);
@@ -143,7 +143,7 @@ TEST_CASE("ControlPlane: the hub lets in none but its own ranks") {
   hello.version = 99;
   CHECK_THAT(refusal_of(run, hello), Contains("99"));
 
-  // A caller that isn't of our kind is thrown out, one that says nothing disturbs nobody.
+  // A peer that isn't a rank is disconnected, one that sends nothing disturbs no rank.
   Socket web = Socket::connect("127.0.0.1", run.ports.front(), guard());
   web.send_all("GET / HTTP/1.1\r\nHost: here\r\n\r\n", guard());
   CHECK_THROWS_WITH(web.receive(1, guard()), Contains("closed"));
@@ -171,7 +171,7 @@ TEST_CASE("ControlPlane: the hub lets in none but its own ranks") {
   CHECK(hub.get() == "");
 }
 
-TEST_CASE("ControlPlane: a rank refused for good doesn't go on asking") {
+TEST_CASE("ControlPlane: a rank refused permanently stops asking") {
   TestRun run(2);
   std::future<std::string> hub = connect_error(run, 0);
   TestRun wrong(3);
@@ -216,7 +216,7 @@ TEST_CASE("ControlPlane: rank 0 is found through a rendezvous") {
     ranks.push_back(std::async(std::launch::async, [&, rank] {
       Topology topology = run.topology(rank);
       topology.agent_store = true;
-      topology.main_ports = {1};  // the agent's, which nobody may touch
+      topology.main_ports = {1};  // the agent's, which no rank may touch
       const auto plane = detail::connect_control_plane(topology, {}, {}, rendezvous);
       plane->barrier("met");
       plane->leave();

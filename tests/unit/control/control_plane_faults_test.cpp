@@ -235,7 +235,7 @@ TEST_CASE("ControlPlane: a late rank is warned of, then ends the run", "[process
                             Contains("have been waiting for 0.1 s in " + place));
 }
 
-TEST_CASE("ControlPlane: nobody is late during a long phase") {
+TEST_CASE("ControlPlane: no rank is late during a long phase") {
   TestRun run(2);
   run.options.late_warning = 500ms;
   run.options.collective_timeout = 500ms;
@@ -271,7 +271,7 @@ TEST_CASE("ControlPlane: a death explains a failure that another rank reports fi
     others.back()->confirm();
   }
   REQUIRE(hub.read_line() == "ready");
-  // The hub finds both when it goes on.
+  // The hub finds both when it continues.
   hub.kill(SIGSTOP);
   const detail::FailureReport report{
       false, {lightning::FailureKind::kThrew, 1, "Connection reset by peer"}, {}};

@@ -1,4 +1,4 @@
-// All ranks stop at the same boundary, whoever asks and whenever.
+// All ranks stop at the same boundary, whichever rank asks, and whenever.
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -29,7 +29,8 @@ void work(std::mt19937& generator) {
   }
 }
 
-/// Trains until a stop; returns its boundary. Whoever passes the agreed one throws in stop_at().
+/// Trains until a stop; returns its boundary. A rank that passes the agreed one throws in
+/// stop_at().
 int64_t train(ControlPlane& plane, std::mt19937& generator, bool empty_steps, int64_t request_at) {
   for (int64_t boundary = 0;; ++boundary) {
     if (!empty_steps) work(generator);

@@ -79,7 +79,7 @@ TEST_CASE("StragglerMonitor: ranks that wait in different collectives end the ru
   CHECK_FALSE(late.check(6s));
 }
 
-TEST_CASE("StragglerMonitor: ranks that go on are never late") {
+TEST_CASE("StragglerMonitor: ranks that continue are never late") {
   Fixture f;
   for (int64_t i = 0; i < 100; ++i) {
     for (size_t rank = 0; rank < 3; ++rank) f.reach(rank, static_cast<uint64_t>(i), true);
@@ -115,7 +115,7 @@ TEST_CASE("StragglerMonitor: ranks missing in an exchange are named") {
   CHECK(f.check(561s));
 }
 
-TEST_CASE("StragglerMonitor: nobody is late while a rank is in a long phase") {
+TEST_CASE("StragglerMonitor: no rank is late while one is in a long phase") {
   Fixture f;
   f.reach(0, 17, true);
   f.exchange.add(1, {ExchangeKind::kBarrier, 0, "x", ""});
@@ -127,7 +127,7 @@ TEST_CASE("StragglerMonitor: nobody is late while a rank is in a long phase") {
   CHECK(f.check(2060s));
 }
 
-TEST_CASE("StragglerMonitor: time in which nobody could run doesn't count") {
+TEST_CASE("StragglerMonitor: time in which no process could run doesn't count") {
   Fixture f;
   f.reach(0, 17, true);
   f.check(0s);

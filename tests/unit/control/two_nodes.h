@@ -42,7 +42,7 @@ class TwoNodes {
     topology.num_nodes = 2;
     topology.node_rank = node_of(rank);
     topology.main_host = rank == 2 ? "10.231.7.1" : "localhost";
-    topology.main_ports = {23456};  // nobody else is in these networks
+    topology.main_ports = {23456};  // no other process is in these networks
     topology.run_id = "two nodes";
     return topology;
   }

@@ -141,7 +141,7 @@ TEST_CASE("DataLoader resumes in a loader that is in the middle of another epoch
   }
 }
 
-TEST_CASE("DataLoader keeps a loaded position until it goes on", "[resume]") {
+TEST_CASE("DataLoader keeps a loaded position until it continues", "[resume]") {
   for (const MakeLoader& make : {MakeLoader(shuffled), MakeLoader(stream)}) {
     const auto first = make(1, 5);
     first->next();

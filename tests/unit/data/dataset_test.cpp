@@ -55,7 +55,7 @@ TEST_CASE("SampleContext's randomness depends on seed, epoch and index alone", "
         lightning_tests::golden<uint64_t>("sample seed=42 epoch=3 index=17")[0]);
 }
 
-TEST_CASE("SampleContext::generator goes on where it was", "[dataset]") {
+TEST_CASE("SampleContext::generator resumes where it was", "[dataset]") {
   SampleContext context(1, 0, 0);
   const at::Tensor first = at::rand({3}, context.generator());
   CHECK_FALSE(at::rand({3}, context.generator()).equal(first));

@@ -268,7 +268,7 @@ TEST_CASE("an agent's store that is gone is an error in bounded time") {
 }
 
 TEST_CASE("an agent that says nothing is an error in bounded time", "[process]") {
-  // Connections are taken by the system; nobody reads from them.
+  // Connections are accepted by the kernel; no process reads from them.
   const lightning::Socket silent = lightning::Socket::listen("127.0.0.1", {0});
   const int64_t rank = GENERATE(0, 1);
   const pid_t process = fork_process([&] {

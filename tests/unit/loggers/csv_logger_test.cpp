@@ -113,7 +113,7 @@ TEST_CASE("CSVLogger resumes at the checkpoint's row with the checkpoint's colum
   }
 }
 
-TEST_CASE("CSVLogger's time goes on where the resumed run's stopped", "[loggers]") {
+TEST_CASE("CSVLogger's time continues where the resumed run's stopped", "[loggers]") {
   const TemporaryFolder folder;
   CSVLogger first;
   first.setup({.run_dir = folder.path()});
@@ -193,7 +193,7 @@ TEST_CASE("CSVLogger cuts only the run's own table", "[loggers]") {
   CHECK(table(path) == "step,epoch,loss\n3,0,3\n");
 }
 
-TEST_CASE("CSVLogger goes on with its table when the same logger is set up again", "[loggers]") {
+TEST_CASE("CSVLogger continues its table when the same logger is set up again", "[loggers]") {
   const TemporaryFolder folder;
   CSVLogger logger;
   logger.setup({.run_dir = folder.path()});

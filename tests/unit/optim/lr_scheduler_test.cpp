@@ -91,7 +91,7 @@ TEST_CASE("CosineAnnealingLR stays at its minimum after the end", "[optim]") {
   CHECK(scheduler.get_last_lr()[0] == 0.25);
 }
 
-TEST_CASE("a scheduler goes on from its saved state", "[optim]") {
+TEST_CASE("a scheduler resumes from its saved state", "[optim]") {
   auto reference_optimizer = two_groups(0.1, 0.01);
   LinearWarmupLR reference(reference_optimizer, 3, 11);
   for (int i = 0; i < 5; ++i) reference.step();

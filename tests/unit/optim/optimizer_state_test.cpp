@@ -284,7 +284,7 @@ TEST_CASE("unknown optimizers are refused unless they save themselves", "[optim]
   CHECK_THROWS_AS(lo::require_supported(lbfgs), lightning::ConfigError);
   CHECK_THROWS_WITH(lo::require_supported(lbfgs),
                     Contains("LBFGS") && Contains("HINT") && Contains("StatefulOptimizer"));
-  // A subclass may have state that nobody knows of.
+  // A subclass may have state that is unknown here.
   NotSupported subclass(net.second->parameters());
   CHECK_THROWS_AS(lo::require_supported(subclass), lightning::ConfigError);
   CHECK_THROWS_AS(lo::optimizer_state(subclass, names), lightning::ConfigError);

@@ -92,7 +92,7 @@ TEST_CASE("a float16 loss is scaled in float32", "[precision]") {
   CHECK(scaled.dim() == 0);
 }
 
-TEST_CASE("a scaler goes on from its saved state", "[precision]") {
+TEST_CASE("a scaler resumes from its saved state", "[precision]") {
   const std::vector<at::Tensor> good = {torch::ones({1})};
   LossScaler scaler(kCpu, golden_options());
   for (int i = 0; i < 5; ++i) {

@@ -203,10 +203,10 @@ TEST_CASE("Checkpoints in a ModelCheckpoint's dirpath are found", "[trainer]") {
   const std::string which = GENERATE("last", "best");
   const fs::path run_dir = fit(writing_options(folder.path()), "", checkpoints_in(dirpath));
   REQUIRE(lightning::list_checkpoints(dirpath).size() == 1);
-  // The default folder alone doesn't have them: whoever has no such callback is told.
+  // The default folder alone doesn't have them: a program without such a callback gets an error.
   CHECK_THROWS_WITH(find_checkpoint(folder.path(), which), Catch::Contains("lightning_logs"));
 
-  SECTION("by a Trainer with the same callback, which goes on from there") {
+  SECTION("by a Trainer with the same callback, which resumes from there") {
     Trainer trainer(writing_options(folder.path(), 2), checkpoints_in(dirpath),
                     lightning::Loggers{});
     trainer.fit(std::make_shared<BoringModule>(), boring_loader(), {}, {.ckpt_path = which});

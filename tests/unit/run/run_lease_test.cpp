@@ -66,7 +66,7 @@ TEST_CASE("RunLease: a later incarnation of the job takes the folder, the earlie
   CHECK_NOTHROW(second.check());
 }
 
-TEST_CASE("RunLease: another job that goes on in the folder takes it") {
+TEST_CASE("RunLease: a different job that resumes in the folder takes it") {
   const Root root;
   const RunLease first(root.run(0), holder("slurm/c/41", 3));
   const RunLease second(root.run(0), holder("slurm/c/42"));

@@ -62,7 +62,7 @@ TEST_CASE("SignalHandler lets SIGTERM replace a requeue signal, never the other 
   CHECK(watch.pending() == 0);
 }
 
-TEST_CASE("SignalHandler leaves a signal alone that nobody named") {
+TEST_CASE("SignalHandler leaves a signal alone that wasn't named") {
   const HandlerBefore before(SIGUSR2);
   const SignalHandler watch(SIGUSR1);
   ::raise(SIGUSR2);

@@ -127,13 +127,13 @@ TEST_CASE("Callbacks of one key are an error before the first step", "[trainer]"
                     Catch::Contains("lightning::ModelCheckpoint") && Catch::Contains("filename"));
 }
 
-TEST_CASE("A callback whose key has changed goes on when it can only be that one", "[trainer]") {
+TEST_CASE("A callback whose key has changed resumes when it can only be that one", "[trainer]") {
   const lightning_tests::TemporaryFolder folder;
   fit(folder.path(), 1, {counter("a"), counter("b")});
   const auto same = counter("b");
   const auto renamed = counter("new");
   CHECK_THAT(fit(folder.path(), 2, {renamed, same}, "last"),
-             Catch::Contains("new goes on with the state of a"));
+             Catch::Contains("new resumes with the state of a"));
   CHECK(renamed->count() == 6);
   CHECK(same->count() == 6);
   // Two could be it: neither is.

@@ -183,7 +183,7 @@ TEST_CASE("A metric that is missing at an epoch's end ends the fit, with the epo
   }
   const std::vector<fs::path> saved = checkpoints_in(folder.path());
   REQUIRE(saved.size() == 1);
-  // The run goes on from there.
+  // The run resumes from there.
   TrainerOptions again = options;
   again.limit_val_batches = 1.0;
   const Result rest =

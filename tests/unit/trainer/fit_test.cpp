@@ -106,7 +106,7 @@ TEST_CASE("A non-finite loss or gradient ends the fit and names the first bad st
   CHECK(checkpoints.size() == 4);
 }
 
-TEST_CASE("on_nonfinite warn goes on", "[trainer]") {
+TEST_CASE("on_nonfinite warn continues", "[trainer]") {
   TrainerOptions options = quiet_options();
   options.max_epochs = 3;
   options.on_nonfinite = lightning::OnNonfinite::kWarn;
@@ -177,7 +177,7 @@ TEST_CASE("Buffers and optimizer state that aren't finite are never committed", 
   CHECK(lightning::list_checkpoints(trainer.run_dir() / "checkpoints").size() == 2);
 }
 
-TEST_CASE("deterministic: an operation that isn't is an error, with warn it goes on", "[trainer]") {
+TEST_CASE("deterministic: an operation that isn't is an error, with warn it runs", "[trainer]") {
   class Puts : public BoringModule {
     lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
       torch::zeros({4}).put_(torch::tensor({1, 1}), torch::ones({2}));  // which of the two?

@@ -1,4 +1,4 @@
-// The state with which a fit ends is on the disk, whatever ended it, and a fit goes on from it
+// The state with which a fit ends is on the disk, whatever ended it, and a fit resumes from it
 // exactly.
 #include <catch2/catch.hpp>
 
@@ -72,7 +72,7 @@ TrainerOptions for_epochs(int64_t max_epochs) {
 
 }  // namespace
 
-TEST_CASE("A fit that ends leaves its last state, and goes on from it bit by bit", "[trainer]") {
+TEST_CASE("A fit that ends leaves its last state, and resumes from it bit by bit", "[trainer]") {
   struct Case {
     std::string what;
     TrainerOptions options;

@@ -194,7 +194,7 @@ TEST_CASE("New optimizer settings keep the moments of the checkpoint", "[trainer
   CHECK(at::allclose(moved, 0.05 * v, 1e-4, 1e-6));
 }
 
-TEST_CASE("A schedule goes on from the base rate that holds", "[trainer]") {
+TEST_CASE("A schedule continues from the base rate that holds", "[trainer]") {
   const lightning_tests::TemporaryFolder folder;
   fit(folder.path(), 2, scheduled(1.0, linear(8)));
   const Run kept = fit(folder.path(), 3, scheduled(0.5, linear(8)));
@@ -341,7 +341,8 @@ TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trai
   }
 }
 
-TEST_CASE("With another batch size the epoch goes on at the sample where it stopped", "[trainer]") {
+TEST_CASE("With another batch size the epoch continues at the sample where it stopped",
+          "[trainer]") {
   for (const int64_t batch_size : {1, 4, 8}) {
     CAPTURE(batch_size);
     const lightning_tests::TemporaryFolder folder;

@@ -60,7 +60,7 @@ TEST_CASE("The table at the start shows what the options came to", "[trainer]") 
   CHECK(log.row("world size") == "1");
   CHECK(log.row("strategy") == "single_device");
   CHECK(log.row("gradient_clip_val") == "0.5");
-  CHECK(log.row("accumulate_grad_batches").empty());  // as everybody has it
+  CHECK(log.row("accumulate_grad_batches").empty());  // the default
 }
 
 TEST_CASE("The table at the start shows no limit of epochs when steps are the limit", "[trainer]") {

@@ -40,7 +40,7 @@ TEST_CASE("Socket: host names are resolved") {
                     Contains("no-such-host.invalid"));
 }
 
-TEST_CASE("Socket: nobody listening is an error with the address") {
+TEST_CASE("Socket: an address without a listener is an error with the address") {
   uint16_t port = 0;
   { port = Socket::listen("127.0.0.1", {0}).local_port(); }
   CHECK_THROWS_AS(Socket::connect("127.0.0.1", port, guard()), DistributedError);
@@ -53,7 +53,7 @@ TEST_CASE("Socket: every wait ends at its deadline") {
   CHECK_FALSE(listener.accept(soon()));
   Socket client = Socket::connect("127.0.0.1", listener.local_port(), guard());
   CHECK_THROWS_WITH(client.receive(1, soon()), Contains("receive timed out"));
-  // More than the buffers on the way hold, and nobody reads.
+  // More than the buffers on the way hold, and the peer reads nothing.
   CHECK_THROWS_WITH(client.send_all(std::string(64'000'000, 'x'), soon()),
                     Contains("send timed out"));
 }
