@@ -3,6 +3,9 @@
 # A file that isn't in the cache needn't be preprocessed once more to find that out, and the
 # precompiled header (half a gigabyte) is hashed once, not for every file.
 export CCACHE_DEPEND="${CCACHE_DEPEND:-true}" CCACHE_INODECACHE="${CCACHE_INODECACHE:-true}"
+# To ccache a different locale is a different compilation, and Python sets one for its children where
+# there is none: the tests that build would compile the library once more.
+export LC_ALL="${LC_ALL:-C.UTF-8}"
 
 # How many compilers run at a time: one per core, and 2 GiB of memory for each.
 build_jobs() {
