@@ -14,7 +14,7 @@ import subprocess
 
 import numpy
 import pytest
-from squad_metric_parity import evaluate, ours as scores_of
+from squad_scores import evaluate, ours as scores_of
 from support import ROOT, bin_dir, cases
 
 BERLIN = "Berlin has 10 people. The river \"Spree\" is in Berlin, it's long.\n\nMany people, 3½ %, live there; 😀 日本."
