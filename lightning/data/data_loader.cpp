@@ -66,6 +66,7 @@ class DataLoader::Impl {
   };
   std::optional<Length> length() const;
   uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
+  bool shuffles() const { return shuffle_.value_or(options.shuffle); }
   detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, const DataShard& of) const;
   std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
   void prepare(detail::EpochPlan plan);
@@ -88,6 +89,7 @@ class DataLoader::Impl {
 
   // The position after the last delivered batch.
   std::optional<uint64_t> seed_;  // fixed when the first epoch begins
+  std::optional<bool> shuffle_;   // of the position that was loaded
   int64_t epoch_ = 0;
   int64_t samples_consumed_ = 0;
   int64_t delivered_ = 0;  // batches
@@ -155,8 +157,8 @@ std::optional<ShardSize> DataLoader::Impl::shard_size(const DataShard& of,
 std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) const {
   if (!sampler) {
     const int64_t size = dataset->size();
-    return options.shuffle ? RandomSampler(size, seed).order(epoch)
-                           : SequentialSampler(size).order(epoch);
+    return shuffles() ? RandomSampler(size, seed).order(epoch)
+                      : SequentialSampler(size).order(epoch);
   }
   std::vector<int64_t> order = sampler->order(epoch);
   LIGHTNING_CHECK(static_cast<int64_t>(order.size()) == sampler->size(), DataError,
@@ -292,7 +294,11 @@ StateDict DataLoader::Impl::state_dict() const {
     state.set("dataset", stream_state_);
   } else {
     state.set("dataset_size", dataset->size());
-    if (sampler) state.set("sampler_size", sampler->size());
+    if (sampler) {
+      state.set("sampler_size", sampler->size());
+    } else if (!batch_sampler) {
+      state.set("shuffle", shuffles());
+    }
   }
   return state;
 }
@@ -310,6 +316,8 @@ void DataLoader::Impl::load_state_dict(const StateDict& state) {
 void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint64_t seed) {
   check_same_size(state, "dataset_size", "data set", dataset->size());
   if (sampler) check_same_size(state, "sampler_size", "sampler", sampler->size());
+  // Not in the first checkpoints that were written.
+  if (state.contains("shuffle")) shuffle_ = state.get<bool>("shuffle");
   detail::EpochPlan plan = make_plan(epoch, seed, shard);
   const auto samples = state.get<int64_t>("samples_consumed");
   const auto found = std::lower_bound(plan.consumed.begin(), plan.consumed.end(), samples);

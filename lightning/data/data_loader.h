@@ -103,8 +103,9 @@ class LIGHTNING_API DataLoader {
   StateDict state_dict() const;
   /// Continues exactly there, also with a different batch size or number of ranks when the position
   /// allows it (a CheckpointError when it lies inside a global batch, or when the data set's size
-  /// has changed); no sample is lost or repeated. The saved seed is used from then on, whatever the
-  /// options set; a sampler that was given keeps its own. Workers start at the next next().
+  /// has changed); no sample is lost or repeated. The saved seed and shuffle are used from then on,
+  /// whatever the options set; a sampler that was given keeps its own. Workers start at the next
+  /// next().
   void load_state_dict(const StateDict& state);
 
   /// Called by the Trainer before the first epoch: pins unless the options forbid it.

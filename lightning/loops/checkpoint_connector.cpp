@@ -362,7 +362,8 @@ int64_t CheckpointConnector::completed_intervals(const LRSchedulerConfig& schedu
   const StateDict saved = checkpoint_.state.nested("lr_scheduler/" + index);
   const StateDict before = checkpoint_.state.nested("configured/lr_scheduler/" + index);
   const StateDict now = configured_.nested("lr_scheduler/" + index);
-  int64_t epochs = run_.progress.epoch;
+  // The schedule steps with the epoch's last batch, before the epoch is counted.
+  int64_t epochs = run_.progress.epoch + (run_.progress.epoch_scheduled.value_or(false) ? 1 : 0);
   if (!before.empty() && !saved.empty()) {
     const auto count = saved.get<int64_t>("step_count");
     const auto frequency = before.get<int64_t>("frequency");
@@ -370,7 +371,6 @@ int64_t CheckpointConnector::completed_intervals(const LRSchedulerConfig& schedu
     if (interval == now.get<std::string>("interval") && frequency == schedule.frequency) {
       return count;
     }
-    // The schedule steps with the epoch's last batch, before the epoch is counted.
     if (interval == "epoch") epochs = std::max(epochs, count * frequency);
   }
   const int64_t all = schedule.interval == Interval::kStep ? run_.progress.global_step : epochs;
@@ -378,6 +378,9 @@ int64_t CheckpointConnector::completed_intervals(const LRSchedulerConfig& schedu
 }
 
 void CheckpointConnector::report_changes() {
+  if (run_.progress.batch_idx > 0) {
+    changes_.keep_loader_options(checkpoint_.state.nested("data_loader/train"));
+  }
   changes_.compare_configs(checkpoint_.config, run_.context.config);
   if (changes_.empty()) return;
   changes_.keeps_any() ? run_.warn(changes_.text(path_)) : log_info(changes_.text(path_));

@@ -181,6 +181,7 @@ void FitLoop::end_epoch(bool completed) {
 void FitLoop::count_epoch() {
   ++run_.progress.epoch;
   run_.progress.batch_idx = 0;
+  run_.progress.epoch_scheduled = false;
   run_.progress.position = SafePoint::kEpochEnd;
 }
 

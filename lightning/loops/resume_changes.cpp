@@ -162,10 +162,34 @@ void ResumeChanges::add_leaf(const std::string& path, const std::string& saved,
     is_option = true;
   }
   if (is_option) return;
-  std::string line = detail::concat(path, ": ", saved, " in the checkpoint, ", now,
-                                    " in the config: ", outcome_of(path));
-  if (path == "seed_everything") not_applied_.push_back(line);
+  const bool is_kept = sets_loader(path, saved);
+  const std::string_view outcome =
+      is_kept ? "the checkpoint's is used, since its epoch is under way" : outcome_of(path);
+  std::string line =
+      detail::concat(path, ": ", saved, " in the checkpoint, ", now, " in the config: ", outcome);
+  if (is_kept) kept_keys_.emplace_back(path, saved);
+  if (is_kept || path == "seed_everything") not_applied_.push_back(line);
   lines_.push_back(std::move(line));
+}
+
+void ResumeChanges::keep_loader_options(const StateDict& state) {
+  if (state.contains("seed")) {
+    const auto seed = static_cast<uint64_t>(state.get<int64_t>("seed"));
+    loader_options_.emplace_back("seed", std::to_string(seed));
+  }
+  if (state.contains("shuffle")) {
+    loader_options_.emplace_back("shuffle", value_text(state.get<bool>("shuffle")));
+  }
+}
+
+bool ResumeChanges::sets_loader(const std::string& path, const std::string& saved) const {
+  if (!path.starts_with("data.")) return false;
+  return std::any_of(loader_options_.begin(), loader_options_.end(), [&](const auto& option) {
+    const auto& [name, value] = option;
+    // A seed of null is that of seed_everything.
+    const bool fits = saved == value || (name == "seed" && saved == "null");
+    return fits && path.substr(path.rfind('.') + 1).find(name) != std::string::npos;
+  });
 }
 
 void ResumeChanges::compare_configs(const std::string& saved, const std::string& now) {
@@ -197,6 +221,9 @@ std::string ResumeChanges::effective_config(const std::string& config,
     for (const std::string& key : option.keys) {
       if (!option.applied) node.set_path(key, ConfigNode::scalar(option.saved));
     }
+  }
+  for (const auto& [key, saved] : kept_keys_) {
+    node.set_path(key, saved == "null" ? ConfigNode() : ConfigNode::scalar(saved));
   }
   std::string text = detail::concat("# Resumed from ", checkpoint.filename().string(),
                                     ", which decides here, whatever the options of the command "

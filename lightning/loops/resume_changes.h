@@ -25,6 +25,9 @@ class ResumeChanges {
   void add_optimizer_option(std::string name, const StateDict::Value& saved,
                             const StateDict::Value& now, bool applied);
   void add_schedule(const std::string& saved, const std::string& now, const std::string& outcome);
+  /// The training loader's seed and shuffle in the checkpoint (`state`: that of the loader), which
+  /// hold because its epoch is under way.
+  void keep_loader_options(const StateDict& state);
   /// Compares configs (YAML) key by key; keys of optimizer options that were added before are left
   /// to those.
   void compare_configs(const std::string& saved, const std::string& now);
@@ -48,7 +51,12 @@ class ResumeChanges {
   };
   void add_leaf(const std::string& path, const std::string& saved, const std::string& now);
 
+  /// Whether a key of the data set an option of the loader that isn't applied.
+  bool sets_loader(const std::string& path, const std::string& saved) const;
+
   std::vector<Option> options_;
+  std::vector<std::pair<std::string, std::string>> loader_options_;  // name, in the checkpoint
+  std::vector<std::pair<std::string, std::string>> kept_keys_;       // of the loader, and the value
   bool schedule_changed_ = false;
   std::vector<std::string> lines_;
   std::vector<std::string> not_applied_;

@@ -20,6 +20,12 @@ TrainEpochLoop::TrainEpochLoop(RunState& run, EvaluationLoop& validation,
 bool TrainEpochLoop::run() {
   num_batches_ = run_.num_training_batches();
   const bool between_batches = checkpoints_.take_restored() && run_.progress.batch_idx > 0;
+  if (between_batches) {
+    // With other limits the epoch may be over here, or go on after what was its last batch.
+    const bool is_over = is_last_batch();
+    if (!run_.progress.epoch_scheduled) run_.progress.epoch_scheduled = is_over;
+    if (is_over) schedule_epoch();
+  }
   if (between_batches && run_.progress.position == SafePoint::kBatchEnd) {
     // The checkpoint was written before the validation of that batch.
     if (!finish_batch(is_last_batch())) return false;
@@ -72,7 +78,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
     ++progress.global_step;
     step_schedulers(Interval::kStep);
   }
-  if (last_batch) step_schedulers(Interval::kEpoch);
+  if (last_batch) schedule_epoch();
 
   if (!loaded.is_padding()) progress.samples_seen += loaded.batch_size();
   ++progress.total_batches;
@@ -174,6 +180,12 @@ void TrainEpochLoop::log_step_row() {
   run_.metrics.reduce(run_.metrics.train, MetricLog::Level::kStep, kStepInterval);
   run_.metrics.connector.send(run_.metrics.train.take_step_row(), run_.progress.global_step,
                               run_.progress.epoch);
+}
+
+void TrainEpochLoop::schedule_epoch() {
+  if (run_.progress.epoch_scheduled.value_or(false)) return;
+  step_schedulers(Interval::kEpoch);
+  run_.progress.epoch_scheduled = true;
 }
 
 void TrainEpochLoop::step_schedulers(Interval interval) {

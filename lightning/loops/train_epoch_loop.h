@@ -41,6 +41,8 @@ class TrainEpochLoop {
   /// A stop before min_epochs and min_steps are over isn't kept for later.
   void drop_early_stop();
   void log_step_row();
+  /// Once per epoch, whatever its last batch is.
+  void schedule_epoch();
   void step_schedulers(Interval interval);
   void count_time(std::chrono::steady_clock::time_point began);
   void safe_point(SafePoint position);

@@ -236,6 +236,37 @@ std::optional<double> rate_of(const to::OptimizerOptions& options) {
   }
 }
 
+/// What the settings need and the state lacks begins at zero, as in a new run: it was saved without
+/// amsgrad, momentum or centered. LibTorch's steps take it for granted; the fused ones don't.
+void complete_state(to::OptimizerParamState& state, const to::OptimizerOptions& settings,
+                    const at::Tensor& parameter) {
+  const auto completed = [&](const at::Tensor& present, bool needed) {
+    return needed && !present.defined() ? at::zeros_like(parameter) : present;
+  };
+  if (auto* adam = dynamic_cast<to::AdamParamState*>(&state)) {
+    const auto& options = static_cast<const to::AdamOptions&>(settings);
+    adam->max_exp_avg_sq(completed(adam->max_exp_avg_sq(), options.amsgrad()));
+  } else if (auto* adamw = dynamic_cast<to::AdamWParamState*>(&state)) {
+    const auto& options = static_cast<const to::AdamWOptions&>(settings);
+    adamw->max_exp_avg_sq(completed(adamw->max_exp_avg_sq(), options.amsgrad()));
+  } else if (auto* rmsprop = dynamic_cast<to::RMSpropParamState*>(&state)) {
+    const auto& options = static_cast<const to::RMSpropOptions&>(settings);
+    rmsprop->momentum_buffer(completed(rmsprop->momentum_buffer(), options.momentum() > 0.0));
+    rmsprop->grad_avg(completed(rmsprop->grad_avg(), options.centered()));
+  }
+}
+
+void complete_states(to::Optimizer& optimizer) {
+  for (auto& group : optimizer.param_groups()) {
+    for (const at::Tensor& parameter : group.params()) {
+      const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
+      if (found != optimizer.state().end()) {
+        complete_state(*found->second, group.options(), parameter);
+      }
+    }
+  }
+}
+
 void load_state(to::Optimizer& optimizer, const StateDict& state, const ParameterNames& names) {
   if (auto* own = dynamic_cast<StatefulOptimizer*>(&optimizer)) {
     own->load_state_dict(state, names);
@@ -341,6 +372,7 @@ void load_optimizer_state(to::Optimizer& optimizer, const StateDict& state,
   for (size_t group = 0; group < kept.size(); ++group) {
     optimizer.param_groups()[group].set_options(std::move(kept[group]));
   }
+  complete_states(optimizer);
   if (auto* fused = dynamic_cast<FusedOptimizer*>(&optimizer)) fused->state_changed();
 }
 

@@ -45,7 +45,8 @@ LIGHTNING_API StateDict group_options(const torch::optim::Optimizer& optimizer);
 /// The inverse of optimizer_state(); tensors are copied. Throws CheckpointError that names what
 /// doesn't fit: type, number of groups, a missing or extra parameter, a shape. The optimizer is
 /// unchanged then. `keep_options`: moments and step counts are loaded, the groups keep their
-/// settings.
+/// settings; a moment that these need and the state lacks (of amsgrad, momentum, centered) begins
+/// at zero.
 LIGHTNING_API void load_optimizer_state(torch::optim::Optimizer& optimizer, const StateDict& state,
                                         const ParameterNames& names, bool keep_options = false);
 

@@ -208,7 +208,9 @@ def test_other_world_size(before, after, samples_of_one, tmp_path):
     """From N ranks to M in the middle of an epoch: no sample lost or repeated, same weights."""
     whole, expected = samples_of_one
     train(tmp_path, before, "--trainer.max_steps", 2, "--model.samples", tmp_path / "before")
-    run(tmp_path, after, "--ckpt_path", "last", "--model.samples", tmp_path / "after")
+    output = run(tmp_path, after, "--ckpt_path", "last", "--model.samples", tmp_path / "after")
+    assert (f"trainer.devices: {before} in the checkpoint, {after} in the config: the new value is "
+            "used") in output, output
     samples = seen([*tmp_path.glob("before.*"), *tmp_path.glob("after.*")])
     assert samples.keys() == expected.keys()
     for step in expected:

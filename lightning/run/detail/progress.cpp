@@ -12,6 +12,7 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("elapsed_seconds", progress.elapsed_seconds);
   state.set("validation_batches", progress.validation_batches);
   state.set("validated", progress.validated);
+  if (progress.epoch_scheduled) state.set("epoch_scheduled", *progress.epoch_scheduled);
   state.set("position", static_cast<int64_t>(progress.position));
   return state;
 }
@@ -29,6 +30,10 @@ Progress progress_from(const StateDict& state) {
     progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
   }
   if (state.contains("validated")) progress.validated = state.get<bool>("validated");
+  progress.epoch_scheduled.reset();
+  if (state.contains("epoch_scheduled")) {
+    progress.epoch_scheduled = state.get<bool>("epoch_scheduled");
+  }
   progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
   return progress;
 }

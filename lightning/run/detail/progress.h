@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <lightning/util/export.h>
@@ -29,6 +30,9 @@ struct Progress {
   std::vector<int64_t> validation_batches;
   bool validated = false;  // a validation was completed
   SafePoint position = SafePoint::kEpochEnd;
+  /// The schedules that count epochs have counted the current one. They do so with its last batch,
+  /// and in a run that resumes with other limits that may be another one. Nothing: not known.
+  std::optional<bool> epoch_scheduled = false;
 };
 
 /// In the form that checkpoints hold.
