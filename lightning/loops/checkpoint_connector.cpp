@@ -457,9 +457,9 @@ void CheckpointConnector::warn_about_environment() {
     }
   }
   if (differences.empty()) return;
-  log_warning(detail::concat("Trainer: ", differences,
-                             "; the resumed run is exact, but not bitwise equal to one that never "
-                             "stopped."));
+  run_.warn(detail::concat("Trainer: ", differences,
+                           "; the resumed run is exact, but not bitwise equal to one that never "
+                           "stopped."));
 }
 
 }  // namespace lightning
