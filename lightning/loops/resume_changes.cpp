@@ -164,7 +164,7 @@ void ResumeChanges::add_leaf(const std::string& path, const std::string& saved,
   if (is_option) return;
   const bool is_kept = sets_loader(path, saved);
   const std::string_view outcome =
-      is_kept ? "the checkpoint's is used, since its epoch is under way" : outcome_of(path);
+      is_kept ? "the checkpoint's is used, since its epoch isn't over" : outcome_of(path);
   std::string line =
       detail::concat(path, ": ", saved, " in the checkpoint, ", now, " in the config: ", outcome);
   if (is_kept) kept_keys_.emplace_back(path, saved);

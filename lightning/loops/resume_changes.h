@@ -26,7 +26,7 @@ class ResumeChanges {
                             const StateDict::Value& now, bool applied);
   void add_schedule(const std::string& saved, const std::string& now, const std::string& outcome);
   /// The training loader's seed and shuffle in the checkpoint (`state`: that of the loader), which
-  /// hold because its epoch is under way.
+  /// hold because its epoch isn't over.
   void keep_loader_options(const StateDict& state);
   /// Compares configs (YAML) key by key; keys of optimizer options that were added before are left
   /// to those.

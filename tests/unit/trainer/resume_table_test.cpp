@@ -178,7 +178,7 @@ at::Tensor final_weight(const Run& run) { return run.module->layer->weight.detac
 constexpr const char* kNew = "the new value is used";
 constexpr const char* kNewData =
     "the new value is used, from the checkpoint's position in the data";
-constexpr const char* kEpochUnderWay = "the checkpoint's is used, since its epoch is under way";
+constexpr const char* kEpochIsntOver = "the checkpoint's is used, since its epoch isn't over";
 
 struct Row {
   const char* option;
@@ -223,11 +223,11 @@ std::vector<Row> data_rows() {
       {"data.samples", "16", "20", kNewData, "epoch=0", kAsItIs,
        [](Setup& s) { s.data.samples = 20; },
        [](const Run& whole, const Run& run) { CHECK(run.module->seen == from(whole, 16)); }},
-      {"data.seed", "1", "2", kEpochUnderWay, "step=5", kShuffled,
+      {"data.seed", "1", "2", kEpochIsntOver, "step=5", kShuffled,
        [](Setup& s) { s.data.seed = 2; }, check_equal},
-      {"data.shuffle", "true", "false", kEpochUnderWay, "step=5", kShuffled,
+      {"data.shuffle", "true", "false", kEpochIsntOver, "step=5", kShuffled,
        [](Setup& s) { s.data.shuffle = false; }, check_equal},
-      {"data.shuffle", "false", "true", kEpochUnderWay, "step=5", kAsItIs,
+      {"data.shuffle", "false", "true", kEpochIsntOver, "step=5", kAsItIs,
        [](Setup& s) { s.data.shuffle = true; }, check_equal},
       {"data.seed", "1", "2", kNewData, "epoch=0", kShuffled, [](Setup& s) { s.data.seed = 2; },
        [](const Run& whole, const Run& run) {
@@ -310,7 +310,7 @@ void check_row(const Row& row) {
   CHECK_THAT(resumed.output,
              Catch::Contains(std::string("\n  ") + row.option + ": " + row.saved +
                              " in the checkpoint, " + row.now + " in the config: " + row.holds));
-  const bool kept = row.holds == kEpochUnderWay;
+  const bool kept = row.holds == kEpochIsntOver;
   CHECK(saved_value(resumed, row.option) == (kept ? row.saved : row.now));
   CHECK((resumed.output.find("warning: Trainer: the run resumes") != std::string::npos) == kept);
   row.check(whole, resumed);
