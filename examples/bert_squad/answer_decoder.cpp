@@ -51,6 +51,8 @@ void AnswerDecoder::add(const std::shared_ptr<const SquadFeatures>& features, in
   const auto firsts =
       best_tokens(start, feature.context_begin, feature.context_end, options_.n_best);
   const auto lasts = best_tokens(end, feature.context_begin, feature.context_end, options_.n_best);
+  const bool has_passage = feature.context_end > feature.context_begin;
+  if (has_passage && (firsts.empty() || lasts.empty())) question.has_no_numbers = true;
   for (const int64_t first : firsts) {
     for (const int64_t last : lasts) {
       if (last < first || last - first + 1 > options_.max_answer_length) continue;
@@ -91,7 +93,7 @@ void AnswerDecoder::keep_best(Question& question) const {
 // float32 scores exactly.
 lightning::StateDict AnswerDecoder::state_dict(int64_t num_spans, int64_t begin,
                                                int64_t end) const {
-  std::vector<int64_t> questions, counts, windows, begins, ends;
+  std::vector<int64_t> questions, counts, windows, begins, ends, without_numbers;
   std::vector<double> start_logits, end_logits;
   const auto add_span = [&](const AnswerSpan& span) {
     start_logits.push_back(static_cast<double>(span.start_logit));
@@ -106,6 +108,7 @@ lightning::StateDict AnswerDecoder::state_dict(int64_t num_spans, int64_t begin,
     const auto count = std::min(num_spans, static_cast<int64_t>(question.best.size()));
     questions.push_back(i);
     counts.push_back(count);
+    without_numbers.push_back(question.has_no_numbers ? 1 : 0);
     add_span(question.no_answer);
     for (int64_t span = 0; span < count; ++span) add_span(question.best[static_cast<size_t>(span)]);
   }
@@ -113,6 +116,7 @@ lightning::StateDict AnswerDecoder::state_dict(int64_t num_spans, int64_t begin,
   state.set("num_questions", questions_.size());
   state.set("questions", std::move(questions));
   state.set("counts", std::move(counts));
+  state.set("without_numbers", std::move(without_numbers));
   state.set("start_logits", std::move(start_logits));
   state.set("end_logits", std::move(end_logits));
   state.set("windows", std::move(windows));
@@ -130,6 +134,7 @@ void AnswerDecoder::merge(const lightning::StateDict& state) {
                   "AnswerDecoder: a different rank evaluates ", count, " questions, this one ",
                   questions_.size(), ", the same were expected. HINT: give all ranks one file.");
   const auto& counts = state.get<std::vector<int64_t>>("counts");
+  const auto& without_numbers = state.get<std::vector<int64_t>>("without_numbers");
   const auto& start_logits = state.get<std::vector<double>>("start_logits");
   const auto& end_logits = state.get<std::vector<double>>("end_logits");
   const auto& windows = state.get<std::vector<int64_t>>("windows");
@@ -146,6 +151,7 @@ void AnswerDecoder::merge(const lightning::StateDict& state) {
   for (size_t i = 0; i < questions.size(); ++i) {
     Question& question = questions_.at(static_cast<size_t>(questions[i]));
     add_no_answer(question, take_span());
+    if (without_numbers.at(i) != 0) question.has_no_numbers = true;
     for (int64_t span = 0; span < counts.at(i); ++span) question.best.push_back(take_span());
     keep_best(question);
   }
@@ -159,7 +165,8 @@ std::string AnswerDecoder::text_of(int64_t question, const AnswerSpan& span) con
 
 Prediction AnswerDecoder::best_span(int64_t question) const {
   const Question& found = questions_[static_cast<size_t>(question)];
-  if (found.best.empty()) return {};
+  if (has_diverged(found)) return {"", std::numeric_limits<double>::quiet_NaN()};
+  if (found.best.empty()) return {"", found.no_answer.score()};
   const AnswerSpan& best = found.best.front();
   return {text_of(question, best), found.no_answer.score() - best.score()};
 }
@@ -175,6 +182,10 @@ Predictions AnswerDecoder::best_spans() const {
 std::vector<RankedAnswer> AnswerDecoder::ranked_answers(int64_t question,
                                                         bool with_no_answer) const {
   const Question& found = questions_[static_cast<size_t>(question)];
+  if (has_diverged(found)) {
+    constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+    return {{"", 0.0, kNaN, kNaN}};
+  }
   std::vector<AnswerSpan> spans = found.best;
   if (with_no_answer) {
     const auto better = [&](const AnswerSpan& span) {

@@ -71,23 +71,32 @@ class AnswerDecoder {
   /// answer" is. The text is the best span's, whatever that score is.
   Predictions best_spans() const;
   bool seen(int64_t question) const { return questions_[static_cast<size_t>(question)].seen; }
-  /// The best span of one question that was seen, as in best_spans().
+  /// The best span of one question that was seen, as in best_spans(). Without any span the text is
+  /// empty and no_answer_score that of "no answer" alone (a span's counts as 0), or NaN where the
+  /// passage's scores are all NaN.
   Prediction best_span(int64_t question) const;
   /// The n best spans of a question, best first.
   const std::vector<AnswerSpan>& spans(int64_t question) const;
   /// The n best answers of a question, best first, as transformers' postprocess_qa_predictions()
   /// lists them: a text that two windows share is there twice, and with `with_no_answer` so is "no
   /// answer", at the end (as one more) when it isn't among the n best. A question without any
-  /// answer gets one with an empty text and scores of 0.
+  /// answer gets one with an empty text and scores of 0; where the passage's scores are all NaN,
+  /// with a probability of 0 and scores of NaN.
   std::vector<RankedAnswer> ranked_answers(int64_t question, bool with_no_answer) const;
   const SquadData& data() const { return features_->data; }
 
  private:
   struct Question {
     bool seen = false;
+    // A window whose passage has no score that is a number.
+    bool has_no_numbers = false;
     AnswerSpan no_answer;  // of the window where its score is lowest
     std::vector<AnswerSpan> best;
   };
+  /// Whether there is no span because the scores are no numbers: a model that diverged.
+  static bool has_diverged(const Question& question) {
+    return question.best.empty() && question.has_no_numbers;
+  }
   static void add_no_answer(Question& question, const AnswerSpan& no_answer);
   std::string text_of(int64_t question, const AnswerSpan& span) const;
   void keep_best(Question& question) const;

@@ -1,7 +1,9 @@
 #include "squad_metric.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <set>
 
 #include "python_text.h"
@@ -59,9 +61,13 @@ void find_best_threshold(const std::vector<Scored>& scored,
   best_threshold = 0.0;
   std::vector<const Scored*> order;
   for (const Scored& one : scored) order.push_back(&one);
-  std::stable_sort(order.begin(), order.end(), [](const Scored* a, const Scored* b) {
-    return a->prediction->no_answer_score < b->prediction->no_answer_score;
-  });
+  // A score that is no number (a model that diverged) is the least sure.
+  const auto key = [](const Scored* one) {
+    const double score = one->prediction->no_answer_score;
+    return std::isnan(score) ? std::numeric_limits<double>::infinity() : score;
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](const Scored* a, const Scored* b) { return key(a) < key(b); });
   for (const Scored* one : order) {
     if (one->has_answer) {
       current += value(*one);
@@ -70,7 +76,7 @@ void find_best_threshold(const std::vector<Scored>& scored,
     }
     if (current > best) {
       best = current;
-      best_threshold = one->prediction->no_answer_score;
+      best_threshold = key(one);
     }
   }
   best_score = scored.empty() ? 0.0 : 100.0 * best / static_cast<double>(scored.size());

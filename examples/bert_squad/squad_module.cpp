@@ -1,6 +1,7 @@
 #include "squad_module.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <numeric>
@@ -76,6 +77,18 @@ void decode(const SpanLogits& logits, const lightning::Batch& batch, AnswerDecod
                 {start.const_data_ptr<float>() + i * length, length},
                 {end.const_data_ptr<float>() + i * length, length});
   }
+}
+
+/// Says how many questions have scores that are no numbers.
+void warn_of_divergence(const Predictions& predictions) {
+  const auto not_finite =
+      std::count_if(predictions.begin(), predictions.end(),
+                    [](const auto& one) { return !std::isfinite(one.second.no_answer_score); });
+  if (not_finite == 0) return;
+  lightning::log_warning(concat("the scores of ", not_finite, " of ", predictions.size(),
+                                " questions are not finite numbers, expected numbers: exact and f1 "
+                                "mean nothing. HINT: the model has diverged, use an earlier "
+                                "checkpoint."));
 }
 
 /// Windows that go through the model together for a single question.
@@ -312,6 +325,7 @@ void SquadModule::gather_answers(int64_t num_spans) {
 
 lightning::StateDict SquadModule::scores() const {
   const Predictions best = decoder_.best_spans();
+  if (trainer().is_global_zero()) warn_of_divergence(best);
   const double always = std::numeric_limits<double>::infinity();
   const SquadScores spans = evaluate_squad(decoder_.data(), best, always);
   const SquadScores scores =
@@ -423,6 +437,9 @@ SquadModule::Answer SquadModule::answer(const std::string& question, const std::
     report(begin + std::ssize(rows));
   }
   const Prediction best = decoder.best_span(0);
+  LIGHTNING_CHECK(std::isfinite(best.no_answer_score), DataError,
+                  "answer: the model's scores are not finite numbers, expected numbers. HINT: the "
+                  "model has diverged, use an earlier checkpoint.");
   const auto& spans = decoder.spans(0);
   return {best.text, spans.empty() ? 0.0 : spans.front().score(), best.no_answer_score};
 }

@@ -93,8 +93,8 @@ class SquadModule : public lightning::LightningModule {
   /// The best span for one question, whatever no_answer_score is; the model must be in eval mode.
   /// The windows go through the model in batches, so that the memory taken doesn't grow with the
   /// context. Warns when the question or (layout context_first) the context is cut.
-  /// Throws lightning::DataError for texts that aren't UTF-8 or hold no token, ConfigError for
-  /// sizes that the model doesn't have.
+  /// Throws lightning::DataError for texts that aren't UTF-8 or hold no token and for scores that
+  /// are no numbers (a model that diverged), ConfigError for sizes that the model doesn't have.
   Answer answer(const std::string& question, const std::string& context,
                 const FeatureOptions& features, const AnswerProgress& progress = {});
   /// Throws lightning::ConfigError when the model has fewer positions.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include <catch2/catch.hpp>
 
@@ -73,6 +74,37 @@ TEST_CASE("Scores that aren't numbers are null, and said", "[predictions_file]")
   CHECK_THAT(read_file(files.null_odds), Contains("\"q1\": null"));
   CHECK_THAT(read_file(files.predictions), Contains("\"q1\": \"a\""));
   CHECK_THAT(captured.text(), Contains("scores of 1 of 2 questions are not finite"));
+}
+
+TEST_CASE("A passage without a score that is a number is no answer, and said",
+          "[predictions_file]") {
+  const TemporaryFolder folder;
+  const auto features =
+      make_features(lightning_tests::letter_data(3, {{"q0", "a", {}}, {"q1", "b", {}}}),
+                    lightning_tests::letter_tokenizer(), {});
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  const lightning_tests::CapturedStderr captured;  // the same warning is given once
+  // [CLS] may have a number all the same.
+  for (const float null_score : {0.0F, kNaN}) {
+    for (const std::optional<double> threshold : {std::optional<double>(), {0.0}}) {
+      AnswerDecoder decoder({});
+      std::vector<float> scores(7, kNaN);
+      scores[0] = null_score;
+      decoder.add(features, 0, scores, scores);
+      decoder.add(features, 1, scores, scores);
+      AnswerDecoder merged({});
+      merged.add(features, 0, scores, scores);
+      merged.merge(decoder.state_dict(20));
+      for (const AnswerDecoder* one : {&decoder, &merged}) {
+        const auto files = write_predictions(folder.path(), *one, threshold);
+        CHECK(read_file(files.null_odds) == "{\n \"q0\": null,\n \"q1\": null\n}\n");
+        CHECK_THAT(read_file(files.n_best), Contains("\"probability\": 0.0") &&
+                                                Contains("\"start_logit\": null") &&
+                                                !Contains("\"probability\": 1.0"));
+      }
+    }
+  }
+  CHECK_THAT(captured.text(), Contains("scores of 2 of 2 questions are not finite"));
 }
 
 TEST_CASE("The files of predict are whole or not there", "[predictions_file]") {
