@@ -181,15 +181,17 @@ char32_t LiteralParser::hex_digits(int count) {
 
 /// The code point of \uXXXX, or of two such escapes that are a pair of surrogates.
 char32_t LiteralParser::code_unit() {
-  const size_t begin = at_ - 2;
   const char32_t unit = hex_digits(4);
   if (!is_surrogate(unit)) return unit;
   if (unit < 0xDC00 && text_.substr(at_, 2) == "\\u") {
+    const size_t next = at_;
     at_ += 2;
     const char32_t low = hex_digits(4);
     if (low >= 0xDC00 && low < 0xE000) return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+    at_ = next;  // the second one stands for itself
   }
-  throw LiteralError(begin, "a surrogate stands alone, expected a pair of them");
+  ++num_lone_surrogates_;
+  return 0xFFFD;
 }
 
 void LiteralParser::escape(std::string& out, char quote) {
@@ -303,10 +305,12 @@ void LiteralParser::call(Literal& value) {
   --depth_;
 }
 
-Literal parse_literal(std::string_view text, LiteralParser::Notation notation) {
+Literal parse_literal(std::string_view text, LiteralParser::Notation notation,
+                      int64_t* num_lone_surrogates) {
   LiteralParser parser(text, notation);
   Literal value = parser.value();
   if (!parser.at_end()) throw LiteralError(parser.position(), "more follows the value");
+  if (num_lone_surrogates != nullptr) *num_lone_surrogates += parser.num_lone_surrogates();
   return value;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -60,6 +61,9 @@ class LiteralParser {
   char peek();
   bool at_end() { return peek() == '\0' && at_ >= text_.size(); }
   size_t position() const { return at_; }
+  /// Escapes of one half of a surrogate pair without the other, which Python's json module takes;
+  /// each was read as U+FFFD.
+  int64_t num_lone_surrogates() const { return num_lone_surrogates_; }
 
   Literal value();
   /// At a '[': calls `item` at each item, which must read it.
@@ -89,9 +93,12 @@ class LiteralParser {
   Notation notation_;
   size_t at_;
   int depth_ = 0;
+  int64_t num_lone_surrogates_ = 0;
 };
 
-/// The one value that the whole text is.
-Literal parse_literal(std::string_view text, LiteralParser::Notation notation);
+/// The one value that the whole text is. `num_lone_surrogates`, where given, is raised by those in
+/// it.
+Literal parse_literal(std::string_view text, LiteralParser::Notation notation,
+                      int64_t* num_lone_surrogates = nullptr);
 
 }  // namespace bert_squad

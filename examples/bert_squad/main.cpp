@@ -64,6 +64,7 @@ int ask(lightning::CliContext& context, const AskOptions& options) {
   LIGHTNING_CHECK(!options.context_file.empty(), ConfigError,
                   "ask: context_file is empty, expected a text file. HINT: pass --context_file "
                   "FILE.");
+  bert_squad::check_is_no_folder(options.context_file, "ask: context_file");
   const std::string passage = bert_squad::read_text_file(options.context_file);
   check_not_blank(passage, "context_file " + options.context_file.string(),
                   "give a file with the text that holds the answer.");

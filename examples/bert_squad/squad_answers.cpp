@@ -1,7 +1,11 @@
 #include "squad_answers.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <initializer_list>
+#include <span>
+#include <utility>
 
 #include <lightning/util/format.h>
 
@@ -51,13 +55,23 @@ void read_start(const Literal* value, GivenAnswer& answer) {
     answer.fault = format("\"answer_start\" is {}, expected a whole number", shown(*value));
 }
 
+/// An answer of which nothing can be taken.
+GivenAnswer unreadable(std::string fault, size_t position) {
+  GivenAnswer answer;
+  answer.fault = std::move(fault);
+  answer.is_unreadable = true;
+  answer.position = position;
+  return answer;
+}
+
 /// Null and missing texts are blank ones.
 GivenAnswer read_answer(const Literal* text, const Literal* start, size_t position) {
   GivenAnswer answer;
   answer.position = position;
   if (text != nullptr && !text->is(Kind::kNull)) {
     if (!text->is(Kind::kText) && !text->is(Kind::kNumber)) {
-      throw BadExample(format("the \"text\" of an answer is {}, expected a string", shown(*text)));
+      return unreadable(format("the \"text\" of an answer is {}, expected a string", shown(*text)),
+                        position);
     }
     answer.text = text->text;
   }
@@ -73,15 +87,25 @@ void add_pairs(const Literal* text, const Literal* start, size_t position,
     answers.push_back(read_answer(text, single ? &start->items[0] : start, position));
     return;
   }
+  // The places in the list's order; a single one without a list is that of the first text.
+  std::span<const Literal> starts;
   const bool has_starts = start != nullptr && !start->is(Kind::kNull);
-  if (has_starts && (!start->is(Kind::kList) || start->items.size() != text->items.size())) {
-    throw BadExample(format(
-        "\"text\" has {} items and \"answer_start\" {}, expected as many", text->items.size(),
-        start->is(Kind::kList) ? std::to_string(start->items.size()) : "is " + shown(*start)));
+  if (has_starts) {
+    starts = start->is(Kind::kList) ? std::span<const Literal>(start->items)
+                                    : std::span<const Literal>(start, 1);
   }
-  for (size_t i = 0; i < text->items.size(); ++i) {
-    answers.push_back(
-        read_answer(&text->items[i], has_starts ? &start->items[i] : nullptr, position));
+  const size_t num_texts = text->items.size();
+  const std::string unlike = format(
+      "\"text\" has {} items and \"answer_start\" {}, expected as many", num_texts, starts.size());
+  for (size_t i = 0; i < std::max(num_texts, starts.size()); ++i) {
+    if (i >= num_texts) {
+      answers.push_back(unreadable(unlike, position));
+      continue;
+    }
+    const bool has_place = i < starts.size();
+    GivenAnswer answer = read_answer(&text->items[i], has_place ? &starts[i] : nullptr, position);
+    if (!has_place && has_starts && !answer.is_unreadable) answer.fault = unlike;
+    answers.push_back(std::move(answer));
   }
 }
 
@@ -89,12 +113,11 @@ void add_answers(const Literal& value, std::vector<GivenAnswer>& answers) {
   if (value.is(Kind::kList)) {
     for (const Literal& item : value.items) {
       if (item.is(Kind::kList) || item.is(Kind::kBool)) {
-        throw BadExample(
-            format("an answer is {}, expected an object with \"text\" and "
-                   "\"answer_start\"",
-                   shown(item)));
-      }
-      if (item.is(Kind::kObject)) {
+        answers.push_back(unreadable(format("an answer is {}, expected an object with \"text\" and "
+                                            "\"answer_start\"",
+                                            shown(item)),
+                                     item.position));
+      } else if (item.is(Kind::kObject)) {
         add_answers(item, answers);
       } else {
         answers.push_back(read_answer(&item, nullptr, item.position));
@@ -102,7 +125,10 @@ void add_answers(const Literal& value, std::vector<GivenAnswer>& answers) {
     }
   } else if (value.is(Kind::kObject)) {
     const Literal* text = value.find("text");
-    if (text == nullptr) throw BadExample("key \"text\" of an answer is missing");
+    if (text == nullptr) {
+      answers.push_back(unreadable("key \"text\" of an answer is missing", value.position));
+      return;
+    }
     add_pairs(text, value.find("answer_start"), value.position, answers);
   } else if (!value.is(Kind::kNull)) {
     throw BadExample(format("\"answers\" is {}, expected an array or an object", shown(value)));
@@ -111,12 +137,12 @@ void add_answers(const Literal& value, std::vector<GivenAnswer>& answers) {
 
 /// What a cell of a table holds: the repr() of a Python value, or JSON. All of its parts get the
 /// cell's place in the file.
-Literal parse_cell(const Literal& cell) {
+Literal parse_cell(const Literal& cell, GivenAnswers& given) {
   Literal value;
   try {
-    value = parse_literal(cell.text, LiteralParser::Notation::kJson);
+    value = parse_literal(cell.text, LiteralParser::Notation::kJson, &given.num_lone_surrogates);
   } catch (const LiteralError&) {
-    value = parse_literal(cell.text, LiteralParser::Notation::kPython);
+    value = parse_literal(cell.text, LiteralParser::Notation::kPython, &given.num_lone_surrogates);
   }
   const auto place = [&](auto& self, Literal& part) -> void {
     part.position = cell.position;
@@ -150,20 +176,22 @@ bool is_column(const Literal& value) {
 
 /// Columns of their own: plain values, or each a list.
 void read_columns(const Literal& row, GivenAnswers& given) {
-  const Literal* text = find_any(row, {"answer_text", "answers.text", "answer.text", "text"});
+  const Literal* text = find_any(row, {"answer_text", "answers.text", "answer.text"});
   const Literal* start = find_any(
       row, {"answer_start", "answers.answer_start", "answer.answer_start", "answer_starts"});
   const Literal* plain = find_any(row, {"answers", "answer"});
   if (text == nullptr) text = plain;
+  // A "text" alone may be anything, such as the article's; beside a place it is the answer.
+  if (text == nullptr && start != nullptr) text = row.find("text");
   if (text == nullptr) return;
   given.has_key = true;
   if (text->is(Kind::kNull)) return;
   Literal parsed_text, parsed_start;
   if (is_written_value(start)) {
-    parsed_start = parse_cell(*start);
+    parsed_start = parse_cell(*start, given);
     start = &parsed_start;
     if (is_written_value(text)) {
-      parsed_text = parse_cell(*text);
+      parsed_text = parse_cell(*text, given);
       text = &parsed_text;
     }
   }
@@ -172,7 +200,7 @@ void read_columns(const Literal& row, GivenAnswers& given) {
 
 }  // namespace
 
-bool GivenAnswer::is_blank() const { return python_split(text).empty(); }
+bool GivenAnswer::is_blank() const { return !is_unreadable && python_split(text).empty(); }
 
 GivenAnswers read_answers(const Literal& question) {
   GivenAnswers given;
@@ -183,7 +211,7 @@ GivenAnswers read_answers(const Literal& question) {
     } else {
       given.has_key = true;
       if (is_written_value(value)) {
-        add_answers(parse_cell(*value), given.answers);
+        add_answers(parse_cell(*value, given), given.answers);
       } else if (value->is(Kind::kText)) {
         given.answers.push_back(read_answer(value, nullptr, value->position));
       } else {
@@ -202,10 +230,11 @@ std::optional<bool> read_is_impossible(const Literal& question) {
   if (value == nullptr || value->is(Kind::kNull)) return std::nullopt;
   if (value->is(Kind::kBool)) return value->boolean;
   if (value->is(Kind::kNumber) || value->is(Kind::kText)) {
-    const std::string word = python_lower(value->text);
-    if (python_split(word).empty()) return std::nullopt;
-    if (word == "true" || word == "1" || word == "1.0") return true;
-    if (word == "false" || word == "0" || word == "0.0") return false;
+    const std::vector<std::string> words = python_split(python_lower(value->text));
+    if (words.empty()) return std::nullopt;
+    const std::string word = words.size() == 1 ? words[0] : "";
+    if (word == "true" || word == "yes" || word == "1" || word == "1.0") return true;
+    if (word == "false" || word == "no" || word == "0" || word == "0.0") return false;
   }
   throw BadExample(format("\"is_impossible\" is {}, expected true or false", shown(*value)));
 }

@@ -25,18 +25,22 @@ class BadExample : public std::runtime_error {
 struct GivenAnswer {
   std::string text;              // blank: there is none
   std::optional<int64_t> start;  // nothing: there is none
-  std::string fault;             // of answer_start; empty: none
+  std::string fault;             // of answer_start or of the text; empty: none
+  bool is_unreadable = false;    // the fault is that there is no text that could be taken
   size_t position = 0;           // byte of the file
 
+  /// There is no answer, and nothing is wrong with that.
   bool is_blank() const;
 };
 
 struct GivenAnswers {
   bool has_key = false;  // the question has a key for answers, whatever its value is
   std::vector<GivenAnswer> answers;
+  int64_t num_lone_surrogates = 0;  // in cells that hold JSON or a Python value
 };
 
-/// Of a question or a row. Throws BadExample for a value that is no form of answers.
+/// Of a question or a row. What is wrong with one answer is its fault and leaves the others; throws
+/// BadExample for a value that is no form of answers.
 GivenAnswers read_answers(const Literal& question);
 
 /// The value of is_impossible; nothing when it is missing or null. Throws BadExample for a value

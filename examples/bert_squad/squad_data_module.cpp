@@ -9,8 +9,19 @@
 #include <lightning/util/random.h>
 
 #include "squad_module.h"
+#include "utf8.h"
 
 namespace bert_squad {
+namespace {
+
+using lightning::detail::concat;
+
+/// "1 window", "2 windows"
+std::string counted(size_t count, const char* what) {
+  return concat(count, " ", what, count == 1 ? "" : "s");
+}
+
+}  // namespace
 
 SquadDataModule::SquadDataModule(Options options) : options_(std::move(options)) {
   save_hyperparameters(options_);
@@ -53,6 +64,7 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
   LIGHTNING_CHECK(module != nullptr, ConfigError,
                   "SquadDataModule: the module is not a SquadModule, whose tokenizer is needed.");
   module->check_max_seq_length(options_.max_seq_length);
+  check_is_no_folder(file, concat("data.", key));
   const bool has_answers = answers != AnswerUse::kNone;
   SquadData data =
       read_squad(file, {.answers = answers, .on_bad_example = options_.on_bad_example});
@@ -72,17 +84,18 @@ std::shared_ptr<SquadDataset> SquadDataModule::make_dataset(const std::filesyste
                       : "data.layout: context_first takes those with an answer only.");
   int64_t longest = 0;
   for (const Feature& feature : features->features) longest = std::max(longest, feature.length());
-  lightning::log_info(lightning::detail::concat(
-      file.string(), ": ", features->data.questions.size(), " questions, ",
-      features->features.size(), " windows of at most ", longest, " tokens",
-      num_impossible > 0 ? lightning::format(", {} questions without an answer", num_impossible)
-                         : "",
-      features->cut_contexts.empty()
-          ? ""
-          : lightning::format(", {} passages cut", features->cut_contexts.size())));
+  std::string text =
+      concat(counted(features->data.questions.size(), "question"), ", ",
+             counted(features->features.size(), "window"), " of at most ", longest, " tokens");
+  if (num_impossible > 0) {
+    text += concat(", ", counted(static_cast<size_t>(num_impossible), "question"),
+                   " without an answer");
+  }
+  const size_t num_cut = features->cut_contexts.size();
+  if (num_cut > 0) text += concat(", ", counted(num_cut, "passage"), " cut");
+  lightning::log_info(concat(file.string(), ": ", text));
   if (const std::string cut = describe_cut_questions(*features, feature_options); !cut.empty()) {
-    lightning::log_warning(
-        lightning::detail::concat(file.string(), ": ", cut,
+    lightning::log_warning(concat(file.string(), ": ", cut,
                                   ". HINT: raise data.max_seq_length if the model has more "
                                   "positions."));
   }

@@ -63,6 +63,7 @@ class Reader {
     try {
       if (first == '{' || first == '[') {
         while (!parser.at_end()) read_document(parser);
+        num_lone_surrogates_ += parser.num_lone_surrogates();
       } else {
         read_csv(begin);
       }
@@ -168,8 +169,13 @@ class Reader {
     Literal row;
     row.kind = Kind::kObject;
     row.position = position;
-    const bool is_blank = fields.size() == 1 && python_split(fields[0]).empty();
-    for (size_t i = 0; i < std::min(header.size(), fields.size()); ++i) {
+    if (fields.size() == 1 && python_split(fields[0]).empty()) return;
+    if (fields.size() > header.size()) {
+      return add_bad_question(row, format("the row has {} fields, expected {} as in the header",
+                                          fields.size(), header.size()));
+    }
+    fields.resize(header.size());  // missing ones at the end are null, as in Python's DictReader
+    for (size_t i = 0; i < header.size(); ++i) {
       Literal cell;
       cell.position = position;
       cell.kind = fields[i].empty() ? Kind::kNull : Kind::kText;
@@ -177,10 +183,7 @@ class Reader {
       row.keys.push_back(header[i]);
       row.items.push_back(std::move(cell));
     }
-    if (fields.size() == header.size()) return read_record(row);
-    if (is_blank) return;
-    add_bad_question(row, format("the row has {} fields, expected {} as in the header",
-                                 fields.size(), header.size()));
+    read_record(row);
   }
 
   // ---- articles, passages, rows
@@ -279,6 +282,7 @@ class Reader {
     const bool trains = options_.answers == AnswerUse::kTrain;
     const std::optional<bool> is_impossible = read_is_impossible(given);
     const GivenAnswers all = read_answers(given);
+    num_lone_surrogates_ += all.num_lone_surrogates;
     const auto blank = [](const GivenAnswer& answer) { return answer.is_blank(); };
     const int64_t num_blank = std::count_if(all.answers.begin(), all.answers.end(), blank);
     if (num_blank == std::ssize(all.answers)) {
@@ -290,7 +294,12 @@ class Reader {
       if (trains) throw BadExample(what);
       add_odd(given, question, given.position, what);
     }
-    std::vector<std::pair<size_t, std::string>> bad;
+    struct Bad {
+      size_t position;
+      std::string fault;
+      bool is_left_out;
+    };
+    std::vector<Bad> bad;
     for (const GivenAnswer& answer : all.answers) {
       if (answer.is_blank()) {
         add_odd(given, question, answer.position, "an answer is empty beside others");
@@ -299,20 +308,22 @@ class Reader {
       SquadAnswer read{answer.text, SquadAnswer::kNoPlace};
       const std::string fault =
           answer.fault.empty() ? place(*answer.start, read, question) : answer.fault;
-      if (!fault.empty()) bad.emplace_back(answer.position, fault);
-      if (fault.empty() || !trains) question.answers.push_back(std::move(read));
+      // For the scores an answer needs no more than its text.
+      const bool is_left_out = !fault.empty() && (trains || answer.is_unreadable);
+      if (!fault.empty()) bad.push_back({answer.position, fault, is_left_out});
+      if (!is_left_out) question.answers.push_back(std::move(read));
     }
-    if (trains && question.answers.empty()) {
-      throw BadExample(bad.front().second, bad.front().first);
-    }
-    for (const auto& [position, fault] : bad) {
-      if (trains) {
-        list(given, question.id, position, fault);
+    if (question.answers.empty()) throw BadExample(bad.front().fault, bad.front().position);
+    int64_t num_left_out = 0;
+    for (const Bad& one : bad) {
+      if (one.is_left_out) {
+        ++num_left_out;
+        list(given, question.id, one.position, one.fault);
       } else {
-        add_odd(given, question, position, fault);
+        add_odd(given, question, one.position, one.fault);
       }
     }
-    return trains ? std::ssize(bad) : 0;
+    return num_left_out;
   }
 
   /// A question without answers, or with empty ones only.
@@ -415,6 +426,12 @@ class Reader {
     LIGHTNING_CHECK(num_questions_ > 0, DataError, subject(),
                     ": there is no question in it, expected at least one. HINT: check how it was "
                     "written.");
+    if (num_lone_surrogates_ > 0) {
+      lightning::log_warning(
+          format("{}: {} (\\ud800 to \\udfff without its other half) read as U+FFFD. HINT: the "
+                 "file was cut within a character; check how it was written.",
+                 subject(), counted(num_lone_surrogates_, "lone surrogate")));
+    }
     if (findings_.count() == 0) return;
     std::string counts;
     if (bad > 0) counts = counted(bad, "bad question");
@@ -457,8 +474,9 @@ class Reader {
   Findings findings_;
   std::unordered_set<std::string> ids_;
   std::unordered_multimap<size_t, int64_t> by_hash_;  // contexts of rows
-  int64_t measured_ = -1;                             // the context whose length is known
-  int64_t context_length_ = 0;                        // in code points
+  int64_t num_lone_surrogates_ = 0;
+  int64_t measured_ = -1;       // the context whose length is known
+  int64_t context_length_ = 0;  // in code points
   std::string article_;
 };
 
@@ -470,6 +488,7 @@ bool SquadQuestion::is_without_place() const {
 }
 
 SquadData read_squad(const std::filesystem::path& path, const SquadReaderOptions& options) {
+  check_is_no_folder(path, "SQuAD file");
   const std::string content = lightning::read_file(path);
   return Reader(path.string(), content, options).read();
 }

@@ -210,6 +210,13 @@ size_t check_text_encoding(std::string_view content, std::string_view file) {
             "converts it."));
 }
 
+void check_is_no_folder(const std::filesystem::path& path, std::string_view name) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return;
+  throw lightning::DataError(lightning::detail::concat(
+      name, " ", path.string(), " is a folder, expected a file. HINT: give a file in it."));
+}
+
 std::string read_text_file(const std::filesystem::path& path) {
   std::string content = lightning::read_file(path);
   content.erase(0, check_text_encoding(content, path.string()));

@@ -51,6 +51,9 @@ int64_t line_at(std::string_view text, size_t byte);
 /// Returns where the text begins: after a byte order mark.
 size_t check_text_encoding(std::string_view content, std::string_view file);
 
+/// Throws DataError where a folder was given as the file that `name` (an option, say) is.
+void check_is_no_folder(const std::filesystem::path& path, std::string_view name);
+
 /// A text file that check_text_encoding() takes, without its byte order mark.
 std::string read_text_file(const std::filesystem::path& path);
 

@@ -311,9 +311,11 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
 }
 
 std::string io_error_text(std::string_view action, const fs::path& path, int error) {
-  return detail::concat("can't ", action, " \"", path.string(),
-                        "\": ", std::generic_category().message(error),
-                        ". HINT: ", hint_for(path, error), ".");
+  // Writing meets a folder as the file's name, reading as the file.
+  const bool reads_folder = error == EISDIR && action == "read";
+  return detail::concat(
+      "can't ", action, " \"", path.string(), "\": ", std::generic_category().message(error),
+      ". HINT: ", reads_folder ? "it is a folder: give a file in it" : hint_for(path, error), ".");
 }
 
 }  // namespace lightning

@@ -140,6 +140,7 @@ MORE_FORMS = {
     "JSON Lines with empty lines and no end": (
         b"\n\r\n" + lines(map(flat_row, QUESTIONS)).replace(b"\n", b"\r\n\r\n").rstrip(), QUESTIONS),
     "a tab as delimiter": (table(columns(str), delimiter="\t"), SINGLE),
+    "rows that end early": (table(columns(str)).replace(b",,\r\n", b"\r\n"), SINGLE),
     "columns in capitals": (table(columns(str)).replace(b"id,title,context", b"ID,Title,Context"), SINGLE),
     "columns of lists": (
         table([{**without("answers", flat_row(row)), "answers.text": repr([t for t, _ in row[4]]),
@@ -176,8 +177,8 @@ VALUES = {
         with_each(value_of_answers(lambda a: {**a, "answer_start": float(a["answer_start"])})), QUESTIONS),
     "`is_impossible`, 0, 1 or a text": (
         with_each(lambda row: squad_question(row, is_impossible=(
-            random.Random(row[0]).choice([1, "true", "True", 1.0, "1"] if not row[4] else
-                                         [0, "false", "False", 0.0, "0", "", None])))), QUESTIONS),
+            random.Random(row[0]).choice([1, "true", "True", 1.0, "1", "yes", " Yes "] if not row[4] else
+                                         [0, "false", "False", 0.0, "0", "no", "NO\n", "", None])))), QUESTIONS),
     "`answers`, `{text: [...], answer_start: [...]}`": (
         with_each(lambda row: squad_question(row, answers=flat_answers(row[4]))), QUESTIONS),
     "`answers`, one answer": (
@@ -207,6 +208,14 @@ MORE_VALUES = {
     "a number that is an answer": (
         dumped([{"id": 1, "context": "In 1984.", "question": "When?",
                  "answers": [{"text": 1984, "answer_start": 3}]}]),
+        [("1", "", "In 1984.", "When?", [("1984", 3)])]),
+    "lone surrogates": (
+        dumped([{"id": 1, "context": "\ud83d In \udc00 1984.", "question": "When\ud83d\u0041?",
+                 "answers": [{"text": "1984", "answer_start": 7}]}]),
+        [("1", "", "\ufffd In \ufffd 1984.", "When\ufffdA?", [("1984", 7)])]),
+    "one text in a list and its place without one": (
+        dumped([{"id": 1, "context": "In 1984.", "question": "When?",
+                 "answers": {"text": ["1984"], "answer_start": 3}}]),
         [("1", "", "In 1984.", "When?", [("1984", 3)])]),
     "a large float": (
         b'[{"id": 1.50, "context": "In 1984.", "question": "When?",'

@@ -1,4 +1,5 @@
 // What the commands predict, ask and export do, with a tiny BERT of random weights.
+#include <cmath>
 #include <fstream>
 
 #include <catch2/catch.hpp>
@@ -159,6 +160,33 @@ TEST_CASE("A file's cut questions are said once", "[squad_data_module]") {
   CHECK(text.find("are longer than") == text.rfind("are longer than"));
 }
 
+TEST_CASE("A file of one question is counted in the singular", "[squad_data_module]") {
+  const TinyRun run;
+  const auto said = [&](const std::string& questions) {
+    std::ofstream(run.file()) << R"({"data": [{"paragraphs": [{"context": "a b", "qas": [)"
+                              << questions << "]}]}]}";
+    const LogLines lines;
+    lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+    trainer.predict(std::make_shared<SquadModule>(run.module_options()),
+                    std::make_shared<SquadDataModule>(run.data_options()), {});
+    return lines.text();
+  };
+  CHECK_THAT(said(R"({"id": 1, "question": "b"})"), Contains(": 1 question, 1 window of"));
+  CHECK_THAT(said(R"({"id": 1, "question": "b"}, {"id": 2, "question": "b"})"),
+             Contains(": 2 questions, 2 windows of"));
+}
+
+TEST_CASE("A folder as data file is named with its option", "[squad_data_module]") {
+  const TinyRun run;
+  lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+  auto options = run.data_options();
+  options.val_file = run.model();
+  CHECK_THROWS_WITH(trainer.validate(std::make_shared<SquadModule>(run.module_options()),
+                                     std::make_shared<SquadDataModule>(options)),
+                    Contains("data.val_file " + run.model().string() + " is a folder") &&
+                        Contains("HINT: give a file in it"));
+}
+
 TEST_CASE("There is no answer without a question and a text", "[squad_module]") {
   const TinyRun run;
   SquadModule module(run.module_options());
@@ -172,6 +200,24 @@ TEST_CASE("There is no answer without a question and a text", "[squad_module]") 
   }
   CHECK_THROWS_WITH(module.answer("a", "a b", {.max_seq_length = 65}),
                     Contains("max_seq_length is 65") && Contains("HINT") && Contains("64"));
+}
+
+TEST_CASE("A model that diverged says so with its scores and its answers", "[squad_module]") {
+  const TinyRun run;
+  const auto module = std::make_shared<SquadModule>(run.module_options());
+  {
+    const torch::NoGradGuard no_grad;
+    for (const auto& parameter : module->parameters()) parameter.fill_(std::nanf(""));
+  }
+  const LogLines lines;
+  lightning::Trainer trainer(run.trainer_options(), {}, lightning::Loggers{});
+  trainer.validate(module, std::make_shared<SquadDataModule>(run.data_options()));
+  const std::string warning = "scores of 3 of 3 questions are not finite numbers";
+  CHECK_THAT(lines.text(), Contains(warning));
+  CHECK(lines.text().find(warning) == lines.text().rfind(warning));
+  module->eval();
+  CHECK_THROWS_WITH(module->answer("a", "a b", small_windows()),
+                    Contains("not finite numbers") && Contains("HINT"));
 }
 
 TEST_CASE("Model folders and checkpoints are told apart", "[squad_module]") {

@@ -8,6 +8,7 @@
 #include <lightning/util/format.h>
 
 #include "examples/bert_squad/utf8.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 using bert_squad::AnswerUse;
@@ -88,7 +89,6 @@ TEST_CASE("SQuAD reader names file, line and question in its errors", "[squad_re
       {"trailing comma", R"({"data": [1,]})", {"parse error in line 1 (byte 12)", "\"]\""}},
       {"missing comma", R"({"data": [] "x": 1})", {"parse error", "',' or '}'"}},
       {"control character", "{\"data\": \"\x01\"}", {"parse error", "\\x01", "escape"}},
-      {"lone surrogate", with_answer("\\ud800", "0"), {"surrogate", "line 2", "HINT"}},
       {"unknown escape", R"({"data": "\q"})", {"parse error", "escape"}},
       {"a bare word", R"({"data": nul})", {"parse error", "\"nul\""}},
       {"more after the value", R"({"data": []} x)", {"parse error", "\"x\""}},
@@ -148,8 +148,8 @@ TEST_CASE("SQuAD reader names file, line and question in its errors", "[squad_re
        {"q1", "an array", "\"text\""}},
       {"lists of unlike lengths",
        with_questions(
-           R"({"id": "q1", "question": "?", "answers": {"text": ["a", "b"], "answer_start": [1]}})"),
-       {"q1", "2 items", "1"}},
+           R"({"id": "q1", "question": "?", "answers": {"text": ["a", "b"], "answer_start": []}})"),
+       {"q1", "2 items", "0"}},
       {"a broken cell",
        "id,context,question,answers\nq1,A b.,A?,{'text': ['b']\n",
        {"q1", "neither JSON nor a Python value"}},
@@ -312,6 +312,121 @@ TEST_CASE("SQuAD reader keeps the good answers of a question", "[squad_reader]")
   const std::string blank = with_questions(R"({"id": "q1", "question": "?", "answers": [
       {"text": "", "answer_start": 0}, {"text": "river", "answer_start": 15}]})");
   CHECK(texts(read(blank)) == std::vector<std::string>{"river"});
+}
+
+TEST_CASE("SQuAD reader leaves out what is no answer, and keeps the others", "[squad_reader]") {
+  const std::string good = R"({"text": "river", "answer_start": 15})";
+  const auto answers = [](const std::string& value) {
+    return with_questions(R"({"id": "q1", "question": "?", "answers": )" + value + "}");
+  };
+  const auto texts = [](const SquadData& data) {
+    std::vector<std::string> all;
+    for (const auto& answer : data.questions.at(0).answers) all.push_back(answer.text);
+    return all;
+  };
+  const std::vector<std::string> river = {"river"};
+  for (const std::string bad :
+       {R"({"answer_start": 3})", "{}", R"({"text": true})", R"({"text": {}, "answer_start": 1})",
+        "[]", "true", R"({"text": [true], "answer_start": [1]})"}) {
+    INFO(bad);
+    for (const auto use : {AnswerUse::kTrain, AnswerUse::kScore}) {
+      for (const std::string& both : {bad + ", " + good, good + ", " + bad}) {
+        CHECK_THROWS_WITH(read(answers("[" + both + "]"), {.answers = use}),
+                          Contains("1 bad answer beside good ones among 1 question"));
+        CHECK(texts(read(answers("[" + both + "]"),
+                         {.answers = use, .on_bad_example = OnBadExample::kSkip})) == river);
+      }
+      CHECK_THROWS_WITH(read(answers("[" + bad + "]"), {.answers = use}),
+                        Contains("1 bad question among 1 question"));
+    }
+  }
+  // One text and one place are a pair, in whatever lists they are.
+  for (const char* pair : {R"({"text": ["river"], "answer_start": 15})",
+                           R"({"text": "river", "answer_start": [15]})"}) {
+    CHECK(read(answers(pair)).questions.at(0).answers.at(0).start == 15);
+  }
+  // Texts without a place are as good as others for the scores.
+  const std::string unlike = answers(R"({"text": ["river", "The"], "answer_start": [15]})");
+  CHECK_THROWS_WITH(read(unlike), Contains("1 bad answer") && Contains("\"text\" has 2 items"));
+  CHECK(texts(read(unlike, {.on_bad_example = OnBadExample::kSkip})) == river);
+  CHECK(texts(read(unlike, {.answers = AnswerUse::kScore})) ==
+        std::vector<std::string>{"river", "The"});
+}
+
+TEST_CASE("SQuAD reader takes the words for is_impossible", "[squad_reader]") {
+  const auto num_answers = [](const char* word, const char* answers) {
+    return read(with_questions(lightning::format(
+                    R"({{"id": 1, "question": "?", "is_impossible": {}, "answers": [{}]}})", word,
+                    answers)))
+        .questions.at(0)
+        .answers.size();
+  };
+  for (const char* yes : {"true", "1", R"("yes")", R"(" Yes ")", R"(" TRUE\n")", R"("1")"}) {
+    INFO(yes);
+    CHECK(num_answers(yes, "") == 0);
+  }
+  for (const char* no : {"false", "0", R"("no")", R"("NO ")", R"("\tfalse ")"}) {
+    INFO(no);
+    CHECK(num_answers(no, R"({"text": "river", "answer_start": 15})") == 1);
+    CHECK_THROWS_AS(num_answers(no, ""), DataError);
+  }
+}
+
+TEST_CASE("SQuAD reader takes rows that end early", "[squad_reader]") {
+  const std::string text =
+      "id,context,question,answer_text,answer_start\n"
+      "1,A b.,A?,b,2\n"
+      "2,A b.,A?\n"
+      "  \n"
+      "3,A b.,A?,\n"
+      "4,A b.\n";
+  for (const auto use : {AnswerUse::kTrain, AnswerUse::kScore, AnswerUse::kNone}) {
+    const SquadData data = read(text, {.answers = use, .on_bad_example = OnBadExample::kSkip});
+    CHECK(ids_of(data) == std::vector<std::string>{"1", "2", "3"});
+    CHECK(data.questions[1].answers.empty());
+  }
+  CHECK(ids_of(read(text.substr(0, text.find("4,")), {.answers = AnswerUse::kNone})).size() == 3);
+  CHECK_THROWS_WITH(read(text), Contains("line 6") && Contains("\"question\" holds null"));
+}
+
+TEST_CASE("SQuAD reader takes a column \"text\" as the answer beside its place only",
+          "[squad_reader]") {
+  const auto row = [](const std::string& more) {
+    return R"([{"id": 1, "context": "The river.", "question": "?", )" + more + "}]";
+  };
+  for (const auto use : {AnswerUse::kTrain, AnswerUse::kScore}) {
+    CHECK_THROWS_WITH(read(row(R"("text": "river")"), {.answers = use}),
+                      Contains("\"answers\" is missing"));
+  }
+  for (const char* columns : {R"("text": "river", "answer_start": 4)",
+                              R"("answer": "river", "answer_start": 4, "text": "The")",
+                              R"("answers.text": ["river"], "answer_starts": [4])"}) {
+    INFO(columns);
+    const SquadData data = read(row(columns));
+    CHECK(data.questions.at(0).answers.at(0).text == "river");
+  }
+}
+
+TEST_CASE("SQuAD reader replaces lone surrogates, as many as it says", "[squad_reader]") {
+  const std::string text = R"({"data": [{"paragraphs": [{"context": "a \ud83d b \ude00\u0063 river",
+    "qas": [{"id": "\ud83d\ude00", "question": "\ud83d\ud83d\ude00?",
+             "answers": [{"text": "river", "answer_start": 9}]}]}]}]})";
+  const lightning_tests::CapturedStderr captured;
+  const SquadData data = read(text, {.repair_offsets = false});
+  CHECK(data.contexts.at(0) ==
+        "a \xEF\xBF\xBD b \xEF\xBF\xBD"
+        "c river");
+  CHECK(data.questions.at(0).question == "\xEF\xBF\xBD😀?");
+  CHECK(data.questions[0].id == "😀");
+  const std::string said = captured.text();
+  CHECK_THAT(said, Contains("3 lone surrogates") && Contains("U+FFFD"));
+  CHECK(said.find("surrogates") == said.rfind("surrogates"));
+}
+
+TEST_CASE("SQuAD reader says that it was given a folder", "[squad_reader]") {
+  const lightning_tests::TemporaryFolder folder;
+  CHECK_THROWS_WITH(read_squad(folder.path()), Contains("is a folder, expected a file") &&
+                                                   Contains("HINT: give a file in it"));
 }
 
 TEST_CASE("SQuAD reader fails when no question is left", "[squad_reader]") {

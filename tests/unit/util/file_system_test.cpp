@@ -71,6 +71,7 @@ TEST_CASE("Reading says why it can't", "[util]") {
   CHECK_THROWS_WITH(read_file(folder / "missing"),
                     Contains("missing") && Contains("No such file") && Contains("HINT"));
   CHECK_THROWS_AS(read_file(folder.path()), DataError);
+  CHECK_THROWS_WITH(read_file(folder.path()), Contains("HINT: it is a folder: give a file in it."));
   CHECK_THAT(read_file("/proc/self/status"), Contains("Pid:"));  // its size is given as 0
 }
 
