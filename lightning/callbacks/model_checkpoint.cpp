@@ -385,6 +385,7 @@ StateDict ModelCheckpoint::state_dict() const {
   state.set("last_saved_step", files_.last_saved_step);
   state.set("looked_step", looked_step_);
   state.set("monitor", options_.monitor);
+  state.set("dirpath", options_.dirpath.string());
   state.set("mode", std::string(to_string(options_.mode)));
   state.set("save_top_k", options_.save_top_k);
   return state;
@@ -451,6 +452,11 @@ void ModelCheckpoint::load_state_dict(const StateDict& state) {
     files_.kept.push_back(std::move(kept[i]));
   }
   if (there.back()) files_.last = {folder_ / last.path, last.id};
+  if (const size_t lost = kept.size() - files_.kept.size(); lost > 0) {
+    log_info(detail::concat("ModelCheckpoint: ", lost, " of the ", kept.size(),
+                            " checkpoints kept so far are no longer in ", folder_.string(),
+                            "; the comparison continues without them."));
+  }
   std::stable_sort(files_.kept.begin(), files_.kept.end(),
                    [this](const Kept& a, const Kept& b) { return is_better(a.score, b.score); });
   set_best();
@@ -488,7 +494,18 @@ bool ModelCheckpoint::comparison_changed(const StateDict& state, size_t num_kept
   const std::string mode = was("mode", to_string(options_.mode));
   // Without a monitor the newest is the best, whatever the mode is.
   const bool same_mode = mode == to_string(options_.mode) || options_.monitor.empty();
-  if (monitor == options_.monitor && same_mode) return false;
+  const std::string dirpath = was("dirpath", options_.dirpath.string());
+  if (monitor == options_.monitor && same_mode) {
+    if (dirpath == options_.dirpath.string()) return false;
+    const auto place = [](const std::string& path) {
+      return path.empty() ? std::string("that of the run") : path;
+    };
+    log_warning(detail::concat("ModelCheckpoint: dirpath was ", place(dirpath), " and is ",
+                               place(options_.dirpath.string()),
+                               "; the comparison starts anew, and the ", num_kept,
+                               " checkpoints kept so far stay."));
+    return true;
+  }
   const auto named = [](const std::string& metric, std::string_view of_mode) {
     return metric.empty() ? std::string("none") : detail::concat(metric, " (", of_mode, ")");
   };

@@ -21,7 +21,8 @@ struct ModelCheckpointOptions {
   /// Folder; empty: checkpoints/ in the run's folder, from where a run is continued in place.
   std::filesystem::path dirpath = "";
   /// Template without extension: "{epoch}-{val_loss:.2f}" gives "epoch=3-val_loss=0.41". Known are
-  /// epoch, step and every logged metric; one without a value of this step is "none".
+  /// epoch, step and every logged metric; one without a value of this step is "none". Without a
+  /// slash (folders are dirpath's), not beginning with a dot, and not "last" or "best".
   std::string filename = "{epoch}-{step}";
   // ---- which
   /// Metric that decides which ones are kept; empty: the newest.

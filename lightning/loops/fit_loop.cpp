@@ -53,7 +53,11 @@ void FitLoop::prepare() {
   const bool resumed = checkpoints_.restored();
   check_file_names(run_);
   // A resumed run was checked when it began.
-  if (!resumed) validation_.run_sanity_check();
+  if (!resumed) {
+    validation_.run_sanity_check();
+  } else if (run_.context.options.user.num_sanity_val_steps != 0) {
+    check_metrics(run_, MetricsKnown::kAfterResume);
+  }
   prepare_training_loader(run_);
   validation_.prepare_validation();
   checkpoints_.restore_data_and_generators();

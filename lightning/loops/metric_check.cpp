@@ -71,13 +71,18 @@ std::vector<std::string> logged_names(RunState& run) {
 
 std::string refusal_by_validation(const MetricDemand& demand, const std::string& meant,
                                   const std::vector<std::string>& logged, MetricsKnown known) {
-  const bool sanity = known == MetricsKnown::kAfterSanityCheck;
-  return detail::concat(
-      demand.option, " is \"", demand.name, "\", and ",
-      sanity ? "the sanity check" : "the validation",
-      " logged no such metric, expected one of: ", joined(logged), ". HINT: write \"", meant, "\"",
-      sanity ? "; a metric that only complete validations log needs num_sanity_val_steps: 0."
-             : ".");
+  std::string_view who = "the validation";
+  std::string_view way_out = ".";
+  if (known == MetricsKnown::kAfterSanityCheck) {
+    who = "the sanity check";
+    way_out = "; a metric that only complete validations log needs num_sanity_val_steps: 0.";
+  } else if (known == MetricsKnown::kAfterResume) {
+    who = "the run that is resumed";
+    way_out = "; a metric that is new in the module needs num_sanity_val_steps: 0.";
+  }
+  return detail::concat(demand.option, " is \"", demand.name, "\", and ", who,
+                        " logged no such metric, expected one of: ", joined(logged),
+                        ". HINT: write \"", meant, "\"", way_out);
 }
 
 /// Why the fit runs no validation; empty when it does.

@@ -26,10 +26,10 @@ class MetricNameError : public ConfigError {
 /// file (step, epoch, time_seconds). For places where names are known before a row is due.
 void check_reserved_names(const RunState& run);
 
-/// What has been seen. Only the last is complete: training_step() and the hooks at an epoch's end
-/// may log any name. Before that a name is refused when it is that of a validation ("val_...") and
-/// one that was logged is like it.
-enum class MetricsKnown { kAfterSanityCheck, kAfterValidation, kAfterEpoch };
+/// What has been seen; of a resumed run what it had logged before. Only the last is complete:
+/// training_step() and the hooks at an epoch's end may log any name. Before that a name is refused
+/// when it is that of a validation ("val_...") and one that was logged is like it.
+enum class MetricsKnown { kAfterSanityCheck, kAfterResume, kAfterValidation, kAfterEpoch };
 
 /// Throws MetricNameError that names the callback's option, the metric and what was logged. Every
 /// rank must call it; all throw when rank 0 does.

@@ -67,8 +67,20 @@ void check_filename_template(std::string_view text) {
   LIGHTNING_CHECK(!text.empty(), ConfigError,
                   "ModelCheckpoint: filename is empty, expected a template. HINT: omit it for "
                   "\"{epoch}-{step}\".");
+  LIGHTNING_CHECK(text.front() != '.' && text != "last" && text != "best", ConfigError,
+                  "ModelCheckpoint: filename is \"", text,
+                  "\", expected a name that doesn't begin with a dot and isn't that of the links "
+                  "last.ckpt and best.ckpt. HINT: choose a different one, such as "
+                  "\"{epoch}-{step}\".");
   for_each_part(
-      text, [](std::string_view) {}, [](std::string_view, std::string_view) {});
+      text,
+      [&](std::string_view literal) {
+        LIGHTNING_CHECK(literal.find('/') == std::string_view::npos, ConfigError,
+                        "ModelCheckpoint: filename is \"", text,
+                        "\" with a slash, expected the name of a file. HINT: give the folder by "
+                        "dirpath.");
+      },
+      [](std::string_view, std::string_view) {});
 }
 
 std::vector<std::string> names_in_template(std::string_view text) {

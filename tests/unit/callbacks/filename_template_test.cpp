@@ -23,7 +23,8 @@ TEST_CASE("A filename template inserts names and values", "[callbacks]") {
 TEST_CASE("A filename template that can't be used is an error", "[callbacks]") {
   CHECK_THROWS_WITH(format_filename("{lost}", {{"epoch", 1}}),
                     Catch::Contains("lost") && Catch::Contains("epoch"));
-  for (const char* broken : {"", "{epoch", "epoch}", "{epoch:%s}", "{epoch:s}", "{epoch:.2.3f}"}) {
+  for (const char* broken : {"", "{epoch", "epoch}", "{epoch:%s}", "{epoch:s}", "{epoch:.2.3f}",
+                             ".x", "../x", "a/{epoch}", "last", "best"}) {
     INFO(broken);
     CHECK_THROWS_AS(check_filename_template(broken), lightning::ConfigError);
   }

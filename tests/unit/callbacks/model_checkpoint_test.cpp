@@ -282,6 +282,28 @@ TEST_CASE("ModelCheckpoint begins a new comparison with another monitor or mode"
   CHECK(kept_epochs(second.run_dir() / "checkpoints") == std::set<int64_t>{0, 1, 2});
 }
 
+TEST_CASE("ModelCheckpoint begins a new comparison in another dirpath", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 1;
+  const auto fit = [&](const char* dirpath, const std::string& ckpt_path) {
+    const auto checkpoint =
+        make({.dirpath = folder.path() / dirpath, .filename = "{epoch}", .monitor = "score"});
+    Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(), boring_loader(),
+                {.ckpt_path = ckpt_path});
+    return checkpoint;
+  };
+  const fs::path first = fit("a", "")->last_model_path();
+  options.max_epochs = 2;
+  const lightning_tests::CapturedStderr output;
+  const auto second = fit("b", first.string());
+  CHECK_THAT(output.text(), Catch::Contains("dirpath was " + (folder.path() / "a").string()) &&
+                                Catch::Contains("starts anew"));
+  CHECK(second->best_model_path() == folder.path() / "b" / "epoch=1.ckpt");
+  CHECK(fs::exists(first));
+}
+
 TEST_CASE("ModelCheckpoints with one folder and one name leave each other's files", "[callbacks]") {
   const bool async = GENERATE(false, true);
   const lightning_tests::TemporaryFolder folder;

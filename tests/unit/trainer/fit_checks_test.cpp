@@ -239,9 +239,14 @@ TEST_CASE("A resumed fit knows the metrics of its checkpoint", "[trainer]") {
   };
   CHECK_THAT(resumed("val_loss").output, !Catch::Contains("known only after"));
   options.max_epochs = 3;
-  CHECK_THAT(resumed("val_f2").output,
+  CHECK_THAT(resumed("val_recall").output,
              Catch::Contains("no sanity check ran in this fit, so whether "
-                             "\"val_f2\" (ModelCheckpoint: monitor)"));
+                             "\"val_recall\" (ModelCheckpoint: monitor)"));
+  options.max_epochs = 4;
+  const Result misspelt = resumed("val_los");
+  CHECK(misspelt.module->batches == 0);
+  CHECK_THAT(misspelt.error, Catch::Contains("the run that is resumed logged no such metric") &&
+                                 Catch::Contains("HINT: write \"val_loss\""));
 }
 
 TEST_CASE("A share that leaves no batch is refused before anything runs", "[trainer]") {
