@@ -103,6 +103,8 @@ class SquadModule : public lightning::LightningModule {
   /// Whether `folder` is one that the option `pretrained` takes: a Hugging Face folder. The command
   /// line asks it of a ckpt_path. Returns the option's key, or "".
   static std::string option_of_folder(const std::filesystem::path& folder);
+  /// The option that a checkpoint replaces, with its own model and tokenizer.
+  static std::string source_option() { return "model.pretrained"; }
   /// The files beside the weights that the model was made from or with, by name: config.json and
   /// the tokenizer's.
   const std::vector<std::pair<std::string, std::string>>& assets() const { return assets_; }

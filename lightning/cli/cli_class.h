@@ -37,6 +37,14 @@ concept TakesFolders = requires(const std::filesystem::path& folder) {
   { T::option_of_folder(folder) } -> std::convertible_to<std::string>;
 };
 
+/// A model whose option names where it comes from, which a checkpoint of it replaces:
+/// T::source_option() is that option's key. The command line refuses it beside a ckpt_path, where
+/// it would have no effect.
+template <typename T>
+concept HasSourceOption = requires {
+  { T::source_option() } -> std::convertible_to<std::string>;
+};
+
 /// A command's own options, if it has any.
 struct CliCommandOptions {
   std::vector<config::KeyInfo> keys = {};
@@ -56,6 +64,8 @@ struct CliClass {
       create = {};
   /// T::option_of_folder(), where T has it.
   std::function<std::string(const std::filesystem::path& folder)> option_of_folder = {};
+  /// T::source_option(), where T has it, else "".
+  std::string source_option = "";
 };
 
 /// `path` is the section's key: "model" or "data". T is made by T::from_checkpoint(options, assets)
@@ -91,6 +101,7 @@ CliClass<Base> make_cli_class(std::string path) {
       return T::option_of_folder(folder);
     };
   }
+  if constexpr (HasSourceOption<T>) made.source_option = T::source_option();
   return made;
 }
 

@@ -90,6 +90,12 @@ bool may_set(const std::string& path, const std::string& option) {
   return is_rate || last.find(option) != std::string::npos;
 }
 
+/// The folder's name, also of a path with a slash at its end.
+std::string name_of(const std::filesystem::path& checkpoint) {
+  const std::filesystem::path path = checkpoint.lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 std::string last_part(const std::string& name) { return name.substr(name.rfind('/') + 1); }
 
 }  // namespace
@@ -200,9 +206,8 @@ void ResumeChanges::compare_configs(const std::string& saved, const std::string&
 }
 
 std::string ResumeChanges::text(const std::filesystem::path& checkpoint) const {
-  std::string text =
-      detail::concat("Trainer: the run resumes from ", checkpoint.filename().string(),
-                     " with other options than it was saved with:");
+  std::string text = detail::concat("Trainer: the run resumes from ", name_of(checkpoint),
+                                    " with other options than it was saved with:");
   for (const std::string& line : lines_) text += "\n  " + line;
   const bool keeps_option = std::any_of(options_.begin(), options_.end(),
                                         [](const Option& option) { return !option.applied; });
@@ -225,7 +230,7 @@ std::string ResumeChanges::effective_config(const std::string& config,
   for (const auto& [key, saved] : kept_keys_) {
     node.set_path(key, saved == "null" ? ConfigNode() : ConfigNode::scalar(saved));
   }
-  std::string text = detail::concat("# Resumed from ", checkpoint.filename().string(),
+  std::string text = detail::concat("# Resumed from ", name_of(checkpoint),
                                     ", which decides here, whatever the options of the command "
                                     "line were:\n");
   for (const std::string& line : not_applied_) text += "#   " + line + "\n";

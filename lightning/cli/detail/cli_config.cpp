@@ -8,6 +8,7 @@
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 #include <lightning/util/random.h>
 
 namespace lightning {
@@ -54,6 +55,58 @@ bool use_folder(const CliProgram& program, const CommandLine& line, ConfigNode& 
   return true;
 }
 
+/// The text of a scalar, "" for anything else.
+std::string text_at(const ConfigNode& config, const std::string& key) {
+  const ConfigNode* node = config.find_path(key);
+  return node != nullptr && node->kind() == ConfigNode::Kind::kScalar ? node->text() : "";
+}
+
+/// Whether the command line itself sets the key.
+bool is_on_line(const CliKeys& keys, const CommandLine& line, const std::string& key,
+                ConfigNode config) {
+  config.set_path(key, ConfigNode());
+  keys.apply_overrides(line.overrides, config);
+  return !text_at(config, key).empty();
+}
+
+/// ckpt_path replaces what the module's source option names. Both on the command line is an error;
+/// a config file may name the checkpoint's own source, as that of its training does. `saved`:
+/// layer of the checkpoint.
+void check_one_source(const CliProgram& program, bool on_line, const ConfigNode& config,
+                      const ConfigNode* saved) {
+  const std::string& option = program.model.source_option;
+  const std::string source = text_at(config, option);
+  if (source.empty() || (!on_line && (saved == nullptr || source == text_at(*saved, option)))) {
+    return;
+  }
+  throw ConfigError(detail::concat("command line: ckpt_path is ", text_at(config, "ckpt_path"),
+                                   " and ", option, " is ", source,
+                                   ", expected one of them, as the checkpoint holds its own model. "
+                                   "HINT: take either --ckpt_path or --",
+                                   option, "."));
+}
+
+/// A training that resumes has the checkpoint's model, and its config says so.
+void keep_source(const CliProgram& program, const std::filesystem::path& checkpoint,
+                 ConfigNode& config) {
+  const std::string& option = program.model.source_option;
+  ConfigNode saved;
+  try {
+    saved = checkpoint_layer(program, checkpoint);
+  } catch (const CheckpointError&) {
+    return;  // whoever loads the checkpoint says what is wrong with it
+  }
+  const std::string source = text_at(saved, option);
+  const std::string given = text_at(config, option);
+  if (source.empty() || given == source) return;
+  if (!given.empty()) {
+    log_warning(detail::concat(
+        "command line: ", option, " is ", given, " and the run resumes from ", checkpoint.string(),
+        ": the checkpoint's model and tokenizer are used, which began with ", source, "."));
+  }
+  config.set_path(option, ConfigNode::scalar(source));
+}
+
 /// Everything laid over `base`, the program's defaults.
 ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const CommandLine& line,
                         ConfigNode base) {
@@ -70,9 +123,18 @@ ConfigNode merge_layers(const CliProgram& program, const CliKeys& keys, const Co
   ConfigNode merged = lay_over(base);
   const ConfigNode* ckpt_path = merged.find("ckpt_path");
   if (ckpt_path == nullptr || ckpt_path->kind() != ConfigNode::Kind::kScalar) return merged;
-  if (use_folder(program, line, merged) || line.command == "fit") return merged;
+  const bool has_source = !program.model.source_option.empty();
+  const bool on_line = has_source && is_on_line(keys, line, program.model.source_option, merged);
+  if (on_line && line.command != "fit") check_one_source(program, on_line, merged, nullptr);
+  if (use_folder(program, line, merged)) return merged;
+  if (line.command == "fit") {
+    if (has_source) keep_source(program, find_cli_checkpoint(merged, ckpt_path->text()), merged);
+    return merged;
+  }
   const auto checkpoint = find_cli_checkpoint(merged, ckpt_path->text());
-  base.merge(keys.checked(checkpoint_layer(program, checkpoint)));
+  const ConfigNode layer = keys.checked(checkpoint_layer(program, checkpoint));
+  if (has_source) check_one_source(program, on_line, lay_over(ConfigNode::map()), &layer);
+  base.merge(layer);
   return lay_over(std::move(base));
 }
 
