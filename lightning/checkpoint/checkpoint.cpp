@@ -170,6 +170,13 @@ auto with_manifest(const fs::path& directory, const Body& body) {
   try {
     return body(detail::read_manifest(directory));
   } catch (const detail::DamagedCheckpoint& error) {
+    std::error_code ignored;
+    const fs::path above = directory.parent_path();
+    if (fs::is_regular_file(directory, ignored) &&
+        fs::is_regular_file(above / detail::kManifestFile, ignored)) {
+      throw CheckpointError(
+          format("{}. HINT: give the folder above it, {}.", error.what(), above.string()));
+    }
     const auto neighbour = detail::newest_sound_neighbour(directory);
     const std::string hint =
         neighbour ? format("use {}, the newest valid checkpoint in the same folder", *neighbour)

@@ -314,6 +314,26 @@ def test_an_exported_folder_predicts_the_same(trained, exported):
     assert f"--ckpt_path {trained.checkpoint}" in error
     error = tiny_bert.run("export", "--ckpt_path", trained.checkpoint, "--output", target, expect=2)
     assert f"output {target} is a folder with files in it" in error
+    # A checkpoint has its own model: another one beside it is an error, whether it is there or not.
+    for command in ("validate", "test", "predict", "ask", "export"):
+        for source in (target, "/nowhere/model"):
+            error = tiny_bert.run(command, "--ckpt_path", trained.checkpoint, "--model.pretrained",
+                                  source, expect=2)
+            assert f"ckpt_path is {trained.checkpoint} and model.pretrained is {source}" in error
+            assert "take either" in error
+    config = trained.folder / "other.yaml"
+    config.write_text("model: {pretrained: /nowhere/model}\n")
+    error = tiny_bert.run("export", "--config", config, "--ckpt_path", trained.checkpoint, expect=2)
+    assert "take either" in error
+    own = (trained.checkpoint / "config.yaml", "--print_config")
+    shown = tiny_bert.run("export", "--ckpt_path", trained.checkpoint, "--config", *own)
+    assert f"pretrained: {trained.folder / 'model'}" in shown
+    error = tiny_bert.run("export", "--ckpt_path", trained.checkpoint / "manifest.json", expect=1)
+    assert f"HINT: give the folder above it, {trained.checkpoint}." in error
+    # A training that resumes keeps the source of its model.
+    shown = tiny_bert.run("fit", "--ckpt_path", trained.checkpoint, "--model.pretrained",
+                          "/nowhere/model", "--print_config")
+    assert f"pretrained: {trained.folder / 'model'}" in shown
     # A folder of the field's own tools is a source, too.
     again = trained.folder / "exported_again"
     export(("--model.pretrained", target), again)
