@@ -103,12 +103,13 @@ struct Run {
   fs::path run_dir;
 };
 
-/// Trains up to `max_steps`, from the last checkpoint in `folder` when there is one; a checkpoint
-/// is written after each step.
+/// Trains up to `max_steps`, from `ckpt_path`, or else the last checkpoint in `folder` when there
+/// is one; a checkpoint is written after each step.
 Run fit(const fs::path& folder, int64_t max_steps, const MakeOptimizer& make,
         TrainerOptions options = quiet_options(),
         lightning::DataLoaderOptions data = {.batch_size = 2}, int64_t samples = 16,
-        const std::optional<RateOptions>& hyperparameters = std::nullopt) {
+        const std::optional<RateOptions>& hyperparameters = std::nullopt,
+        const std::string& ckpt_path = "") {
   options.enable_checkpointing = true;
   options.default_root_dir = folder;
   options.max_steps = max_steps;
@@ -120,7 +121,7 @@ Run fit(const fs::path& folder, int64_t max_steps, const MakeOptimizer& make,
                                  lightning::ModelCheckpointOptions{.every_n_train_steps = 1})},
                              lightning::Loggers{});
   trainer.fit(run.module, boring_loader(samples, data), {},
-              {.ckpt_path = fs::is_empty(folder) ? "" : "last"});
+              {.ckpt_path = fs::is_empty(folder) || !ckpt_path.empty() ? ckpt_path : "last"});
   run.output = output.text();
   run.run_dir = trainer.run_dir();
   return run;
@@ -296,6 +297,10 @@ TEST_CASE("A resumed run says which options of the Trainer differ, and nothing w
     CHECK_THAT(run.output, Catch::Contains(line));
   }
   CHECK_THAT(run.output, !Catch::Contains("warning: Trainer: the run resumes"));
+  // A slash at the end of the path takes no name away.
+  const Run named = fit(folder.path(), 4, sgd(0.1), options, {.batch_size = 2}, 16, std::nullopt,
+                        (run.run_dir / "checkpoints" / "last.ckpt").string() + "/");
+  CHECK_THAT(named.output, Catch::Contains("resumes from last.ckpt with"));
 }
 
 TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trainer]") {
