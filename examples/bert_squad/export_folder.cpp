@@ -88,6 +88,10 @@ void check_export_folder(const fs::path& output) {
                   "export: output is empty, expected a folder. HINT: pass --output FOLDER.");
   std::error_code error;
   const fs::file_status status = fs::status(output, error);
+  LIGHTNING_CHECK(fs::exists(status) || !fs::is_symlink(fs::symlink_status(output, error)),
+                  ConfigError, "export: output ", output.string(),
+                  " is a link to something that isn't there, expected a new or an empty folder. "
+                  "HINT: remove the link or choose a different name.");
   if (!fs::exists(status)) return;
   LIGHTNING_CHECK(fs::is_directory(status), ConfigError, "export: output ", output.string(),
                   " is a file, expected a new or an empty folder. HINT: choose a different name.");

@@ -257,6 +257,10 @@ TEST_CASE("An exported folder holds the same model", "[squad_module]") {
   check(parent / "b");
   CHECK(std::distance(std::filesystem::directory_iterator(parent), {}) == 2);
 
+  std::filesystem::create_symlink(parent / "nothing", parent / "link");
+  CHECK_THROWS_WITH(bert_squad::check_export_folder(parent / "link"),
+                    Contains("is a link") && Contains("HINT"));
+  std::filesystem::remove(parent / "link");
   std::ofstream(parent / "file") << "x";
   CHECK_THROWS_WITH(export_folder(module, parent / "a"),
                     Contains("files in it") && Contains("HINT"));
