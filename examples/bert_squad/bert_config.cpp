@@ -17,14 +17,16 @@ namespace {
 constexpr int64_t kMaxSize = int64_t{1} << 28;
 constexpr int64_t kMaxLayers = 1000;
 
+constexpr const char* kHint = ". HINT: give config.json as it was saved with the model.";
+
 void check_size(const char* key, int64_t value, int64_t largest = kMaxSize) {
   LIGHTNING_CHECK(value >= 1 && value <= largest, ConfigError, "BertConfig: ", key, " is ", value,
-                  ", expected at least 1 and at most ", largest, ".");
+                  ", expected at least 1 and at most ", largest, kHint);
 }
 
 void check_probability(const char* key, double value) {
   LIGHTNING_CHECK(value >= 0.0 && value < 1.0, ConfigError, "BertConfig: ", key, " is ", value,
-                  ", expected a probability in [0, 1).");
+                  ", expected a probability in [0, 1)", kHint);
 }
 
 /// Settings that would make it another model than BertForQuestionAnswering is.
@@ -80,7 +82,7 @@ BertConfig read_settings(Settings& settings) {
   number("initializer_range", config.initializer_range);
   number("layer_norm_eps", config.layer_norm_eps);
   config.hidden_act = settings.text("hidden_act").value_or(config.hidden_act);
-  if (config.type_vocab_size == 1) {
+  if (config.type_vocab_size < 2) {
     settings.fail("type_vocab_size",
                   "at least 2: question and passage have the token types 0 and 1",
                   "use a BERT model with two token types.");
@@ -103,23 +105,23 @@ void check_bert_config(const BertConfig& config) {
   LIGHTNING_CHECK(config.hidden_size % config.num_attention_heads == 0, ConfigError,
                   "BertConfig: hidden_size is ", config.hidden_size,
                   ", expected a multiple of num_attention_heads, which is ",
-                  config.num_attention_heads, ".");
+                  config.num_attention_heads, kHint);
   LIGHTNING_CHECK(config.pad_token_id >= 0 && config.pad_token_id < config.vocab_size, ConfigError,
                   "BertConfig: pad_token_id is ", config.pad_token_id,
-                  ", expected a token id below vocab_size, which is ", config.vocab_size, ".");
+                  ", expected a token id below vocab_size, which is ", config.vocab_size, kHint);
   check_probability("hidden_dropout_prob", config.hidden_dropout_prob);
   check_probability("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
   LIGHTNING_CHECK(config.initializer_range >= 0.0, ConfigError, "BertConfig: initializer_range is ",
-                  config.initializer_range, ", expected 0 or more.");
+                  config.initializer_range, ", expected 0 or more", kHint);
   LIGHTNING_CHECK(config.layer_norm_eps > 0.0, ConfigError, "BertConfig: layer_norm_eps is ",
-                  config.layer_norm_eps, ", expected more than 0.");
+                  config.layer_norm_eps, ", expected more than 0", kHint);
   static constexpr const char* kActivations[] = {
       "gelu", "gelu_python", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "relu"};
   LIGHTNING_CHECK(std::find(std::begin(kActivations), std::end(kActivations), config.hidden_act) !=
                       std::end(kActivations),
                   ConfigError, "BertConfig: hidden_act is \"", config.hidden_act,
-                  "\", supported are gelu (gelu_python), gelu_new (gelu_pytorch_tanh, "
-                  "gelu_python_tanh) and relu.");
+                  "\", expected gelu (gelu_python), gelu_new (gelu_pytorch_tanh, "
+                  "gelu_python_tanh) or relu. HINT: use a BERT model with one of these.");
 }
 
 BertConfig parse_bert_config(const std::string& text, const std::string& name) {

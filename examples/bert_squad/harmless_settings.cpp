@@ -55,6 +55,8 @@ constexpr HarmlessSetting kConfig[] = {
     {"use_bfloat16", kDtype},
     {"bos_token_id", "question answering adds no such tokens"},
     {"eos_token_id", "question answering adds no such tokens"},
+    {"cls_token_id", "the tokenizer names it"},
+    {"mask_token_id", "the tokenizer names it"},
     {"sep_token_id", "the tokenizer names it"},
     {"decoder_start_token_id", kGeneration},
     {"cross_attention_hidden_size", kGeneration},
