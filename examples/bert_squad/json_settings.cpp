@@ -38,6 +38,7 @@ std::string read_model_file(const fs::path& path, std::string_view hint) {
   LIGHTNING_CHECK(in.good() && in.gcount() == static_cast<std::streamsize>(size), DataError,
                   path.string(),
                   ": reading failed, expected a readable file. HINT: check its permissions.");
+  check_is_text(text, path.string());
   return text;
 }
 

@@ -20,7 +20,8 @@ namespace bert_squad {
 using Json = nlohmann::json;
 
 /// The bytes of a regular file (or a link to one, as in Hugging Face's cache) of at most 128 MiB.
-/// Throws lightning::DataError that ends with `hint`, "HINT: ..." without these words.
+/// Throws lightning::DataError, also for what check_is_text() refuses, else ending with `hint`,
+/// "HINT: ..." without these words.
 std::string read_model_file(const std::filesystem::path& path,
                             std::string_view hint = "copy the model's folder again.");
 

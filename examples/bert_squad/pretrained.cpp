@@ -124,7 +124,9 @@ void check_match(const fs::path& file, const SafetensorsInfo& info,
   LIGHTNING_CHECK(
       info.dtype == at::kFloat || info.dtype == at::kHalf || info.dtype == at::kBFloat16,
       CheckpointError, "load_pretrained: ", file.string(), ": \"", info.name, "\" is ",
-      c10::toString(info.dtype), ", expected F32, F16 or BF16.");
+      c10::toString(info.dtype),
+      ", expected F32, F16 or BF16. HINT: convert it, as in "
+      "model.float().save_pretrained(FOLDER).");
 }
 
 Plan make_plan(const WeightFiles& files, const BertConfig& config) {
@@ -226,10 +228,16 @@ BertForQuestionAnswering load_pretrained(const fs::path& folder, LoadReport* rep
 
 void check_same_model(const BertConfig& config, const WordPieceTokenizer& tokenizer,
                       const fs::path& folder) {
+  const auto size = tokenizer.vocab_size();
+  const bool ends_blank = size > 0 && tokenizer.token(static_cast<int32_t>(size - 1)).empty();
+  LIGHTNING_CHECK(!ends_blank || size <= config.vocab_size, ConfigError, "model folder ",
+                  folder.string(), ": the tokenizer has ", size,
+                  " tokens and config.json's vocab_size is ", config.vocab_size,
+                  ", expected no more than that; the last token is a blank line at the end of "
+                  "vocab.txt. HINT: remove that line.");
   LIGHTNING_CHECK(
-      tokenizer.vocab_size() <= config.vocab_size, ConfigError, "model folder ", folder.string(),
-      ": the tokenizer has ", tokenizer.vocab_size(), " tokens and config.json's vocab_size is ",
-      config.vocab_size,
+      size <= config.vocab_size, ConfigError, "model folder ", folder.string(),
+      ": the tokenizer has ", size, " tokens and config.json's vocab_size is ", config.vocab_size,
       ", expected no more than that. HINT: the files are of different models, or tokens "
       "were added without model.resize_token_embeddings(len(tokenizer)).");
 }

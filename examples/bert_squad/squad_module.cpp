@@ -43,6 +43,10 @@ const fs::path& required_folder(const SquadModuleOptions& options) {
                   ", a checkpoint of this program, expected a Hugging Face folder. HINT: use "
                   "--ckpt_path ",
                   folder.string(), ", or make a folder of it with bert_squad export.");
+  std::error_code ignored;
+  LIGHTNING_CHECK(!fs::is_regular_file(folder, ignored), ConfigError, "model.pretrained is ",
+                  folder.string(), ", which is a file, expected a folder. HINT: give its folder, ",
+                  folder.has_parent_path() ? folder.parent_path().string() : ".", ".");
   return folder;
 }
 
@@ -241,9 +245,9 @@ void SquadModule::on_fit_start() {
 }
 
 void SquadModule::require_head() const {
-  LIGHTNING_CHECK(!head_is_new_ || options_.allow_new_head, ConfigError, "model.pretrained is ",
+  LIGHTNING_CHECK(!head_is_new_ || options_.allow_new_head, ConfigError, "the model folder ",
                   options_.pretrained.string(),
-                  ", which has no question-answering head (qa_outputs.weight and qa_outputs.bias): "
+                  " has no question-answering head (qa_outputs.weight and qa_outputs.bias): "
                   "its answers would be random. HINT: train it with fit and pass the checkpoint by "
                   "--ckpt_path, or answer all the same with --model.allow_new_head true.");
 }

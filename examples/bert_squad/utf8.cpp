@@ -179,7 +179,15 @@ int64_t line_at(std::string_view text, size_t byte) {
   return 1 + std::count(text.begin(), text.begin() + std::min(byte, text.size()), '\n');
 }
 
-size_t check_text_encoding(std::string_view content, std::string_view file) {
+void check_not_lfs_pointer(std::string_view content, std::string_view file) {
+  LIGHTNING_CHECK(
+      !content.starts_with("version https://git-lfs.github.com/spec/v1"), DataError, file,
+      ": is a pointer of Git LFS, which stands for the real file, expected its content. "
+      "HINT: git lfs pull in the folder fetches it.");
+}
+
+void check_is_text(std::string_view content, std::string_view file) {
+  check_not_lfs_pointer(content, file);
   for (const Magic& magic : kMagics) {
     LIGHTNING_CHECK(!content.starts_with(magic.bytes), DataError, file,
                     ": the bytes from 0 on (line 1) are those of ", magic.fact,
@@ -191,6 +199,10 @@ size_t check_text_encoding(std::string_view content, std::string_view file) {
                     "expected UTF-8. HINT: iconv -f UTF-16",
                     first == 0 ? "BE" : "LE", " -t UTF-8 FILE > NEW converts it.");
   }
+}
+
+size_t check_text_encoding(std::string_view content, std::string_view file) {
+  check_is_text(content, file);
   const size_t nul = content.find('\0');
   LIGHTNING_CHECK(nul == std::string_view::npos, DataError, file, ": byte ", nul, " in line ",
                   line_at(content, nul),

@@ -46,6 +46,13 @@ std::string shown_text(std::string_view text, size_t limit = 80);
 /// Number of the line that holds a byte, from 1.
 int64_t line_at(std::string_view text, size_t byte);
 
+/// Throws DataError when a file begins as the pointers do that a clone without Git LFS has.
+void check_not_lfs_pointer(std::string_view content, std::string_view file);
+
+/// Throws DataError when a file begins as no UTF-8 text does: UTF-16 or UTF-32, a compressed file,
+/// a pointer of Git LFS.
+void check_is_text(std::string_view content, std::string_view file);
+
 /// Checks what was read from a text file. Throws DataError with file, byte and line when it isn't
 /// UTF-8: another encoding, an incomplete character, a NUL, a compressed file.
 /// Returns where the text begins: after a byte order mark.

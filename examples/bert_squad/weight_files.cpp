@@ -1,12 +1,14 @@
 #include "weight_files.h"
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <string_view>
 
 #include <lightning/util/error.h>
 
 #include "json_settings.h"
+#include "utf8.h"
 
 namespace bert_squad {
 
@@ -56,6 +58,19 @@ std::string hint_for(const fs::path& folder) {
   return "give a model folder as Hugging Face saves it.";
 }
 
+/// Throws CheckpointError for a pointer of Git LFS.
+std::unique_ptr<SafetensorsFile> open_weights(const fs::path& file) {
+  std::string begin(64, '\0');
+  std::ifstream(file, std::ios::binary)
+      .read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  try {
+    check_not_lfs_pointer(begin, file.string());
+  } catch (const lightning::DataError& error) {
+    throw CheckpointError(lightning::detail::concat("load_pretrained: ", error.what()));
+  }
+  return std::make_unique<SafetensorsFile>(file);
+}
+
 /// Whether a name of an index can only be a file of the folder itself.
 bool is_plain_name(const std::string& name) {
   constexpr std::string_view kEnding = ".safetensors";
@@ -92,7 +107,7 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
 
 WeightFiles::WeightFiles(const fs::path& folder) : path_(folder / kWeights) {
   if (is_file(path_)) {
-    files_.push_back(std::make_unique<SafetensorsFile>(path_));
+    files_.push_back(open_weights(path_));
     for (const auto& info : files_[0]->tensors()) tensors_.push_back({&info, 0});
   } else if (is_file(folder / kIndex)) {
     path_ = folder / kIndex;
@@ -117,7 +132,7 @@ void WeightFiles::open_indexed(const fs::path& folder) {
                       ", and there is no such regular file, expected all files of the model.",
                       kHint);
       opened.emplace(name, files_.size());
-      files_.push_back(std::make_unique<SafetensorsFile>(file));
+      files_.push_back(open_weights(file));
     }
     LIGHTNING_CHECK(files_[opened.at(name)]->contains(tensor), CheckpointError,
                     "load_pretrained: ", path_.string(), " says that tensor ", tensor, " is in ",

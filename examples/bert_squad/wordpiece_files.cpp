@@ -9,6 +9,7 @@
 #include <lightning/util/error.h>
 
 #include "tokenizer_settings.h"
+#include "utf8.h"
 #include "wordpiece.h"
 
 namespace bert_squad {
@@ -31,13 +32,29 @@ void write_file(const fs::path& path, const std::string& text) {
                   "check that it exists and that there is room.");
 }
 
+// Without the white space of Unicode at its end, as the tokenizers library reads a line.
+std::string_view without_trailing_space(std::string_view line) {
+  const auto is_space = [](char32_t c) {
+    return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
+  };
+  while (!line.empty()) {
+    size_t begin = line.size() - 1;
+    while (begin > 0 && (static_cast<uint8_t>(line[begin]) & 0xC0) == 0x80) --begin;
+    const CodePoint last = decode_code_point(line.substr(begin));
+    if (last.size != line.size() - begin || !is_space(last.value)) break;
+    line = line.substr(0, begin);
+  }
+  return line;
+}
+
 // One token per line. A last line without line feed counts, as does an empty line before it.
 std::vector<std::string> split_lines(const std::string& text) {
   std::vector<std::string> lines;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    const bool carriage_return = end > begin && text[end - 1] == '\r';
-    lines.push_back(text.substr(begin, end - begin - (carriage_return ? 1 : 0)));
+    lines.emplace_back(without_trailing_space(std::string_view(text).substr(begin, end - begin)));
     begin = end + 1;
   }
   return lines;
@@ -102,7 +119,12 @@ class FolderReader {
 
   void read_vocab() {
     vocab_source_ = path(json_ ? kJsonFile : kVocabFile);
-    if (has(kVocabFile)) vocab_ = split_lines(text(kVocabFile));
+    if (has(kVocabFile)) {
+      LIGHTNING_CHECK(!text(kVocabFile).starts_with("\xEF\xBB\xBF"), DataError, path(kVocabFile),
+                      ": line 1 begins with a byte order mark (BOM), which would be part of the "
+                      "first token, expected UTF-8 without one. HINT: save the file without it.");
+      vocab_ = split_lines(text(kVocabFile));
+    }
     if (!json_) return;
     if (has(kVocabFile) && vocab_ != json_->vocab) {
       size_t i = 0;
@@ -118,16 +140,25 @@ class FolderReader {
     vocab_ = json_->vocab;
   }
 
+  // Where a setting of tokenizer_config.json stands, for errors.
+  std::string in_config_file() const {
+    return has(kConfigFile) ? concat("in ", kConfigFile)
+                            : std::string("to transformers without a tokenizer_config.json");
+  }
+
   // A BertTokenizer of transformers makes its normalizer of tokenizer_config.json, whatever
   // tokenizer.json says: where they differ the tokens would depend on who reads the folder.
   void check_normalizer(const char* json_key, bool in_json, const char* config_key,
                         std::optional<bool> in_config, bool fallback) const {
     if (in_json == in_config.value_or(config_.as_is ? in_json : fallback)) return;
     contradiction(path(kJsonFile), ": \"", json_key, "\" is ", in_json, ", but ",
-                  in_config ? concat("\"", config_key, "\" is ", *in_config, " in ")
-                            : concat("there is no \"", config_key, "\" (which means ", fallback,
-                                     " to transformers) in "),
-                  kConfigFile, ", expected the same.");
+                  in_config ? concat("\"", config_key, "\" is ", *in_config, " in ", kConfigFile)
+                  : has(kConfigFile)
+                      ? concat("there is no \"", config_key, "\" (which means ", fallback,
+                               " to transformers) in ", kConfigFile)
+                      : concat("no tokenizer_config.json is beside it, where \"", config_key,
+                               "\" would be (which means ", fallback, " to transformers)"),
+                  ", expected the same.");
   }
 
   void read_normalization() {
@@ -206,9 +237,9 @@ class FolderReader {
       }
       if (in_json != nullptr && in_json->content != token) {
         contradiction(path(kJsonFile), ": the ", key, " is ", in_quotes(in_json->content), ", but ",
-                      in_quotes(token), " in ", kConfigFile,
-                      " (where none is named, transformers' "
-                      "own), expected the same.");
+                      in_quotes(token), " ", in_config_file(),
+                      has(kConfigFile) ? " (where none is named, transformers' own)" : "",
+                      ", expected the same.");
       }
     };
     StatedToken unk;

@@ -136,6 +136,27 @@ TEST_CASE("A vocabulary larger than the model is refused", "[squad_module]") {
   std::ofstream(run.model() / "vocab.txt", std::ios::app) << "more\nwords\n";
   CHECK_THROWS_WITH(SquadModule(run.module_options()),
                     Contains("has 32 tokens") && Contains("vocab_size is 30"));
+  const TinyRun blank;
+  std::ofstream(blank.model() / "vocab.txt", std::ios::app) << "\n";
+  CHECK_THROWS_WITH(SquadModule(blank.module_options()),
+                    Contains("has 31 tokens") && Contains("blank line") && Contains("HINT"));
+  const auto file = blank.model() / "model.safetensors";
+  CHECK_THROWS_WITH(SquadModule({.pretrained = file}), Contains("is a file") && Contains("HINT") &&
+                                                           Contains(blank.model().string() + "."));
+}
+
+TEST_CASE("A pointer of Git LFS or another encoding is named", "[squad_module]") {
+  for (const char* name : {"model.safetensors", "vocab.txt", "tokenizer.json", "config.json"}) {
+    const TinyRun run;
+    std::ofstream(run.model() / name, std::ios::trunc)
+        << "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    CHECK_THROWS_WITH(SquadModule(run.module_options()),
+                      Contains(name) && Contains("Git LFS") && Contains("HINT: git lfs pull"));
+  }
+  const TinyRun run;
+  std::ofstream(run.model() / "tokenizer.json") << std::string("\xFF\xFE{\0}\0", 6);
+  CHECK_THROWS_WITH(SquadModule(run.module_options()),
+                    Contains("tokenizer.json") && Contains("UTF-16") && Contains("HINT"));
 }
 
 TEST_CASE("A checkpoint's assets are all that the tokenizer needs", "[squad_module]") {
@@ -164,7 +185,7 @@ TEST_CASE("A folder without a head answers only when told to, and training gives
   const std::string folder = run.model().string();
   const auto check_refused = [&](const std::function<void()>& call) {
     CHECK_THROWS_AS(call(), ConfigError);
-    CHECK_THROWS_WITH(call(), Contains("model.pretrained is " + folder) && Contains("qa_outputs") &&
+    CHECK_THROWS_WITH(call(), Contains("the model folder " + folder) && Contains("qa_outputs") &&
                                   Contains("model.allow_new_head"));
   };
   const auto trainer = [&] {

@@ -308,6 +308,9 @@ TEST_CASE("Two files that contradict each other are an error that names both",
     folder.write(file, text);
     folder.check_refused(message, file);
   }
+  const Folder alone;
+  alone.write("tokenizer.json", replaced(kJson, R"("lowercase": true)", R"("lowercase": false)"));
+  alone.check_refused("no tokenizer_config.json is beside it", "tokenizer.json");
   const Folder folder;
   folder.write("vocab.txt", kVocabText);
   folder.write("tokenizer_config.json", R"({"mask_token": "[MASK]"})");

@@ -223,6 +223,26 @@ TEST_CASE("from_folder reads the vocabulary and the settings", "[wordpiece]") {
   }
 }
 
+TEST_CASE("White space at the end of a line of vocab.txt is no part of the token", "[wordpiece]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto load = [&] { return WordPieceTokenizer::from_folder(folder.path()); };
+  write(folder / "vocab.txt", lines(kVocab));
+  const auto ids = load().encode("hello").ids;
+  for (const char* space : {" ", "\t", " \r", "\u0085", "\u00A0", "\u3000", "\u2028", "\u2003 "}) {
+    write(folder / "vocab.txt", lines(kVocab, (std::string(space) + "\n").c_str()));
+    const auto tokenizer = load();
+    CHECK(tokenizer.encode("hello").ids == ids);
+    for (size_t id = 0; id < kVocab.size(); ++id) {
+      CHECK(tokenizer.token(static_cast<int32_t>(id)) == kVocab[id]);
+    }
+  }
+  write(folder / "vocab.txt", lines(kVocab) + "\u3000kept\n");
+  CHECK(load().token(static_cast<int32_t>(kVocab.size())) == "\u3000kept");
+  write(folder / "vocab.txt", "\uFEFF" + lines(kVocab));
+  CHECK_THROWS_WITH(load(),
+                    Contains("vocab.txt") && Contains("byte order mark") && Contains("HINT"));
+}
+
 TEST_CASE("Damaged tokenizer files are errors that name the file", "[wordpiece]") {
   const lightning_tests::TemporaryFolder folder;
   const auto load = [&] { return WordPieceTokenizer::from_folder(folder.path()); };
