@@ -21,7 +21,7 @@ bool TrainEpochLoop::run() {
   num_batches_ = run_.num_training_batches();
   const bool between_batches = checkpoints_.take_restored() && run_.progress.batch_idx > 0;
   if (between_batches) {
-    // With other limits the epoch may be over here, or go on after what was its last batch.
+    // With other limits the epoch may be over here, or continue after what was its last batch.
     const bool is_over = is_last_batch();
     if (!run_.progress.epoch_scheduled) run_.progress.epoch_scheduled = is_over;
     if (is_over) schedule_epoch();

@@ -94,7 +94,7 @@ void keep_source(const CliProgram& program, const std::filesystem::path& checkpo
   try {
     saved = checkpoint_layer(program, checkpoint);
   } catch (const CheckpointError&) {
-    return;  // whoever loads the checkpoint says what is wrong with it
+    return;  // loading the checkpoint reports what is wrong with it
   }
   const std::string source = text_at(saved, option);
   const std::string given = text_at(config, option);
