@@ -170,10 +170,9 @@ auto with_manifest(const fs::path& directory, const Body& body) {
   try {
     return body(detail::read_manifest(directory));
   } catch (const detail::DamagedCheckpoint& error) {
-    std::error_code ignored;
     const fs::path above = directory.parent_path();
-    if (fs::is_regular_file(directory, ignored) &&
-        fs::is_regular_file(above / detail::kManifestFile, ignored)) {
+    if (detail::kind_of(directory) == detail::FileKind::kFile &&
+        detail::kind_of(above / detail::kManifestFile) == detail::FileKind::kFile) {
       throw CheckpointError(
           format("{}. HINT: give the folder above it, {}.", error.what(), above.string()));
     }

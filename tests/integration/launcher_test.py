@@ -215,9 +215,12 @@ def test_death_of_rank_0(frozen, start, tmp_path):
 @pytest.mark.parametrize(("action", "code"), [("leave 3", 3), ("raise 6", -6)])
 def test_rank_0_leaves_no_time(action, code, start, tmp_path):
     up = tmp_path / "up"
-    run = start(PROGRAM, "--ranks=2", GRACE, f"0:wait {up};{action}",
-                f"1:touch {up};sleep 1000").end(code)
-    expect_gone(run.pids(2).values(), run)
+    run = start(PROGRAM, "--ranks=2", GRACE, f"0:wait {up};{action}", "1:sleep 1000")
+    # What rank 0 hasn't passed on when it leaves, rank 1 writes to stderr.
+    pids = run.pids(2)
+    up.touch()
+    run.end(code)
+    expect_gone(pids.values(), run)
 
 
 def test_rank_0_leaves_at_once(start):
