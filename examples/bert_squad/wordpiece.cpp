@@ -38,8 +38,6 @@ void check_vocab(const std::vector<std::string>& vocab, const std::string& sourc
   std::stable_sort(order.begin(), order.end(),
                    [&vocab](size_t a, size_t b) { return vocab[a] < vocab[b]; });
   for (size_t i = 1; i < order.size(); ++i) {
-    // Lines of white space alone hold a place and are no part of any word.
-    if (vocab[order[i]].empty()) continue;
     LIGHTNING_CHECK(vocab[order[i - 1]] != vocab[order[i]], DataError, source, ": token \"",
                     vocab[order[i]], "\" is on lines ", order[i - 1] + 1, " and ", order[i] + 1,
                     ", expected each token once. HINT: copy vocab.txt from the model's folder.");

@@ -54,7 +54,12 @@ std::vector<std::string> split_lines(const std::string& text) {
   std::vector<std::string> lines;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    lines.emplace_back(without_trailing_space(std::string_view(text).substr(begin, end - begin)));
+    std::string_view line = std::string_view(text).substr(begin, end - begin);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    // Tokens of white space alone are no part of any word; as they stand they differ.
+    const std::string_view trimmed = without_trailing_space(line);
+    if (!trimmed.empty() && trimmed != "##") line = trimmed;
+    lines.emplace_back(line);
     begin = end + 1;
   }
   return lines;

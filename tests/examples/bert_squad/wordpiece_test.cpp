@@ -168,11 +168,6 @@ TEST_CASE("A vocabulary that can't be used is an error with a hint", "[wordpiece
   twice.push_back("hello");
   CHECK_THROWS_WITH(WordPieceTokenizer(twice, {}),
                     Contains("\"hello\" is on lines 16 and 26") && Contains("HINT"));
-  // Lines of white space alone only hold their places.
-  Strings blank = kVocab;
-  blank.insert(blank.end(), {"", "", "late"});
-  CHECK(WordPieceTokenizer(blank, {}).encode("late").ids ==
-        std::vector<int32_t>{static_cast<int32_t>(blank.size()) - 1});
   CHECK_THROWS_WITH(WordPieceTokenizer({}, {}), Contains("is empty") && Contains("HINT"));
   Strings bad = kVocab;
   bad.push_back("\xff");
