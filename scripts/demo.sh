@@ -25,7 +25,7 @@ scripts/bootstrap.sh
 build release bert_squad
 
 title "Before training: the answers of a new head"
-"$program" validate "${config[@]}" --trainer.enable_progress_bar false
+"$program" validate "${config[@]}" --model.allow_new_head true --trainer.enable_progress_bar false
 
 title "Training"
 "$program" fit "${config[@]}" "$@"
