@@ -3,13 +3,15 @@
 # on the CPU, scores it before and after, and asks it three questions. A few minutes on two cores.
 #
 # Usage: scripts/demo.sh [options for `bert_squad fit`...]     for example --trainer.max_epochs 1
+# Environment: LIGHTNING_DEMO_DIR, the folder of its runs (runs/demo).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/build_lib.sh
 
 program=build/release/bin/bert_squad
-config=(--config configs/bert_squad/demo.yaml --trainer.default_root_dir runs/demo)
+root=${LIGHTNING_DEMO_DIR:-runs/demo}
+config=(--config configs/bert_squad/demo.yaml --trainer.default_root_dir "$root")
 
 title() { printf '\n== %s\n' "$*"; }
 
@@ -29,7 +31,7 @@ title "Before training: the answers of a new head"
 
 title "Training"
 "$program" fit "${config[@]}" "$@"
-run=$(ls -dt runs/demo/lightning_logs/version_*/checkpoints/best.ckpt | head -n 1)
+run=$(ls -dt "$root"/lightning_logs/version_*/checkpoints/best.ckpt | head -n 1)
 run=${run%/checkpoints/best.ckpt}
 checkpoint=$run/checkpoints/best.ckpt
 
