@@ -354,6 +354,27 @@ TEST_CASE("ModelCheckpoint removes nothing that another wrote under the same nam
   CHECK(kept_epochs(kept) == std::set<int64_t>{0, 1});
 }
 
+TEST_CASE("ModelCheckpoint leaves what replaced its checkpoint during the fit", "[callbacks]") {
+  class Replacing : public BoringModule {
+    void on_train_epoch_start() override {
+      if (current_epoch() == 0) return;
+      const fs::path old = trainer().run_dir() / "checkpoints" / "epoch=0.ckpt";
+      lightning::Checkpoint other = lightning::Checkpoint::read(old);
+      fs::remove_all(old);
+      other.id = "of a different run";
+      other.write(old);
+    }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 2;
+  Trainer trainer(options, {make({.filename = "{epoch}"})}, lightning::Loggers{});
+  const lightning_tests::CapturedStderr output;
+  trainer.fit(std::make_shared<Replacing>(), boring_loader());
+  CHECK(kept_epochs(trainer.run_dir() / "checkpoints") == std::set<int64_t>{0, 1});
+  CHECK_THAT(output.text(), Catch::Contains("is not the checkpoint that it wrote there"));
+}
+
 TEST_CASE("What couldn't be written is neither the best nor the last", "[callbacks]") {
   using lightning_tests::DiskCall;
   const bool async = GENERATE(false, true);
