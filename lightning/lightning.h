@@ -30,6 +30,13 @@
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/registry.h>
 #include <lightning/loggers/tensorboard_logger.h>
+#include <lightning/metrics/aggregation.h>
+#include <lightning/metrics/auroc.h>
+#include <lightning/metrics/classification.h>
+#include <lightning/metrics/confusion_matrix.h>
+#include <lightning/metrics/perplexity.h>
+#include <lightning/metrics/regression.h>
+#include <lightning/metrics/squad.h>
 #include <lightning/optim/adadelta.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizer_state.h>

@@ -7,15 +7,17 @@
 #include <span>
 #include <utility>
 
+#include <lightning/metrics/python_text.h>
 #include <lightning/util/format.h>
 
-#include "python_text.h"
 #include "utf8.h"
 
 namespace bert_squad {
 namespace {
 
 using lightning::format;
+using lightning::metrics::python_lower;
+using lightning::metrics::python_split;
 using Kind = Literal::Kind;
 
 /// What a message says that a key holds.

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <set>
 
-#include "python_text.h"
+#include <lightning/metrics/python_text.h>
+#include <lightning/metrics/squad.h>
 
 namespace bert_squad {
 namespace {
+
+namespace metrics = lightning::metrics;
 
 struct Scored {
   const SquadQuestion* question;
@@ -23,7 +25,7 @@ struct Scored {
 std::vector<std::string> gold_answers(const SquadQuestion& question) {
   std::vector<std::string> gold;
   for (const SquadAnswer& answer : question.answers) {
-    if (!normalize_answer(answer.text).empty()) gold.push_back(answer.text);
+    if (!metrics::normalize_answer(answer.text).empty()) gold.push_back(answer.text);
   }
   if (gold.empty()) gold.emplace_back();
   return gold;
@@ -32,8 +34,8 @@ std::vector<std::string> gold_answers(const SquadQuestion& question) {
 Scored score_question(const SquadQuestion& question, const Prediction& prediction) {
   Scored scored{&question, &prediction, !question.answers.empty(), 0.0, 0.0};
   for (const std::string& gold : gold_answers(question)) {
-    scored.exact = std::max(scored.exact, exact_score(gold, prediction.text));
-    scored.f1 = std::max(scored.f1, f1_score(gold, prediction.text));
+    scored.exact = std::max(scored.exact, metrics::exact_match_score(prediction.text, gold));
+    scored.f1 = std::max(scored.f1, metrics::word_f1_score(prediction.text, gold));
   }
   return scored;
 }
@@ -83,36 +85,6 @@ void find_best_threshold(const std::vector<Scored>& scored,
 }
 
 }  // namespace
-
-std::string normalize_answer(std::string_view text) {
-  std::string result;
-  for (const std::string& word :
-       python_split(remove_articles(remove_ascii_punctuation(python_lower(text))))) {
-    result += (result.empty() ? "" : " ") + word;
-  }
-  return result;
-}
-
-double exact_score(std::string_view gold, std::string_view predicted) {
-  return normalize_answer(gold) == normalize_answer(predicted) ? 1.0 : 0.0;
-}
-
-double f1_score(std::string_view gold, std::string_view predicted) {
-  std::vector<std::string> gold_words = python_split(normalize_answer(gold));
-  std::vector<std::string> words = python_split(normalize_answer(predicted));
-  if (gold_words.empty() || words.empty()) return gold_words == words ? 1.0 : 0.0;
-  const auto num_gold = static_cast<double>(gold_words.size());
-  const auto num_predicted = static_cast<double>(words.size());
-  std::sort(gold_words.begin(), gold_words.end());
-  std::sort(words.begin(), words.end());
-  std::vector<std::string> common;
-  std::set_intersection(gold_words.begin(), gold_words.end(), words.begin(), words.end(),
-                        std::back_inserter(common));
-  if (common.empty()) return 0.0;
-  const double precision = static_cast<double>(common.size()) / num_predicted;
-  const double recall = static_cast<double>(common.size()) / num_gold;
-  return 2.0 * precision * recall / (precision + recall);
-}
 
 SquadScores evaluate_squad(const SquadData& data, const Predictions& predictions,
                            double threshold) {

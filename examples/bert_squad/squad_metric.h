@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "squad_reader.h"
@@ -37,13 +36,6 @@ struct SquadScores {
   double best_f1 = 0.0;
   double best_f1_threshold = 0.0;
 };
-
-/// Lower case, no punctuation, no articles, single spaces.
-std::string normalize_answer(std::string_view text);
-/// 1 when equal after normalization, else 0.
-double exact_score(std::string_view gold, std::string_view predicted);
-/// F1 of the normalized words, 0 to 1.
-double f1_score(std::string_view gold, std::string_view predicted);
 
 /// Questions without a prediction are left out, as the official script does.
 /// `threshold`: answers with a no_answer_score above it count as "no answer".

@@ -7,13 +7,13 @@
 #include <unordered_set>
 #include <utility>
 
+#include <lightning/metrics/python_text.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/log.h>
 
 #include "csv_text.h"
 #include "literal_text.h"
-#include "python_text.h"
 #include "squad_answers.h"
 #include "utf8.h"
 
@@ -22,6 +22,8 @@ namespace {
 
 using lightning::DataError;
 using lightning::format;
+using lightning::metrics::python_lower;
+using lightning::metrics::python_split;
 using Kind = Literal::Kind;
 
 constexpr int64_t kMaxListed = 10;

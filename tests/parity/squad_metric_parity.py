@@ -13,7 +13,7 @@ import support
 from squad_scores import evaluate, normalize_answer, ours
 from support import EXHAUSTIVE
 
-UNICODE_VERSION = "14.0.0"  # of examples/bert_squad/python_tables.cpp
+UNICODE_VERSION = "14.0.0"  # of lightning/metrics/detail/python_tables.cpp
 SURROGATES = range(0xD800, 0xE000)
 
 

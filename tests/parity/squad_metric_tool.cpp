@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <lightning/metrics/python_text.h>
+
 #include "examples/bert_squad/squad_metric.h"
 
 namespace {
@@ -52,7 +54,7 @@ int main() {
     const json input = json::parse(std::cin);
     json output = {{"normalized", json::array()}, {"scores", json::array()}};
     for (const json& text : input.at("texts")) {
-      output["normalized"].push_back(bert_squad::normalize_answer(text.get<std::string>()));
+      output["normalized"].push_back(lightning::metrics::normalize_answer(text.get<std::string>()));
     }
     for (const json& one : input.at("cases")) output["scores"].push_back(score_case(one));
     std::cout << output.dump() << std::endl;
