@@ -28,6 +28,52 @@ void report(int64_t step, double loss) {
   if (loss > 100) lightning::log_warning(lightning::format("loss is {}", loss), "large loss");
 }
 
+// docs/metrics.md
+#include <lightning/metrics/auroc.h>
+#include <lightning/metrics/classification.h>
+
+namespace metrics = lightning::metrics;
+
+double accuracy_of(torch::nn::Linear model, const std::vector<lightning::Batch>& batches) {
+  // clang-format off
+metrics::Accuracy accuracy({.task = metrics::Task::kMulticlass, .num_classes = 10});
+for (const lightning::Batch& batch : batches) {
+  accuracy.update(model->forward(batch["image"]), batch["label"]);  // [N, 10] logits, [N]
+}
+double result = accuracy.compute().item<double>();
+accuracy.reset();
+  // clang-format on
+  return result;
+}
+
+double of_parts(const metrics::AUROC& first, const metrics::AUROC& second) {
+  // clang-format off
+metrics::AUROC whole({.thresholds = 200});
+whole.merge(first.states());
+whole.merge(second.states());
+  // clang-format on
+  return whole.compute().item<double>();
+}
+
+/// The part of the predictions that lies within a distance of the target.
+class HitRate final : public lightning::metrics::Metric {
+ public:
+  explicit HitRate(double distance) : Metric("HitRate"), distance_(distance) {
+    add_state("hits", metrics::StateReduceFx::kSum, {}, at::kLong);
+    add_state("total", metrics::StateReduceFx::kSum, {}, at::kLong);
+  }
+  void update(const at::Tensor& preds, const at::Tensor& target) {
+    const UpdateScope scope(*this, preds);
+    state("hits") += ((preds - target).abs() <= distance_).sum();
+    state("total") += preds.numel();
+  }
+
+ private:
+  at::Tensor do_compute() const override { return state("hits").to(at::kDouble) / state("total"); }
+
+  double distance_;
+};
+
 // docs/config.md
 #include <lightning/config/fields.h>
 

@@ -247,7 +247,6 @@ def fields_of(case):
 
 
 def number_text(value):
-    # The values of classification are made in float32.
     return "kNaN" if math.isnan(value) else f"{value:.12g}"
 
 
