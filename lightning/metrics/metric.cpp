@@ -45,6 +45,7 @@ Metric::UpdateScope::UpdateScope(Metric& metric, const at::Tensor& input) {
                   "where there is nothing.");
   const at::Device device = input.device();
   for (State& state : metric.states_) {
+    if (state.value.device() == device) continue;
     state.value = state.value.to(device);
     for (at::Tensor& chunk : state.chunks) chunk = chunk.to(device);
   }
@@ -136,6 +137,7 @@ void Metric::load_state_dict(const StateDict& dict) {
 
 void Metric::add_state(std::string name, StateReduceFx reduce_fx, at::IntArrayRef shape,
                        at::ScalarType dtype) {
+  const c10::InferenceMode no_inference(false);
   std::vector<int64_t> sizes = shape.vec();
   if (reduce_fx == StateReduceFx::kCat) sizes.insert(sizes.begin(), 0);
   states_.push_back({std::move(name),

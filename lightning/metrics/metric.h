@@ -104,7 +104,7 @@ class LIGHTNING_API Metric {
     std::string name;
     StateReduceFx reduce_fx;
     at::Tensor value;                // kCat: no rows, for type and shape
-    std::vector<at::Tensor> chunks;  // kCat: the rows
+    std::vector<at::Tensor> chunks;  // kCat: the rows, on the same device
   };
 
   virtual at::Tensor do_compute() const = 0;

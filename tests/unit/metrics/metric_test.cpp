@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <optional>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -151,8 +153,10 @@ TEST_CASE("A metric can be updated in inference mode and used outside, and keeps
           "[metrics]") {
   lm::AUROC exact({});
   lm::SumMetric sum;
+  std::optional<lm::SumMetric> born_inside;
   {
     const c10::InferenceMode inference;
+    born_inside.emplace();
     exact.update(at::tensor({0.9F, 0.1F}), at::tensor({1, 0}, at::kLong));
     sum.update(at::ones({3}));
     sum.reset();
@@ -161,6 +165,8 @@ TEST_CASE("A metric can be updated in inference mode and used outside, and keeps
   const at::Tensor scores = at::tensor({0.3F, 0.7F}).requires_grad_();
   exact.update(scores, at::tensor({1, 0}, at::kLong));
   sum.update(scores * 2.0);
+  born_inside->update(1.0);
+  CHECK(value_of(*born_inside) == 1.0);
   CHECK(value_of(exact) == 0.75);
   CHECK(value_of(sum) == Approx(5.0));
   CHECK_FALSE(sum.compute().requires_grad());
