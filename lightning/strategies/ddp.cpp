@@ -83,7 +83,7 @@ DDPStrategy::DDPStrategy(StrategyContext context, const DDPOptions& options)
 DDPStrategy::~DDPStrategy() = default;
 
 void DDPStrategy::do_setup(torch::nn::Module& module) {
-  reducer_.reset();
+  reducers_.clear();
   module.to(root_device());
   if (world_size() == 1) return;
   reject_sparse_gradients(module);
@@ -98,14 +98,15 @@ void DDPStrategy::do_setup(torch::nn::Module& module) {
 }
 
 int64_t DDPStrategy::bucket_bytes() const {
-  return reducer_ == nullptr ? 0 : reducer_->bucket_bytes();
+  int64_t bytes = 0;
+  for (const Reducer& one : reducers_) bytes += one.reducer->bucket_bytes();
+  return bytes;
 }
 
-void DDPStrategy::do_teardown() { reducer_.reset(); }
+void DDPStrategy::do_teardown() { reducers_.clear(); }
 
 void DDPStrategy::list_tensors(torch::nn::Module& module) {
   parameters_.clear();
-  trainable_.clear();
   buffers_.clear();
   std::ostringstream description;
   for (const auto& [key, value] : config::to_node(options_).entries()) {
@@ -116,7 +117,6 @@ void DDPStrategy::list_tensors(torch::nn::Module& module) {
     const at::Tensor& tensor = parameter.value();
     if (!tensor.defined() || !seen.insert(tensor.unsafeGetTensorImpl()).second) continue;
     parameters_.emplace_back(parameter.key(), tensor);
-    trainable_.push_back(tensor.requires_grad());
     description << "parameter " << parameter.key() << '\t' << describe(tensor) << '\n';
   }
   TensorSet skipped = synchronized_buffers(module);
@@ -127,6 +127,7 @@ void DDPStrategy::list_tensors(torch::nn::Module& module) {
     if (skipped.insert(tensor.unsafeGetTensorImpl()).second) buffers_.push_back(tensor);
   }
   detail::check_equal_on_ranks(world()->control(), description.str());
+  compared_ = trainable();
 }
 
 void DDPStrategy::broadcast_coalesced(const std::vector<at::Tensor>& tensors) {
@@ -139,39 +140,54 @@ void DDPStrategy::broadcast_coalesced(const std::vector<at::Tensor>& tensors) {
   c10d::broadcast_coalesced(world()->group().c10d(), detached, kBytesAtOnce, /*rank=*/0);
 }
 
-bool DDPStrategy::trainable_changed() const {
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].second.requires_grad() != trainable_[i]) return true;
-  }
-  return false;
+std::vector<bool> DDPStrategy::trainable() const {
+  std::vector<bool> flags;
+  for (const auto& parameter : parameters_) flags.push_back(parameter.second.requires_grad());
+  return flags;
 }
 
 void DDPStrategy::do_begin_window(torch::nn::Module& module) {
   if (world_size() == 1) return;
-  if (reducer_ == nullptr || trainable_changed()) {
-    reducer_.reset();
-    list_tensors(module);
-    // A static graph is learnt from the first backward that the reducer sees, which must be the
-    // only one of its window.
-    if (!options_.static_graph) make_reducer();
-  }
+  if (reducers_.empty()) list_tensors(module);
   do_synchronize_buffers();
 }
 
-void DDPStrategy::make_reducer() {
-  std::vector<std::pair<std::string, at::Tensor>> trainable;
-  std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(trainable),
-               [](const auto& parameter) { return parameter.second.requires_grad(); });
-  reducer_ = std::make_unique<detail::GradientReducer>(trainable, root_device(),
-                                                       world()->group().c10d(), options_);
+// Made by the last backward of a window: only then it is known what is trainable in it, and a
+// static graph is learnt from the first backward that a reducer sees, which must be the only one of
+// its window.
+detail::GradientReducer& DDPStrategy::present_reducer() {
+  const std::vector<bool> now = trainable();
+  const auto known = std::find_if(reducers_.begin(), reducers_.end(),
+                                  [&](const Reducer& one) { return one.trainable == now; });
+  if (known != reducers_.end()) return *known->reducer;
+  std::ostringstream description;
+  std::vector<std::pair<std::string, at::Tensor>> parameters;
+  for (const auto& parameter : parameters_) {
+    description << "parameter " << parameter.first << '\t' << describe(parameter.second) << '\n';
+    if (parameter.second.requires_grad()) parameters.push_back(parameter);
+  }
+  if (now != compared_) {
+    detail::check_equal_on_ranks(world()->control(), description.str());
+  }
+  // Each has buckets of its own. Sets that unfreezing layers leaves behind don't come back.
+  static constexpr size_t kMostReducers = 8;
+  if (reducers_.size() == kMostReducers) reducers_.erase(reducers_.begin());
+  reducers_.push_back({now, std::make_unique<detail::GradientReducer>(
+                                parameters, root_device(), world()->group().c10d(), options_)});
+  return *reducers_.back().reducer;
+}
+
+void DDPStrategy::drop_present_reducer() {
+  std::erase_if(reducers_,
+                [now = trainable()](const Reducer& one) { return one.trainable == now; });
 }
 
 void DDPStrategy::do_backward(const RunBackward& run_backward, const at::Tensor& loss,
                               bool last_in_window, AccumulationWindow& window) {
   if (last_in_window && world_size() > 1) {
-    if (reducer_ == nullptr) make_reducer();
-    reducer_->backward(run_backward, loss, window);
-    if (!reducer_->knows_graph()) reducer_.reset();
+    detail::GradientReducer& reducer = present_reducer();
+    reducer.backward(run_backward, loss, window);
+    if (!reducer.knows_graph()) drop_present_reducer();
   } else if (loss.defined()) {
     run_backward(loss);
   }

@@ -20,8 +20,8 @@ class GradientReducer;
 
 /// Beyond Strategy's contract:
 /// - setup() compares names, shapes, dtypes and requires_grad of all parameters and buffers over
-///   ranks, and so does the first window and one after a change of requires_grad. ConfigError names
-///   rank and parameter.
+///   ranks, and so does the first window and the first one of each set of trainable parameters.
+///   ConfigError names rank and parameter.
 /// - Without find_unused_parameters and static_graph backward() throws ConfigError naming the
 ///   trainable parameters that did not contribute to the window's last loss; with static_graph,
 ///   those that contributed to the loss of the first window or of this one, but not to both.
@@ -45,15 +45,23 @@ class LIGHTNING_API DDPStrategy : public Strategy {
 
   void list_tensors(torch::nn::Module& module);
   void broadcast_coalesced(const std::vector<at::Tensor>& tensors);
-  bool trainable_changed() const;
-  void make_reducer();
+  std::vector<bool> trainable() const;
+  /// That of the parameters that are trainable now; a set that is new is compared over the ranks.
+  detail::GradientReducer& present_reducer();
+  void drop_present_reducer();
 
   DDPOptions options_;
   // Tied tensors once, in named order.
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
-  std::vector<bool> trainable_;      // parameters_ as the reducer knows them
   std::vector<at::Tensor> buffers_;  // those that follow rank 0
-  std::unique_ptr<detail::GradientReducer> reducer_;
+  std::vector<bool> compared_;  // of parameters_, the trainable ones when all ranks compared them
+  /// By set of trainable parameters, the oldest first: those that are toggled come and go with
+  /// every batch.
+  struct Reducer {
+    std::vector<bool> trainable;
+    std::unique_ptr<detail::GradientReducer> reducer;
+  };
+  std::vector<Reducer> reducers_;
 };
 
 }  // namespace lightning

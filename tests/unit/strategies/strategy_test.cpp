@@ -163,6 +163,10 @@ TEST_CASE("DDP gives means over ranks and the weight along with them", "[strateg
     auto strategy = dry.strategy({.gradient_as_bucket_view = views});
     BoringModule module;
     strategy.setup(module);
+    // The first one makes the reducer.
+    strategy.begin_window(module);
+    strategy.backward(run_backward, loss_of(module, 1.0), torch::tensor(1.0), true);
+    module.zero_grad();
     strategy.begin_window(module);
     const int64_t before = dry.group->counters().messages;
     strategy.backward(run_backward, loss_of(module, 1.0) * 3.0, torch::tensor(3.0), false);
@@ -175,7 +179,8 @@ TEST_CASE("DDP gives means over ranks and the weight along with them", "[strateg
   }
 }
 
-TEST_CASE("DDP makes its reducer anew when requires_grad changes, and only then", "[strategies]") {
+TEST_CASE("DDP compares each set of trainable parameters once, however often they are toggled",
+          "[strategies]") {
   DryRun dry(2);
   auto strategy = dry.strategy();
   BoringModule module;
@@ -188,10 +193,21 @@ TEST_CASE("DDP makes its reducer anew when requires_grad changes, and only then"
   run_window();
   run_window();
   CHECK(dry.control->exchanges == 2);
-  module.layer->bias.set_requires_grad(false);
-  run_window();
-  run_window();
+  for (int i = 0; i < 3; ++i) {
+    module.layer->bias.set_requires_grad(false);
+    run_window();
+    run_window();
+    module.layer->bias.set_requires_grad(true);
+    run_window();
+  }
   CHECK(dry.control->exchanges == 3);
+  const int64_t of_two_sets = strategy.bucket_bytes();
+  // Toggled inside a window, after its beginning.
+  strategy.begin_window(module);
+  module.layer->weight.set_requires_grad(false);
+  strategy.backward(run_backward, loss_of(module, 1.0), {}, true);
+  CHECK(dry.control->exchanges == 4);
+  CHECK(strategy.bucket_bytes() > of_two_sets);
 }
 
 TEST_CASE("DDP's buckets are those of the first step for good", "[strategies]") {
@@ -201,6 +217,9 @@ TEST_CASE("DDP's buckets are those of the first step for good", "[strategies]") 
   strategy.setup(module);
   std::vector<std::vector<int64_t>> first_sizes;
   size_t first_uses = 0;
+  // Makes the reducer.
+  strategy.begin_window(module);
+  strategy.backward(run_backward, module.loss(), {}, true);
   for (int i = 0; i < 20; ++i) {
     strategy.begin_window(module);
     const int64_t before = dry.group->counters().messages;
