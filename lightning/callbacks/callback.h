@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <lightning/core/lightning_module.h>
+#include <lightning/core/lightning_optimizer.h>
 #include <lightning/core/trainer_context.h>
 #include <lightning/data/batch.h>
 #include <lightning/util/export.h>
@@ -22,6 +23,8 @@ struct MetricDemand {
   std::string option;          // where it is asked for: "EarlyStopping: monitor"
   int64_t every_n_epochs = 1;  // the callback acts in every n-th epoch
 };
+
+struct Checkpoint;
 
 class LIGHTNING_API Callback {
  public:
@@ -65,6 +68,8 @@ class LIGHTNING_API Callback {
   virtual void on_before_zero_grad(TrainerContext&, LightningModule&, torch::optim::Optimizer&) {}
   virtual void on_before_optimizer_step(TrainerContext&, LightningModule&,
                                         torch::optim::Optimizer&) {}
+  /// No sync, unless it reads OptimizerStep::skipped.
+  virtual void on_after_optimizer_step(TrainerContext&, LightningModule&, const OptimizerStep&) {}
   virtual void on_exception(TrainerContext&, LightningModule&, const std::exception&) {}
 
   // ---- checkpoints
@@ -77,6 +82,12 @@ class LIGHTNING_API Callback {
   /// checkpoint when a run is resumed. State without a key is reset in setup().
   virtual StateDict state_dict() const { return {}; }
   virtual void load_state_dict(const StateDict&) {}
+  /// Of a checkpoint that a fit can resume from, when it is complete: may change what is in it.
+  /// Every rank calls it, rank 0's is written. Tensors are shared with the run until it returns
+  /// from the safe point: replace them, don't change them.
+  virtual void on_save_checkpoint(TrainerContext&, LightningModule&, Checkpoint&) {}
+  /// When a fit resumes: after the weights are loaded, before load_state_dict() of any callback.
+  virtual void on_load_checkpoint(TrainerContext&, LightningModule&, const Checkpoint&) {}
   /// Acts on metrics, so it runs after the module's own epoch-end hook (EarlyStopping).
   virtual bool monitors() const { return false; }
   /// The metrics that must have been logged when this callback acts. Their names are checked as

@@ -2,6 +2,7 @@
 /// metrics.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ struct LearningRateMonitorOptions {
 
 LIGHTNING_FIELDS(LearningRateMonitorOptions, LIGHTNING_FIELD(logging_interval, "step or epoch"))
 
-/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on.
+/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on;
+/// of a second optimizer of that class "lr-AdamW-1".
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:
   using Options = LearningRateMonitorOptions;
@@ -33,11 +35,14 @@ class LIGHTNING_API LearningRateMonitor final : public Callback {
                                 torch::optim::Optimizer& optimizer) override;
 
  private:
-  void log_rates(LightningModule& module, const torch::optim::Optimizer& optimizer,
-                 Interval interval);
+  void log_rates(LightningModule& module, size_t optimizer, Interval interval);
 
   LearningRateMonitorOptions options_;
-  std::vector<std::string> names_;  // of the groups
+  struct Watched {
+    std::shared_ptr<torch::optim::Optimizer> optimizer;
+    std::vector<std::string> names;  // of its groups
+  };
+  std::vector<Watched> watched_;
 };
 
 }  // namespace lightning

@@ -92,6 +92,24 @@ void LightningModule::configure_gradient_clipping(torch::optim::Optimizer& optim
 
 void LightningModule::lr_scheduler_step(optim::LRScheduler& scheduler) { scheduler.step(); }
 
+LightningOptimizer& LightningModule::optimizer(size_t index) {
+  return trainer().lightning_optimizer(index);
+}
+
+optim::LRScheduler& LightningModule::lr_scheduler(size_t optimizer) {
+  const auto& configs = trainer().optimizers();
+  LIGHTNING_CHECK(optimizer < configs.size() && configs[optimizer].lr_scheduler.scheduler,
+                  ConfigError, "LightningModule: lr_scheduler(", optimizer,
+                  ") was asked for, and of the ", configs.size(),
+                  " optimizers that configure_optimizers() gave none has this index "
+                  "and a schedule. HINT: give the optimizer a schedule in OptimizerConfig.");
+  return *configs[optimizer].lr_scheduler.scheduler;
+}
+
+void LightningModule::manual_backward(const at::Tensor& loss, Sync sync) {
+  trainer().manual_backward(loss, sync);
+}
+
 void LightningModule::log(std::string_view name, const at::Tensor& value,
                           const LogOptions& options) {
   if (metric_log_ != nullptr) {

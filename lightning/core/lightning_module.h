@@ -16,6 +16,7 @@
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
 #include <lightning/core/gradient_clip.h>
+#include <lightning/core/lightning_optimizer.h>
 #include <lightning/core/metric_log.h>
 #include <lightning/core/optimizer_config.h>
 #include <lightning/core/trainer_context.h>
@@ -133,6 +134,8 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   virtual void on_before_backward(const at::Tensor& /*loss*/) {}
   virtual void on_after_backward() {}
   virtual void on_before_optimizer_step(torch::optim::Optimizer& /*optimizer*/) {}
+  /// No sync, unless it reads OptimizerStep::skipped.
+  virtual void on_after_optimizer_step(const OptimizerStep& /*step*/) {}
   virtual void optimizer_zero_grad(torch::optim::Optimizer& optimizer);
   /// `step` runs training_step, backward, clipping and the optimizer; call it once.
   virtual void optimizer_step(int64_t epoch, int64_t batch_idx, torch::optim::Optimizer& optimizer,
@@ -141,6 +144,22 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
                                            std::optional<double> gradient_clip_val,
                                            GradientClipAlgorithm algorithm);
   virtual void lr_scheduler_step(optim::LRScheduler& scheduler);
+
+  // ---- manual optimization
+  /// False, set before fit(): training_step() itself runs backward and steps the optimizers, of
+  /// which there may be several, and LR schedules. What it returns is shown and not minimised.
+  void set_automatic_optimization(bool automatic) { automatic_optimization_ = automatic; }
+  bool automatic_optimization() const { return automatic_optimization_; }
+  /// An optimizer of configure_optimizers(). Throws ConfigError outside of fit's epochs.
+  LightningOptimizer& optimizer(size_t index = 0);
+  /// The LR schedule of an optimizer; ConfigError when it has none.
+  optim::LRScheduler& lr_scheduler(size_t optimizer = 0);
+  /// The gradients of a loss, under every strategy and precision: on_before_backward(), backward(),
+  /// on_after_backward(). On ranks whose batches differ in size the loss is multiplied by
+  /// Batch::rank_weight. Every rank must call it, with the same parameters trainable. Throws
+  /// ConfigError with automatic optimization, outside of training_step() and for a loss without a
+  /// graph.
+  void manual_backward(const at::Tensor& loss, Sync sync = Sync::kLast);
 
   // ---- checkpoints
   /// Custom entries; they are passed to on_load_checkpoint().
@@ -188,6 +207,7 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   MetricLog* metric_log_ = nullptr;
   config::ConfigNode hyperparameters_;
   bool base_body_ran_ = false;
+  bool automatic_optimization_ = true;
 };
 
 }  // namespace lightning

@@ -22,11 +22,13 @@
 namespace lightning {
 
 class Callback;
-class Logger;
 class LightningModule;
+class LightningOptimizer;
+class Logger;
 struct OptimizerConfig;
 struct OptimizerSpecs;
 
+enum class Sync;
 enum class Stage { kFit, kValidate, kTest, kPredict };
 LIGHTNING_API std::string_view to_string(Stage stage);
 
@@ -102,6 +104,15 @@ class LIGHTNING_API TrainerContext {
   // ---- parts
   virtual LightningModule& lightning_module() = 0;
   virtual std::vector<OptimizerConfig>& optimizers() = 0;
+  /// Of manual optimization: LightningModule::optimizer() and manual_backward(). Throws ConfigError
+  /// outside of fit's epochs and for an index beyond the end.
+  virtual LightningOptimizer& lightning_optimizer(size_t index) = 0;
+  virtual void manual_backward(const at::Tensor& loss, Sync sync) = 0;
+  /// Batches of an optimizer step; with manual optimization 1.
+  virtual int64_t accumulate_grad_batches() const = 0;
+  /// Takes effect with the next window and holds for the rest of the run: checkpoints keep it.
+  /// Throws ConfigError below 1 and with manual optimization. Every rank must call it.
+  virtual void set_accumulate_grad_batches(int64_t batches) = 0;
   /// What the base body of configure_optimizers() builds.
   virtual const OptimizerSpecs& optimizer_specs() const = 0;
   virtual const std::vector<std::shared_ptr<Callback>>& callbacks() const = 0;

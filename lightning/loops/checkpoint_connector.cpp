@@ -12,6 +12,7 @@
 #include <lightning/loops/callback_states.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
+#include <lightning/loops/pending_gradients.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/precision/precision.h>
@@ -209,6 +210,7 @@ Checkpoint CheckpointConnector::dump(const CheckpointRequest& request) {
   StateDict module_state;
   call_module(run_, module_hooks::on_save_checkpoint, module_state);
   state.set("module", module_state);
+  if (!request.weights_only) call_callbacks(run_, hooks::on_save_checkpoint, checkpoint);
   return checkpoint;
 }
 
@@ -220,6 +222,7 @@ void CheckpointConnector::dump_fit_state(StateDict& state) {
     const std::string index = std::to_string(i);
     state.set("optimizer/" + index, optim::optimizer_state(*config.optimizer, names));
     if (config.lr_scheduler.scheduler != nullptr) {
+      config.lr_scheduler.scheduler->include_new_groups();
       state.set("lr_scheduler/" + index, config.lr_scheduler.scheduler->state_dict());
     }
   }
@@ -245,6 +248,8 @@ StateDict CheckpointConnector::own_rank_state() const {
   StateDict own;
   own.set("rng", GeneratorState::capture().state_dict());
   own.set("metrics", run_.metrics.train.state_dict());
+  const StateDict gradients = pending_gradients(run_);
+  if (!gradients.empty()) own.set("gradients", gradients);
   return own;
 }
 
@@ -265,23 +270,32 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
   path_ = path;
   loaded_ = true;
   const StateDict& state = checkpoint_.state;
+  LIGHTNING_CHECK(
+      run_.context.stage != Stage::kFit || state.contains_nested("optimizer"), CheckpointError,
+      "checkpoint ", path_.string(),
+      ": it holds weights only; fit() needs the full training state to resume. HINT: start a new "
+      "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
   call_module(run_, module_hooks::on_load_checkpoint, state.nested("module"));
   load_model_state(*run_.context.module, checkpoint_.model);
   if (run_.context.stage != Stage::kFit) return;
   if (run_.context.data_module != nullptr)
     run_.context.data_module->load_state_dict(state.nested("data_module"));
-  // One of weights only is refused in restore_fit().
-  if (state.contains_nested("optimizer")) load_callback_states(run_.context.callbacks, state);
+  call_callbacks(run_, hooks::on_load_checkpoint, std::as_const(checkpoint_));
+  load_callback_states(run_.context.callbacks, state);
+  // What on_fit_start() sees.
+  run_.progress = progress_from(state.nested("loop"));
 }
 
 void CheckpointConnector::restore_fit() {
   const StateDict& state = checkpoint_.state;
-  LIGHTNING_CHECK(
-      state.contains_nested("optimizer"), CheckpointError, "checkpoint ", path_.string(),
-      ": it holds weights only; fit() needs the full training state to resume. HINT: start a new "
-      "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
-  run_.progress = progress_from(state.nested("loop"));
-  for (size_t i = 0; i < run_.context.optimizers.size(); ++i) restore_optimizer(i);
+  const size_t count = run_.context.optimizers.size();
+  const size_t saved = state.nested("optimizer").top_level_names().size();
+  LIGHTNING_CHECK(saved == count, CheckpointError, "checkpoint ", path_.string(),
+                  ": it has the state of ", saved, saved == 1 ? " optimizer" : " optimizers",
+                  ", and configure_optimizers() gave ", count,
+                  ", expected as many. HINT: resume with the optimizers it was saved with.");
+  for (size_t i = 0; i < count; ++i) restore_optimizer(i);
+  restore_optimizer_progress();
   run_.context.precision->load_state_dict(state.nested("precision"));
   restore_metrics();
   run_.clock.first_step = run_.progress.global_step;
@@ -291,7 +305,27 @@ void CheckpointConnector::restore_fit() {
   warn_about_environment();
 }
 
+void CheckpointConnector::restore_optimizer_progress() {
+  Progress& progress = run_.progress;
+  const size_t count = run_.context.optimizers.size();
+  // Checkpoints of earlier versions are of one optimizer.
+  if (progress.optimizer_steps.empty()) {
+    progress.optimizer_steps = {progress.global_step};
+    progress.pending_gradients = {PendingGradients::kNone};
+  }
+  LIGHTNING_CHECK(
+      progress.optimizer_steps.size() == count && progress.pending_gradients.size() == count,
+      CheckpointError, "loop: the checkpoint has counts of ", progress.optimizer_steps.size(),
+      " optimizers, expected those of ", count, ". HINT: resume from a different checkpoint.");
+  restore_pending_gradients(run_, checkpoint_.state.nested("ranks"));
+}
+
 void CheckpointConnector::note_configured_optimizers() {
+  for (const OptimizerConfig& config : run_.context.optimizers) {
+    if (config.lr_scheduler.scheduler != nullptr) {
+      config.lr_scheduler.scheduler->include_new_groups();
+    }
+  }
   configured_ = configured_optimizers(run_.context.optimizers);
 }
 

@@ -49,14 +49,15 @@ class CheckpointConnector {
   /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
   void allow_nonfinite_as_they_are();
 
-  /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, and the
-  /// state of callbacks and data module.
+  /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, the state
+  /// of callbacks and data module, and the progress.
   void load(const std::filesystem::path& path);
-  /// Restores the rest for a fit to resume: optimizers, schedulers, precision, progress, metrics.
+  /// Restores the rest for a fit to resume: optimizers, schedulers, precision, metrics. After
+  /// on_fit_start(), where callbacks may add parameter groups.
   /// After that the training loader and the generators, when the loops begin.
   void restore_fit();
-  /// Notes what configure_optimizers() gave: for checkpoints, and for the comparison of
-  /// restore_fit(). Before that.
+  /// Notes what configure_optimizers() and on_fit_start() gave: for checkpoints, and for the
+  /// comparison of restore_fit(). Before that.
   void note_configured_optimizers();
   /// The run's config with the values that hold after restore_fit(), which may be the checkpoint's.
   std::string effective_config() const {
@@ -82,6 +83,7 @@ class CheckpointConnector {
   StateDict own_rank_state() const;
   void dump_rank_states(StateDict& state);
   void restore_metrics();
+  void restore_optimizer_progress();
   /// The optimizer of this index and its schedule; adds what differs to changes_.
   void restore_optimizer(size_t index);
   void restore_schedule(const LRSchedulerConfig& schedule, const std::string& index, bool keep_new);

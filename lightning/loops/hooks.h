@@ -59,10 +59,13 @@ LIGHTNING_HOOK(on_before_backward)
 LIGHTNING_HOOK(on_after_backward)
 LIGHTNING_HOOK(on_before_zero_grad)
 LIGHTNING_HOOK(on_before_optimizer_step)
+LIGHTNING_HOOK(on_after_optimizer_step)
 inline constexpr Hook on_sanity_check_start = {"on_sanity_check_start",
                                                &Callback::on_sanity_check_start};
 inline constexpr Hook on_sanity_check_end = {"on_sanity_check_end", &Callback::on_sanity_check_end};
 inline constexpr Hook on_exception = {"on_exception", &Callback::on_exception};
+inline constexpr Hook on_save_checkpoint = {"on_save_checkpoint", &Callback::on_save_checkpoint};
+inline constexpr Hook on_load_checkpoint = {"on_load_checkpoint", &Callback::on_load_checkpoint};
 }  // namespace hooks
 #undef LIGHTNING_HOOK
 

@@ -27,7 +27,8 @@ constexpr std::array<Outcome, 7> kOutcomes = {{
     {"data.", "the new value is used, from the checkpoint's position in the data"},
     {"optimizer.", "the new value is used where the checkpoint's state has none"},
     {"trainer.accumulate_grad_batches",
-     "the new value is used; a window that the resume cuts is divided by its own batches"},
+     "the new value is used, unless set_accumulate_grad_batches() was called; a window begins "
+     "here"},
     {"trainer.callbacks", "the new value is used, with the callback's saved state"},
     {"trainer.max_time", "the new value is used; the time of earlier sessions counts"},
 }};

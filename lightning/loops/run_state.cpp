@@ -15,7 +15,7 @@ void RunState::warn(const std::string& text) const {
 std::optional<int64_t> RunState::steps_per_epoch() const {
   const std::optional<int64_t> per_epoch = num_training_batches();
   if (!per_epoch) return std::nullopt;
-  const int64_t accumulate = context.options.user.accumulate_grad_batches;
+  const int64_t accumulate = accumulate_grad_batches();
   return *per_epoch / accumulate + (*per_epoch % accumulate == 0 ? 0 : 1);
 }
 

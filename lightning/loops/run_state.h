@@ -18,6 +18,8 @@
 
 namespace lightning {
 
+class Optimization;
+
 /// What became of the batches of this session on this rank.
 struct BatchCounts {
   int64_t trained = 0;
@@ -41,15 +43,20 @@ struct RunState {
   /// of a fit.
   std::function<bool()> validation_follows;
   BatchCounts batches;
-  bool said_nothing_trained = false;  // a warning of this fit
-  bool metrics_checked = false;       // what callbacks require was logged
-  std::string end_reason;             // why the fit ended, set where that is decided
-  RunLeases leases;                   // of what the run writes into; rank 0 has them
+  Optimization* optimization = nullptr;  // during the epochs of a fit
+  bool said_nothing_trained = false;     // a warning of this fit
+  bool metrics_checked = false;          // what callbacks require was logged
+  std::string end_reason;                // why the fit ended, set where that is decided
+  RunLeases leases;                      // of what the run writes into; rank 0 has them
 
   /// A warning that is said once in this fit, and again in the next.
   void warn(const std::string& text) const;
 
   double elapsed_seconds() const { return progress.elapsed_seconds + clock.seconds(); }
+  /// Batches of the next window.
+  int64_t accumulate_grad_batches() const {
+    return progress.accumulate_grad_batches.value_or(context.options.user.accumulate_grad_batches);
+  }
   /// Training batches per epoch after limit_train_batches; nothing when unknown.
   std::optional<int64_t> num_training_batches() const {
     return context.options.user.limit_train_batches.resolve(loaders.train_loader().num_batches(),

@@ -70,10 +70,9 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
         run_.phases.enter(kTrainBatchStart, progress, run_.metrics.train, step_scope(batch, step));
     call_hooks(run_, hooks::on_train_batch_start, batch, batch_idx);
   }
-  in_window_ =
-      !last_batch && (batch_idx + 1) % run_.context.options.user.accumulate_grad_batches != 0;
-  const StepOutput output = optimization_.run_batch(batch, batch_idx, /*ends_window=*/!in_window_);
-  const bool stepped = !in_window_ && optimization_.stepped();
+  const StepOutput output = optimization_.run_batch(batch, batch_idx, last_batch);
+  const bool stepped = optimization_.stepped();
+  in_window_ = !last_batch && optimization_.in_window();
   if (stepped) {
     ++progress.global_step;
     step_schedulers(Interval::kStep);
@@ -94,7 +93,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
 bool TrainEpochLoop::finish_batch(bool last_batch) {
   if (!validation_is_due(last_batch)) return true;
   if (run_.stop.signal() != 0 && !in_window_) return false;
-  if (!in_window_) call_module(run_, module_hooks::on_validation_model_zero_grad);
+  if (!keeps_gradients()) call_module(run_, module_hooks::on_validation_model_zero_grad);
   // A validation in the middle of a window can't be made up for after a resume (checkpoints are
   // written between windows), so a signal doesn't end it.
   bool completed = false;
@@ -106,6 +105,13 @@ bool TrainEpochLoop::finish_batch(bool last_batch) {
   }
   if (completed) safe_point(SafePoint::kValidationEnd);
   return completed;
+}
+
+bool TrainEpochLoop::keeps_gradients() const {
+  const auto& pending = run_.progress.pending_gradients;
+  return in_window_ || std::any_of(pending.begin(), pending.end(), [](PendingGradients one) {
+           return one != PendingGradients::kNone;
+         });
 }
 
 bool TrainEpochLoop::is_last_batch() {
@@ -189,6 +195,7 @@ void TrainEpochLoop::schedule_epoch() {
 }
 
 void TrainEpochLoop::step_schedulers(Interval interval) {
+  if (!run_.context.module->automatic_optimization()) return;
   for (const OptimizerConfig& config : run_.context.optimizers) {
     const LRSchedulerConfig& schedule = config.lr_scheduler;
     if (schedule.scheduler == nullptr || schedule.interval != interval) continue;

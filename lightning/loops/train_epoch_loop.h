@@ -35,6 +35,8 @@ class TrainEpochLoop {
   /// The validation of a batch when one is due; false when a signal leaves it to the next session.
   bool finish_batch(bool last_batch);
   bool is_last_batch();
+  /// Whether a step is still to come of gradients that are there.
+  bool keeps_gradients() const;
   bool validation_is_due(bool last_batch) const;
   /// Why nothing more may be trained; empty: it may.
   std::string reason_to_stop() const;

@@ -71,8 +71,18 @@ LRScheduler::LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer)
 LRScheduler::~LRScheduler() = default;
 
 void LRScheduler::step() {
+  include_new_groups();
   ++step_count_;
   apply();
+}
+
+void LRScheduler::include_new_groups() {
+  const std::vector<double> rates = get_last_lr();
+  for (size_t group = base_lrs_.size(); group < rates.size(); ++group) {
+    const double scale = factor(step_count_);
+    // A rate that isn't 0 where the schedule is at 0 is nobody's multiple: it is the base.
+    base_lrs_.push_back(scale == 0.0 ? rates[group] : rates[group] / scale);
+  }
 }
 
 void LRScheduler::apply() {

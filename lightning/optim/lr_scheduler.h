@@ -33,8 +33,12 @@ class LIGHTNING_API LRScheduler {
   /// Whether a schedule that a config names counts optimizer steps; else it counts epochs.
   virtual bool counts_steps() const { return false; }
 
-  /// One interval has passed: sets the learning rate of every parameter group.
+  /// One interval has passed: sets the learning rate of every parameter group. One that was added
+  /// to the optimizer meanwhile follows the schedule from here on, as in PyTorch.
   void step();
+  /// Takes the present rates of groups that were added to the optimizer for those of the present
+  /// step.
+  void include_new_groups();
   /// Learning rates of the parameter groups as they are now.
   std::vector<double> get_last_lr() const;
   int64_t step_count() const { return step_count_; }
@@ -47,7 +51,8 @@ class LIGHTNING_API LRScheduler {
   virtual std::string mismatch(int64_t intervals) const;
 
   StateDict state_dict() const;
-  /// Throws CheckpointError when the number of parameter groups differs.
+  /// Throws CheckpointError when the number of parameter groups differs: include_new_groups()
+  /// first.
   void load_state_dict(const StateDict& state);
   /// Continues as if `step_count` steps had been made from these base rates, one per group, and
   /// sets the learning rates. Throws CheckpointError for another number of rates.

@@ -44,9 +44,7 @@ at::Tensor Precision::do_unscale(const std::vector<at::Tensor>& gradients,
   return {};
 }
 
-void Precision::do_step(torch::optim::Optimizer& optimizer, bool /*ends_window*/) {
-  step_optimizer(optimizer);
-}
+void Precision::do_step(torch::optim::Optimizer& optimizer) { step_optimizer(optimizer); }
 
 Precision::PendingStep& Precision::pending_step_of(const torch::optim::Optimizer& optimizer) {
   const auto found =
@@ -60,6 +58,7 @@ Precision::PendingStep& Precision::pending_step_of(const torch::optim::Optimizer
 void Precision::prepare_gradients(torch::optim::Optimizer& optimizer, const at::Tensor& weight,
                                   bool needed) {
   PendingStep& pending = pending_step_of(optimizer);
+  if (pending.prepared) return;
   Division division = division_by(weight);
   pending.prepared = true;
   pending.skip = std::move(division.skip);
@@ -82,13 +81,23 @@ void Precision::prepare_gradients(torch::optim::Optimizer& optimizer, const at::
   gradients_.clear();
 }
 
-void Precision::step(torch::optim::Optimizer& optimizer, bool ends_window) {
-  if (!pending_step_of(optimizer).prepared) prepare_gradients(optimizer, {}, /*needed=*/false);
-  do_step(optimizer, ends_window);
+bool Precision::prepared(const torch::optim::Optimizer& optimizer) {
+  return pending_step_of(optimizer).prepared;
+}
+
+void Precision::discard_gradients(const torch::optim::Optimizer& optimizer) {
   PendingStep& pending = pending_step_of(optimizer);
   pending.prepared = false;
   pending.divisor.reset();
   pending.skip.reset();
+}
+
+at::Tensor Precision::step(torch::optim::Optimizer& optimizer) {
+  if (!pending_step_of(optimizer).prepared) prepare_gradients(optimizer, {}, /*needed=*/false);
+  do_step(optimizer);
+  at::Tensor skipped = pending_step_of(optimizer).skip;
+  discard_gradients(optimizer);
+  return skipped;
 }
 
 void Precision::step_optimizer(torch::optim::Optimizer& optimizer) {

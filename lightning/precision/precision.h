@@ -7,7 +7,8 @@
 ///   backward(precision.scale_loss(loss));                          // of each micro-batch
 ///   precision.prepare_gradients(optimizer, weight, clipping);      // after the last backward
 ///   ... clip ...
-///   precision.step(optimizer);
+///   precision.step(optimizer);                                     // of each optimizer
+///   precision.end_window();
 #pragma once
 
 #include <memory>
@@ -69,14 +70,21 @@ class LIGHTNING_API Precision {
   /// those of the window's mean loss by dividing by the loss scale and by `weight`, the summed
   /// weight of all micro-batches and ranks (one element; undefined: no weights). Unless they are
   /// `needed` before the step (clipping, hooks that look at them), a fused optimizer's kernel does
-  /// the division where it can. No sync.
+  /// the division where it can. A second call before the step changes nothing. No sync.
   void prepare_gradients(torch::optim::Optimizer& optimizer, const at::Tensor& weight, bool needed);
 
+  /// Whether prepare_gradients() ran for the optimizer's next step.
+  bool prepared(const torch::optim::Optimizer& optimizer);
+  /// The gradients that prepare_gradients() dealt with are gone: no step comes of them.
+  void discard_gradients(const torch::optim::Optimizer& optimizer);
+
   /// One step of the optimizer. It is skipped, leaving weights and optimizer state alone, when
-  /// scaled gradients overflowed or the summed weight is 0. Several optimizers that share one
-  /// backward: give `ends_window` with the last of them only; the loss scale is adjusted then.
+  /// scaled gradients overflowed or the summed weight is 0. Returns one float32 element, 1 when it
+  /// was skipped; undefined: it was certainly made.
   /// Sync: none with fused optimizers; others wait for the device with loss scaling.
-  void step(torch::optim::Optimizer& optimizer, bool ends_window = true);
+  at::Tensor step(torch::optim::Optimizer& optimizer);
+  /// After the steps of all optimizers: adjusts the loss scale to what they found. No sync.
+  void end_window() { do_end_window(); }
 
   /// What a checkpoint holds of it; empty but with loss scaling. No sync.
   virtual StateDict state_dict() const { return {}; }
@@ -101,9 +109,9 @@ class LIGHTNING_API Precision {
   /// and step, only with do_scales_loss().
   virtual at::Tensor do_unscale(const std::vector<at::Tensor>& gradients,
                                 const at::Tensor& divisor);
-  /// Calls step_optimizer(), and does what must follow a step. `ends_window`: this is the last
-  /// optimizer of the window.
-  virtual void do_step(torch::optim::Optimizer& optimizer, bool ends_window);
+  /// Calls step_optimizer(), and does what must follow a step.
+  virtual void do_step(torch::optim::Optimizer& optimizer);
+  virtual void do_end_window() {}
 
   struct PendingStep {
     const torch::optim::Optimizer* optimizer = nullptr;

@@ -118,6 +118,18 @@ std::vector<StateDict> Trainer::all_gather(std::string_view name, const StateDic
 at::Device Trainer::device() const { return impl_->options().device; }
 LightningModule& Trainer::lightning_module() { return *impl_->session().context.module; }
 std::vector<OptimizerConfig>& Trainer::optimizers() { return impl_->session().context.optimizers; }
+LightningOptimizer& Trainer::lightning_optimizer(size_t index) {
+  return impl_->optimization("optimizer()").manual_optimizer(index);
+}
+void Trainer::manual_backward(const at::Tensor& loss, Sync sync) {
+  impl_->optimization("manual_backward()").manual_backward(loss, sync);
+}
+int64_t Trainer::accumulate_grad_batches() const {
+  return impl_->session().state.accumulate_grad_batches();
+}
+void Trainer::set_accumulate_grad_batches(int64_t batches) {
+  impl_->set_accumulate_grad_batches(batches);
+}
 const OptimizerSpecs& Trainer::optimizer_specs() const { return impl_->optimizer_specs(); }
 const Callbacks& Trainer::callbacks() const { return impl_->session().context.callbacks; }
 const Loggers& Trainer::loggers() const { return impl_->session().context.loggers; }

@@ -129,6 +129,10 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   at::Device device() const override;
   LightningModule& lightning_module() override;
   std::vector<OptimizerConfig>& optimizers() override;
+  LightningOptimizer& lightning_optimizer(size_t index) override;
+  void manual_backward(const at::Tensor& loss, Sync sync) override;
+  int64_t accumulate_grad_batches() const override;
+  void set_accumulate_grad_batches(int64_t batches) override;
   const OptimizerSpecs& optimizer_specs() const override;
   const Callbacks& callbacks() const override;
   const Loggers& loggers() const override;

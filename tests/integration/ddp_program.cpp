@@ -257,6 +257,7 @@ class Run {
     model_->configure_gradient_clipping(*optimizer_, case_.clip,
                                         lightning::GradientClipAlgorithm::kNorm);
     precision_->step(*optimizer_);
+    precision_->end_window();
     ++optimizer_steps_;
   }
 

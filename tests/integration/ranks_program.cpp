@@ -18,6 +18,8 @@
 struct RanksModelOptions {
   double dropout = 0.0;
   bool batch_norm = false;
+  /// Two optimizers by hand: each layer has its own, and two backwards for each step.
+  bool manual = false;
   /// Samples with a lower number are left out of the loss, the others weigh 1 to 3: a batch without
   /// any is skipped. -1: all weigh the same.
   int64_t least_number = -1;
@@ -48,6 +50,7 @@ struct RanksModelOptions {
 };
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
+                 LIGHTNING_FIELD(manual, "manual optimization"),
                  LIGHTNING_FIELD(least_number, "of a sample that counts"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
                  LIGHTNING_FIELD(counters, "file for what was sent"),
@@ -76,6 +79,7 @@ class RanksModel : public lightning::LightningModule {
     if (options_.batch_norm) {
       norm_ = register_module("norm", lightning::nn::BatchNorm(4));
     }
+    set_automatic_optimization(!options_.manual);
     save_hyperparameters(options_);
   }
 
@@ -111,6 +115,7 @@ class RanksModel : public lightning::LightningModule {
       for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
     }
     if (in_fault_step()) use_group();
+    if (options_.manual) train_manually(batch);
     const auto output = forward(batch["x"]);
     if (in_fault_step() && is_time_for("backward")) {
       output.register_hook([this](const at::Tensor&) { go_wrong(); });
@@ -157,6 +162,14 @@ class RanksModel : public lightning::LightningModule {
     if (!options_.counters.empty()) write_counters();
   }
   lightning::OptimizerList configure_optimizers() override {
+    if (options_.manual) {
+      std::vector<lightning::OptimizerConfig> configs;
+      for (const size_t layer : {0, 3}) {
+        configs.push_back({.optimizer = std::make_shared<lightning::optim::AdamW>(
+                               net_[layer]->parameters(), torch::optim::AdamWOptions(0.02))});
+      }
+      return configs;
+    }
     return std::make_shared<lightning::optim::AdamW>(parameters(),
                                                      torch::optim::AdamWOptions(0.02));
   }
@@ -164,6 +177,17 @@ class RanksModel : public lightning::LightningModule {
  private:
   at::Tensor forward(const at::Tensor& x) {
     return net_->forward(options_.batch_norm ? norm_->forward(x) : x);
+  }
+  void train_manually(const lightning::Batch& batch) {
+    for (size_t i = 0; i < 2; ++i) {
+      auto& one = optimizer(i);
+      const auto toggle = one.toggle();
+      one.zero_grad();
+      manual_backward(forward(batch["x"]).square().mean(), lightning::Sync::kMoreFollow);
+      manual_backward(torch::mse_loss(forward(batch["x"]), batch["y"]));
+      one.clip_gradients(0.5);
+      one.step();
+    }
   }
   void use_group() const {
     if (options_.fault != "sizes" && options_.fault != "collectives") return;

@@ -90,6 +90,19 @@ def test_weights_and_skips_equal_one_process(least_number, size, ranks, trained,
     assert difference(weights(trained(1, *options, size=size)), weights(tmp_path)) < 1e-10
 
 
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("3",)))
+def test_manual_optimization_equals_one_process(ranks, trained, tmp_path):
+    """Two optimizers with toggles, clipping and two backwards each, at a ragged end too, and with
+    another number of ranks from the third step on."""
+    options = ("--model.manual", "true")
+    whole = weights(trained(1, *options, size=41))
+    train(tmp_path, ranks, *options, size=41)
+    assert difference(whole, weights(tmp_path)) < 1e-10
+    checkpoint = checkpoints(tmp_path) / "step=3.ckpt"
+    run(tmp_path, 5 - ranks if ranks < 4 else 2, *options, "--ckpt_path", checkpoint)
+    assert difference(whole, weights(tmp_path)) < 1e-10
+
+
 @pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "4")))
 def test_dropped_inputs_equal_one_process(ranks, trained, tmp_path):
     """uneven_inputs: drop leaves the last global batch out, whatever the number of ranks."""

@@ -18,6 +18,48 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
+// docs/optimization.md
+#include <lightning/core/lightning_module.h>
+#include <lightning/optim/optimizers.h>
+
+class Gan : public lightning::LightningModule {
+ public:
+  Gan() {
+    register_module("generator", generator);
+    register_module("critic", critic);
+    set_automatic_optimization(false);
+  }
+  lightning::OptimizerList configure_optimizers() override {
+    return std::vector<lightning::OptimizerConfig>{
+        {.optimizer = std::make_shared<lightning::optim::Adam>(generator->parameters(),
+                                                               torch::optim::AdamOptions(1e-3))},
+        {.optimizer = std::make_shared<lightning::optim::Adam>(critic->parameters(),
+                                                               torch::optim::AdamOptions(1e-3))}};
+  }
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    auto& generator_optimizer = optimizer(0);
+    auto& critic_optimizer = optimizer(1);
+    {
+      const auto toggle = critic_optimizer.toggle();  // the generator is frozen in this scope
+      critic_optimizer.zero_grad();
+      manual_backward(-critic->forward(batch["x"]).mean(), lightning::Sync::kMoreFollow);
+      manual_backward(critic->forward(generator->forward(batch["noise"])).mean());
+      critic_optimizer.clip_gradients(1.0);
+      critic_optimizer.step();
+    }
+    const auto toggle = generator_optimizer.toggle();
+    generator_optimizer.zero_grad();
+    const at::Tensor loss = -critic->forward(generator->forward(batch["noise"])).mean();
+    manual_backward(loss);
+    generator_optimizer.step();
+    return loss;  // to be looked at by callbacks; nothing else is done with it
+  }
+
+ private:
+  torch::nn::Linear generator{8, 2};
+  torch::nn::Linear critic{2, 1};
+};
+
 // docs/logging.md
 #include <lightning/util/format.h>
 #include <lightning/util/log.h>

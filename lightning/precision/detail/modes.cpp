@@ -72,7 +72,7 @@ std::unique_ptr<Precision::ForwardContext> BFloat16MixedPrecision::do_forward_co
   return std::make_unique<Autocast>(device().type(), at::kBFloat16);
 }
 
-void BFloat16MixedPrecision::do_step(torch::optim::Optimizer& optimizer, bool /*ends_window*/) {
+void BFloat16MixedPrecision::do_step(torch::optim::Optimizer& optimizer) {
   step_optimizer(optimizer);
   // For an autocast context of the user's own, with a cache, that may be around.
   at::autocast::clear_cache();
@@ -100,11 +100,14 @@ at::Tensor Float16MixedPrecision::do_unscale(const std::vector<at::Tensor>& grad
   return scaler_->unscale_(gradients, divisor);
 }
 
-void Float16MixedPrecision::do_step(torch::optim::Optimizer& optimizer, bool ends_window) {
+void Float16MixedPrecision::do_step(torch::optim::Optimizer& optimizer) {
   step_optimizer(optimizer);
   // As in bf16-mixed.
   at::autocast::clear_cache();
-  if (ends_window && scaler_) scaler_->update();
+}
+
+void Float16MixedPrecision::do_end_window() {
+  if (scaler_) scaler_->update();
 }
 
 StateDict Float16MixedPrecision::state_dict() const {

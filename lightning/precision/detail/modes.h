@@ -39,7 +39,7 @@ class LIGHTNING_API BFloat16MixedPrecision final : public Precision {
 
  private:
   std::unique_ptr<ForwardContext> do_forward_context() const override;
-  void do_step(torch::optim::Optimizer& optimizer, bool ends_window) override;
+  void do_step(torch::optim::Optimizer& optimizer) override;
 };
 
 struct Float16MixedOptions {
@@ -68,7 +68,8 @@ class LIGHTNING_API Float16MixedPrecision final : public Precision {
   bool do_scales_loss() const override { return scaler_.has_value(); }
   at::Tensor do_unscale(const std::vector<at::Tensor>& gradients,
                         const at::Tensor& divisor) override;
-  void do_step(torch::optim::Optimizer& optimizer, bool ends_window) override;
+  void do_step(torch::optim::Optimizer& optimizer) override;
+  void do_end_window() override;
 
   std::optional<LossScaler> scaler_;
 };

@@ -1,6 +1,23 @@
 #include <lightning/run/detail/progress.h>
 
+#include <lightning/util/error.h>
+
 namespace lightning {
+namespace {
+
+std::vector<PendingGradients> pending_from(const std::vector<int64_t>& numbers) {
+  std::vector<PendingGradients> pending;
+  for (const int64_t number : numbers) {
+    const auto last = static_cast<int64_t>(PendingGradients::kIncomplete);
+    LIGHTNING_CHECK(number >= 0 && number <= last, CheckpointError,
+                    "loop: pending_gradients of the checkpoint has ", number, ", expected 0 to ",
+                    last, ". HINT: resume from a different checkpoint.");
+    pending.push_back(static_cast<PendingGradients>(number));
+  }
+  return pending;
+}
+
+}  // namespace
 
 StateDict to_state_dict(const Progress& progress) {
   StateDict state;
@@ -8,6 +25,15 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("batch_idx", progress.batch_idx);
   state.set("total_batches", progress.total_batches);
   state.set("global_step", progress.global_step);
+  state.set("optimizer_steps", progress.optimizer_steps);
+  std::vector<int64_t> pending;
+  for (const PendingGradients one : progress.pending_gradients) {
+    pending.push_back(static_cast<int64_t>(one));
+  }
+  state.set("pending_gradients", pending);
+  if (progress.accumulate_grad_batches) {
+    state.set("accumulate_grad_batches", *progress.accumulate_grad_batches);
+  }
   state.set("samples_seen", progress.samples_seen);
   state.set("elapsed_seconds", progress.elapsed_seconds);
   state.set("validation_batches", progress.validation_batches);
@@ -28,6 +54,17 @@ Progress progress_from(const StateDict& state) {
   // Not in the first checkpoints that were written.
   if (state.contains("validation_batches")) {
     progress.validation_batches = state.get<std::vector<int64_t>>("validation_batches");
+  }
+  if (state.contains("optimizer_steps")) {
+    progress.optimizer_steps = state.get<std::vector<int64_t>>("optimizer_steps");
+    progress.pending_gradients = pending_from(state.get<std::vector<int64_t>>("pending_gradients"));
+  }
+  if (state.contains("accumulate_grad_batches")) {
+    const auto batches = state.get<int64_t>("accumulate_grad_batches");
+    LIGHTNING_CHECK(batches >= 1, CheckpointError,
+                    "loop: accumulate_grad_batches of the checkpoint is ", batches,
+                    ", expected 1 or more. HINT: resume from a different checkpoint.");
+    progress.accumulate_grad_batches = batches;
   }
   if (state.contains("validated")) progress.validated = state.get<bool>("validated");
   progress.epoch_scheduled.reset();

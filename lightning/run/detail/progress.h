@@ -18,12 +18,23 @@ enum class SafePoint : int64_t {
   kEpochEnd,       // the epoch is counted; the next one begins
 };
 
+/// Of an optimizer in manual optimization, after its last step().
+enum class PendingGradients : int64_t {
+  kNone,
+  kComplete,    // those of all ranks, ready for a step
+  kIncomplete,  // of this rank, others are to be added
+};
+
 /// Counters of completed units. Saved and restored.
 struct Progress {
   int64_t epoch = 0;
   int64_t batch_idx = 0;  // completed batches of the current epoch
   int64_t total_batches = 0;
-  int64_t global_step = 0;  // optimizer steps
+  int64_t global_step = 0;  // batches, or windows of them, with a step of any optimizer
+  std::vector<int64_t> optimizer_steps;             // of each optimizer
+  std::vector<PendingGradients> pending_gradients;  // of each optimizer
+  /// What set_accumulate_grad_batches() was given; nothing: the option holds.
+  std::optional<int64_t> accumulate_grad_batches;
   int64_t samples_seen = 0;
   double elapsed_seconds = 0.0;  // of earlier sessions of this run
   /// Batches of each validation loader in all validations: where the rows of their steps stand.

@@ -83,7 +83,7 @@ std::string data_table(const RunState& run) {
   for (size_t column = 1; column <= 3; ++column) table.align_right(column);
   // A batch sampler's batches have different sizes.
   const int64_t batch = run.loaders.train_loader().batch_size();
-  const int64_t step = batch * user.accumulate_grad_batches;
+  const int64_t step = batch * run.accumulate_grad_batches();
   table.add_row(
       {"batch size", std::to_string(batch * ranks), std::to_string(batch), std::to_string(batch)});
   table.add_row({"samples per step", std::to_string(step * ranks), std::to_string(step),
@@ -117,10 +117,12 @@ int64_t bytes_of(const std::vector<at::Tensor>& tensors, bool trainable_only = f
 
 int64_t bytes_of_optimizer(const RunState& run) {
   const optim::ParameterNames names(*run.context.module);
-  const StateDict state = optim::optimizer_state(*run.context.optimizers.front().optimizer, names);
   std::vector<at::Tensor> tensors;
-  for (const auto& [name, value] : state.entries()) {
-    if (const auto* tensor = std::get_if<at::Tensor>(&value)) tensors.push_back(*tensor);
+  for (const OptimizerConfig& config : run.context.optimizers) {
+    const StateDict state = optim::optimizer_state(*config.optimizer, names);
+    for (const auto& [name, value] : state.entries()) {
+      if (const auto* tensor = std::get_if<at::Tensor>(&value)) tensors.push_back(*tensor);
+    }
   }
   return bytes_of(tensors);
 }

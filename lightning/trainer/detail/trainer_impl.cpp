@@ -133,14 +133,15 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   slurm.begin(run.context, run.state.stop);
   if (!old_run && writes_files()) begin_writing(slurm);
   prepare_fit(slurm, checkpoint);
+  open_loggers(/*resuming=*/old_run.has_value());
+  call_hooks(run.state, hooks::on_fit_start);
+  prepare_optimizers(checkpoint);
   if (checkpoint) use_effective_config(/*rewrite=*/!old_run);
   const Progress before = run.state.progress;
   if (options_.user.dry_run && options_.max_steps == -1) {
     // Only the loop's limit: schedules see the run that was configured.
     run.context.options.max_steps = before.global_step + kDryRunSteps;
   }
-  open_loggers(/*resuming=*/old_run.has_value());
-  call_hooks(run.state, hooks::on_fit_start);
   print_run_header(run.state, checkpoint);
   if (!old_run) log_hyperparameters(run.state);
 
@@ -188,8 +189,18 @@ void Trainer::Impl::prepare_fit(const SlurmConnector& slurm,
   const int64_t rank = run.context.strategy->global_rank();
   if (rank > 0) seed_rank_generators(0, rank);
   setup_optimizers();
+}
+
+void Trainer::Impl::prepare_optimizers(const std::optional<fs::path>& checkpoint) {
+  Session& run = *session_;
   run.checkpoints.note_configured_optimizers();
-  if (checkpoint) run.checkpoints.restore_fit();
+  if (checkpoint) {
+    run.checkpoints.restore_fit();
+  } else {
+    const size_t count = run.context.optimizers.size();
+    run.state.progress.optimizer_steps.assign(count, 0);
+    run.state.progress.pending_gradients.assign(count, PendingGradients::kNone);
+  }
   run.checkpoints.allow_nonfinite_as_they_are();
 }
 
@@ -402,6 +413,24 @@ void Trainer::Impl::finish(std::string_view status) {
 void Trainer::Impl::save_checkpoint(CheckpointRequest request) {
   if (options_.user.dry_run) return;
   session().checkpoints.request(std::move(request));
+}
+
+Optimization& Trainer::Impl::optimization(std::string_view call) {
+  Optimization* optimization = session().state.optimization;
+  LIGHTNING_CHECK(optimization != nullptr, ConfigError, "LightningModule: ", call,
+                  " was called outside of fit's epochs, expected inside. HINT: call it in "
+                  "training_step().");
+  return *optimization;
+}
+
+void Trainer::Impl::set_accumulate_grad_batches(int64_t batches) {
+  RunState& run = session().state;
+  LIGHTNING_CHECK(batches >= 1, ConfigError, "Trainer: set_accumulate_grad_batches() was given ",
+                  batches, ", expected 1 or more. HINT: use 1 for a step after every batch.");
+  LIGHTNING_CHECK(run.context.module->automatic_optimization(), ConfigError,
+                  "Trainer: set_accumulate_grad_batches() was called with manual optimization, "
+                  "expected automatic optimization. HINT: accumulate by Sync::kMoreFollow.");
+  run.progress.accumulate_grad_batches = batches;
 }
 
 int64_t Trainer::Impl::estimated_stepping_batches() {

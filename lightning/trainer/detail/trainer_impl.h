@@ -13,6 +13,7 @@
 #include <lightning/loops/callback_states.h>
 #include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
+#include <lightning/loops/optimization.h>
 #include <lightning/loops/run_state.h>
 #include <lightning/run/detail/slurm_connector.h>
 #include <lightning/trainer/trainer.h>
@@ -57,6 +58,9 @@ class Trainer::Impl {
   const std::filesystem::path& run_dir();
   void save_checkpoint(CheckpointRequest request);
   int64_t estimated_stepping_batches();
+  /// Throws ConfigError that names `call` outside of fit's epochs.
+  Optimization& optimization(std::string_view call);
+  void set_accumulate_grad_batches(int64_t batches);
 
   void set_config(std::string yaml, std::string program);
 
@@ -83,6 +87,9 @@ class Trainer::Impl {
   /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
   void prepare_fit(const SlurmConnector& slurm,
                    const std::optional<std::filesystem::path>& checkpoint);
+  /// What is restored after on_fit_start(), which may change the optimizers.
+  void prepare_optimizers(const std::optional<std::filesystem::path>& checkpoint);
+  void check_optimizers();
   void use_effective_config(bool rewrite);
   /// Makes the run folder this run's alone on rank 0 and, in a fit (`slurm` is given), the folders
   /// that checkpoints go to. Throws ConfigError when a different run writes there.

@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <typeindex>
 #include <typeinfo>
+#include <unordered_map>
 #include <utility>
 
 #include <ATen/Context.h>
+#include <torch/optim/optimizer.h>
 
 #include <lightning/accelerators/accelerator.h>
 #include <lightning/accelerators/detail/host_memory.h>
@@ -57,6 +59,48 @@ void set_deterministic(const Deterministic& deterministic) {
   at::globalContext().setBenchmarkCuDNN(false);
   // cuBLAS is deterministic only with a dedicated workspace; what the user set stays.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+}
+
+void check_optimization_mode(const LightningModule& module, size_t optimizers,
+                             const TrainerOptions& options) {
+  if (module.automatic_optimization()) {
+    LIGHTNING_CHECK(optimizers == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
+                    optimizers,
+                    " optimizers with automatic optimization, expected one. HINT: put all "
+                    "parameters into groups "
+                    "of one optimizer, or call set_automatic_optimization(false) and step them in "
+                    "training_step().");
+    return;
+  }
+  LIGHTNING_CHECK(options.accumulate_grad_batches == 1, ConfigError,
+                  "Trainer: accumulate_grad_batches is ", options.accumulate_grad_batches,
+                  " and the module optimizes manually, expected 1. HINT: accumulate by "
+                  "manual_backward(loss, Sync::kMoreFollow).");
+  LIGHTNING_CHECK(
+      !options.gradient_clip_val, ConfigError, "Trainer: gradient_clip_val is ",
+      options.gradient_clip_val.value_or(0.0),
+      " and the module optimizes manually, expected null. HINT: call clip_gradients() of "
+      "the optimizer before its step().");
+}
+
+/// Throws ConfigError for a parameter that two optimizers would step.
+void check_disjoint(const std::vector<OptimizerConfig>& optimizers,
+                    const optim::ParameterNames& names) {
+  std::unordered_map<const c10::TensorImpl*, size_t> owners;
+  for (size_t i = 0; i < optimizers.size(); ++i) {
+    for (const auto& group : optimizers[i].optimizer->param_groups()) {
+      for (const at::Tensor& parameter : group.params()) {
+        const auto [owner, is_new] = owners.try_emplace(parameter.unsafeGetTensorImpl(), i);
+        const std::string* name = names.find(parameter);
+        LIGHTNING_CHECK(
+            is_new || owner->second == i, ConfigError, "LightningModule: parameter ",
+            name == nullptr ? std::string("(no name)") : *name, " is in optimizers ", owner->second,
+            " and ", i,
+            " of configure_optimizers(), expected one of them. HINT: give each optimizer "
+            "the parameters of its own layers.");
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -328,19 +372,23 @@ void Trainer::Impl::setup_optimizers() {
       !optimizers.empty(), ConfigError,
       "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
       "override it and return a shared_ptr to an optimizer, or name one by the key optimizer.");
-  LIGHTNING_CHECK(
-      optimizers.size() == 1, ConfigError, "LightningModule: configure_optimizers() gave ",
-      optimizers.size(),
-      " optimizers, expected one. HINT: put all parameters into groups of one optimizer; "
-      "manual optimization is not supported yet.");
-  const OptimizerConfig& config = optimizers.front();
-  LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
-                  "LightningModule: configure_optimizers() gave a null optimizer.");
-  LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
-                  "LightningModule: the LR scheduler's frequency is ",
-                  config.lr_scheduler.frequency, ", expected at least 1.");
-  optim::require_supported(*config.optimizer);
-  optim::validate_parameters(*config.optimizer, *run.context.module);
+  check_optimizers();
+}
+
+void Trainer::Impl::check_optimizers() {
+  Session& run = *session_;
+  const std::vector<OptimizerConfig>& optimizers = run.context.optimizers;
+  check_optimization_mode(*run.context.module, optimizers.size(), options_.user);
+  for (const OptimizerConfig& config : optimizers) {
+    LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
+                    "LightningModule: configure_optimizers() gave a null optimizer.");
+    LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
+                    "LightningModule: the LR scheduler's frequency is ",
+                    config.lr_scheduler.frequency, ", expected at least 1.");
+    optim::require_supported(*config.optimizer);
+    optim::validate_parameters(*config.optimizer, *run.context.module);
+  }
+  check_disjoint(optimizers, optim::ParameterNames(*run.context.module));
 }
 
 void Trainer::Impl::open_loggers(bool resuming) {

@@ -2,7 +2,7 @@
 
   .venv/bin/python tests/golden/hooks/record_hooks.py
 
-Writes fit.txt, fit_accumulate.txt, validate.txt, test.txt and predict.txt beside this script, one
+Writes fit.txt, fit_accumulate.txt, fit_manual.txt, validate.txt, test.txt and predict.txt beside this script, one
 hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
 """
 
@@ -81,6 +81,27 @@ class Module(pl.LightningModule):
         }
 
 
+class ManualModule(Module):
+    """Two optimizers, each with its own backward; the schedules are left alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        optimizers = [torch.optim.SGD([p], lr=0.1) for p in self.layer.parameters()]
+        return optimizers, [torch.optim.lr_scheduler.StepLR(optimizers[0], 1)]
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            self.toggle_optimizer(optimizer)
+            optimizer.zero_grad()
+            self.manual_backward(self.layer(batch).mean())
+            self.clip_gradients(optimizer, gradient_clip_val=1.0)
+            optimizer.step()
+            self.untoggle_optimizer(optimizer)
+
+
 class Data(pl.LightningDataModule):
     def loader(self):
         return torch.utils.data.DataLoader(torch.ones(6, 2), batch_size=2)
@@ -88,9 +109,9 @@ class Data(pl.LightningDataModule):
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 
 
-def record(file_name, action, **options):
+def record(file_name, action, module_class=Module, **options):
     calls.clear()
-    module = recording(Module, "LM", MODULE_HOOKS)()
+    module = recording(module_class, "LM", MODULE_HOOKS)()
     data = recording(Data, "DM", DATA_HOOKS)()
     callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
     trainer = pl.Trainer(
@@ -106,6 +127,8 @@ if __name__ == "__main__":
     record("fit.txt", "fit", max_epochs=2, num_sanity_val_steps=1)
     record("fit_accumulate.txt", "fit", max_epochs=1, num_sanity_val_steps=0,
            accumulate_grad_batches=2, val_check_interval=2)
+    record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
+           num_sanity_val_steps=0)
     record("validate.txt", "validate")
     record("test.txt", "test")
     record("predict.txt", "predict")

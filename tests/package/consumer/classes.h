@@ -79,7 +79,7 @@ class RoundedInputs final : public lightning::Precision {
   lightning::Batch do_convert_batch(lightning::Batch batch) const override {
     return batch.to(at::kBFloat16).to(at::kFloat);
   }
-  void do_step(torch::optim::Optimizer& optimizer, bool /*ends_window*/) override {
+  void do_step(torch::optim::Optimizer& optimizer) override {
     step_optimizer(optimizer);
     traces().insert("precision");
   }

@@ -114,6 +114,43 @@ TEST_CASE("LearningRateMonitor logs what each step was made with, as in Lightnin
   }
 }
 
+TEST_CASE("LearningRateMonitor logs the rates of all optimizers", "[callbacks]") {
+  // Lightning's names: a second one of a class is numbered from 1.
+  class Manual : public Scheduled {
+   public:
+    Manual()
+        : Scheduled([](Scheduled& module) {
+            std::vector<OptimizerConfig> configs;
+            for (const auto& [linear, rate] :
+                 {std::pair(module.layer, 0.5), std::pair(module.second, 2.0)}) {
+              configs.push_back({std::make_shared<lightning::optim::SGD>(
+                  linear->parameters(), torch::optim::SGDOptions(rate))});
+            }
+            return configs;
+          }) {
+      set_automatic_optimization(false);
+    }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      manual_backward((layer->forward(batch["x"]) + second->forward(batch["x"])).mean());
+      optimizer(0).step();
+      optimizer(1).step();
+      return lightning::StepOutput::skip();
+    }
+  };
+  for (const Interval interval : {Interval::kStep, Interval::kEpoch}) {
+    lightning::TrainerOptions options = quiet_options();
+    options.max_epochs = 1;
+    lightning::Trainer trainer(
+        options,
+        {std::make_shared<lightning::LearningRateMonitor>(
+            lightning::LearningRateMonitorOptions{.logging_interval = interval})},
+        lightning::Loggers{});
+    trainer.fit(std::make_shared<Manual>(), boring_loader());
+    CHECK(trainer.callback_metrics().at("lr-SGD") == 0.5);
+    CHECK(trainer.callback_metrics().at("lr-SGD-1") == 2.0);
+  }
+}
+
 TEST_CASE("LearningRateMonitor logs what each epoch began with, in the epoch's row",
           "[callbacks]") {
   const auto configure = [](Scheduled& module) {

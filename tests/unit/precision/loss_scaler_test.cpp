@@ -42,6 +42,7 @@ TEST_CASE("scales and skipped steps are those of torch.amp.GradScaler", "[precis
       const at::Tensor loss = weight.sum() * (marks[i] == 'x' ? kInf : 1.0);
       precision->scale_loss(loss).backward();
       precision->step(*optimizer);
+      precision->end_window();
       CAPTURE(fused, i);
       CHECK(precision->loss_scaler()->scale().item<double>() == golden::kScalerScales[i]);
       CHECK(weight.item<double>() == Approx(golden::kScalerWeights[i]).epsilon(1e-7));

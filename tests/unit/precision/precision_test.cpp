@@ -105,7 +105,7 @@ class ByFour final : public Precision {
     }
     return gradients.front().isfinite().all().logical_not().to(at::kFloat).reshape({1});
   }
-  void do_step(torch::optim::Optimizer& optimizer, bool) override {
+  void do_step(torch::optim::Optimizer& optimizer) override {
     step_optimizer(optimizer);
     ++steps;
   }
@@ -258,6 +258,7 @@ TEST_CASE("a summed weight of zero skips the step", "[precision]") {
       precision->prepare_gradients(optimizer, weight_of(0.0), needed);
       CHECK(lo::all_finite(std::vector<at::Tensor>{weight.grad()}));
       precision->step(optimizer);
+      precision->end_window();
       CHECK(weight.detach().eq(1.0).all().item<bool>());
       // It was no overflow.
       if (precision->loss_scaler() != nullptr) {
@@ -287,9 +288,11 @@ TEST_CASE("of two optimizers only the one that overflowed is skipped", "[precisi
   lo::SGD first({a}, torch::optim::SGDOptions(1.0));
   lo::SGD second({b}, torch::optim::SGDOptions(1.0));
   precision->scale_loss(a.sum() * std::numeric_limits<double>::infinity() + b.sum()).backward();
-  precision->step(first, /*ends_window=*/false);
+  precision->step(first);
   CHECK(precision->loss_scaler()->scale().item<float>() == 65536.0F);
   precision->step(second);
+  CHECK(precision->loss_scaler()->scale().item<float>() == 65536.0F);
+  precision->end_window();
   CHECK(precision->loss_scaler()->scale().item<float>() == 32768.0F);
   CHECK(a.item<float>() == 0.0F);
   CHECK(b.item<float>() == -1.0F);

@@ -151,6 +151,36 @@ class RecordingModule : public BoringModule {
   }
 };
 
+/// Two optimizers, each with its own backward; the schedule is left alone.
+class ManualRecordingModule : public RecordingModule {
+ public:
+  ManualRecordingModule() { set_automatic_optimization(false); }
+  lightning::OptimizerList configure_optimizers() override {
+    calls.push_back("LM.configure_optimizers");
+    std::vector<lightning::OptimizerConfig> configs;
+    for (const at::Tensor& parameter : parameters()) {
+      auto optimizer = std::make_shared<lightning::optim::SGD>(std::vector<at::Tensor>{parameter},
+                                                               torch::optim::SGDOptions(0.1));
+      configs.push_back({.optimizer = optimizer});
+    }
+    configs[0].lr_scheduler.scheduler =
+        std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
+    return configs;
+  }
+  StepOutput training_step(const Batch& batch, int64_t) override {
+    calls.push_back("LM.training_step");
+    for (size_t i = 0; i < 2; ++i) {
+      auto& one = optimizer(i);
+      const auto toggle = one.toggle();
+      one.zero_grad();
+      manual_backward(layer->forward(batch["x"]).mean());
+      one.clip_gradients(1.0);
+      one.step();
+    }
+    return StepOutput::skip();
+  }
+};
+
 class RecordingCallback : public lightning::Callback {
  public:
   CB_HOOK(on_fit_start)
@@ -238,14 +268,15 @@ lightning::TrainerOptions recording_options() {
 
 /// Runs one action and compares; names the first difference.
 template <typename Action>
-void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action) {
+void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action,
+                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>()) {
   calls.clear();
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions in_folder = options;
   in_folder.default_root_dir = folder.path();
   lightning::Trainer trainer(in_folder, {std::make_shared<RecordingCallback>()},
                              lightning::Loggers{});
-  action(trainer, std::make_shared<RecordingModule>(), std::make_shared<RecordingData>());
+  action(trainer, module, std::make_shared<RecordingData>());
   const std::vector<std::string> expected = golden(file);
   for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
     INFO("hook number " << i + 1);
@@ -369,6 +400,16 @@ TEST_CASE("fit with accumulation calls hooks in Lightning's order", "[trainer]")
   options.val_check_interval = 2;
   check_order("fit_accumulate.txt", options,
               [](auto& trainer, auto module, auto data) { trainer.fit(module, data); });
+}
+
+TEST_CASE("fit with manual optimization calls hooks in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 1;
+  options.num_sanity_val_steps = 0;
+  check_order(
+      "fit_manual.txt", options,
+      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+      std::make_shared<ManualRecordingModule>());
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {

@@ -303,7 +303,7 @@ TEST_CASE("A resumed run says which options of the Trainer differ, and nothing w
   CHECK_THAT(named.output, Catch::Contains("resumes from last.ckpt with"));
 }
 
-TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trainer]") {
+TEST_CASE("A resume begins a window of the new accumulate_grad_batches", "[trainer]") {
   struct Case {
     int64_t before;  // accumulate_grad_batches of the first session
     int64_t steps;   // which ends after these steps
@@ -312,8 +312,8 @@ TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trai
     int64_t window;   // batches of the first window after the resume
   };
   const bool clips = GENERATE(false, true);  // the division is left to the kernel without
-  // The last ones are cut by the epoch's end, too.
-  for (const Case c : {Case{1, 3, 4, 32, 1}, Case{1, 5, 4, 32, 3}, Case{2, 2, 3, 32, 2},
+  // The last ones are cut by the epoch's end, and divided by the whole number as in Lightning.
+  for (const Case c : {Case{1, 3, 4, 32, 4}, Case{1, 5, 4, 32, 4}, Case{2, 2, 3, 32, 3},
                        Case{4, 1, 2, 32, 2}, Case{1, 5, 4, 12, 1}, Case{1, 5, 4, 14, 2}}) {
     CAPTURE(c.before, c.steps, c.now, c.samples);
     const lightning_tests::TemporaryFolder folder;
@@ -326,7 +326,7 @@ TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trai
         fit(folder.path(), c.steps + 1, sgd(0.1), options, {.batch_size = 2}, c.samples);
     CHECK(run.module->seen.size() == static_cast<size_t>(2 * c.window));
 
-    // The step by hand: the mean of the batches' gradients.
+    // The step by hand.
     BoringModule twin;
     const auto loader = boring_loader(c.samples);
     std::vector<at::Tensor> batches;
@@ -338,7 +338,7 @@ TEST_CASE("A window that a resume cuts is divided by the batches it has", "[trai
     torch::AutoGradMode with_gradients(true);
     at::Tensor loss = at::zeros({});
     for (size_t i = first; i < first + static_cast<size_t>(c.window); ++i) {
-      loss = loss + twin.layer->forward(batches[i]).square().mean() / c.window;
+      loss = loss + twin.layer->forward(batches[i]).square().mean() / c.now;
     }
     loss.backward();
     const at::Tensor expected = run.module->weights.front() - 0.1 * twin.layer->weight.grad();
