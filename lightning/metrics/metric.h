@@ -34,12 +34,12 @@ struct MetricState {
 /// Base class. A subclass declares its states in its constructor, has an update() with the
 /// arguments that suit it, and do_compute().
 ///
-/// Device: a state is on the device of the inputs of the last update(), on the CPU before the
-/// first. Sync:   update() and reset() never wait for the device; so they check types and shapes,
-/// while
-///         class indices that don't exist are counted and reported by compute(), which may wait.
-/// Ranks:  none is known here. The result over all ranks is that of merge() over their states().
-/// Not thread-safe.
+/// - Device: a state is on the device of the inputs of the last update(), on the CPU before the
+///   first.
+/// - Sync: update() and reset() never wait for the device. So they check types and shapes; class
+///   indices that don't exist are counted and reported by compute(), which may wait.
+/// - Ranks: none is known here. The result over all ranks is that of merge() over their states().
+/// - Not thread-safe.
 class LIGHTNING_API Metric {
  public:
   virtual ~Metric();

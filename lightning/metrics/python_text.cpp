@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <lightning/metrics/detail/python_tables.h>
+#include <lightning/util/detail/utf8.h>
 #include <lightning/util/error.h>
 
 namespace lightning::metrics {
@@ -27,50 +28,22 @@ bool has(char32_t code, uint8_t flag) {
   return ((after - 1)->flags & flag) != 0;
 }
 
-/// Reads a code point at `at` and moves on; false where bytes are no UTF-8: cut off, overlong, a
-/// surrogate, too large.
-bool read(std::string_view text, size_t& at, char32_t& code) {
-  const auto lead = static_cast<uint8_t>(text[at]);
-  const size_t size = lead < 0x80 ? 1 : lead < 0xC0 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  if (size == 0 || lead >= 0xF8 || text.size() - at < size) return false;
-  code = size == 1 ? lead : lead & (0xFFU >> (size + 1));
-  for (size_t i = 1; i < size; ++i) {
-    const auto byte = static_cast<uint8_t>(text[at + i]);
-    if ((byte & 0xC0) != 0x80) return false;
-    code = (code << 6) | (byte & 0x3FU);
-  }
-  static constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  at += size;
-  return code >= kLeast[size] && code <= 0x10FFFF && !(code >= 0xD800 && code < 0xE000);
-}
-
 CodePoints decode(std::string_view text) {
   CodePoints codes;
   codes.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    char32_t code = 0;
-    LIGHTNING_CHECK(read(text, at, code), DataError, "text: byte ", begin, " of ", text.size(),
+    const lightning::detail::CodePoint next = lightning::detail::decode_code_point(text.substr(at));
+    LIGHTNING_CHECK(next.size > 0, DataError, "text: byte ", at, " of ", text.size(),
                     " begins no UTF-8 character, expected UTF-8. HINT: convert the text to UTF-8.");
-    codes += code;
+    codes += next.value;
+    at += next.size;
   }
   return codes;
 }
 
-void append(std::string& text, char32_t code) {
-  if (code < 0x80) {
-    text += static_cast<char>(code);
-    return;
-  }
-  const int tails = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-  static constexpr uint8_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
-  text += static_cast<char>(kLead[tails] | code >> (6 * tails));
-  for (int i = tails - 1; i >= 0; --i) text += static_cast<char>(0x80U | (code >> (6 * i) & 0x3FU));
-}
-
 std::string encode(const CodePoints& codes) {
   std::string text;
-  for (const char32_t code : codes) append(text, code);
+  for (const char32_t code : codes) lightning::detail::append_code_point(text, code);
   return text;
 }
 
@@ -143,7 +116,7 @@ std::vector<std::string> split(const CodePoints& codes) {
   std::string word;
   for (const char32_t code : codes) {
     if (!has(code, detail::kPythonSpace)) {
-      append(word, code);
+      lightning::detail::append_code_point(word, code);
     } else if (!word.empty()) {
       words.push_back(std::exchange(word, {}));
     }
