@@ -78,16 +78,7 @@ void LightningModule::optimizer_step(int64_t, int64_t, torch::optim::Optimizer&,
 void LightningModule::configure_gradient_clipping(torch::optim::Optimizer& optimizer,
                                                   std::optional<double> gradient_clip_val,
                                                   GradientClipAlgorithm algorithm) {
-  if (!gradient_clip_val) return;
-  std::vector<at::Tensor> parameters;
-  for (const auto& group : optimizer.param_groups()) {
-    parameters.insert(parameters.end(), group.params().begin(), group.params().end());
-  }
-  if (algorithm == GradientClipAlgorithm::kNorm) {
-    optim::clip_grad_norm_(parameters, *gradient_clip_val);
-  } else {
-    optim::clip_grad_value_(parameters, *gradient_clip_val);
-  }
+  if (gradient_clip_val) clip_gradients(optimizer, *gradient_clip_val, algorithm);
 }
 
 void LightningModule::lr_scheduler_step(optim::LRScheduler& scheduler) { scheduler.step(); }

@@ -7,7 +7,6 @@
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/manual_optimizer.h>
 #include <lightning/nn/batch_norm.h>
-#include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -22,40 +21,26 @@ std::vector<at::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) 
 }
 
 bool any_trainable(const torch::optim::Optimizer& optimizer) {
-  for (const auto& group : optimizer.param_groups()) {
-    for (const at::Tensor& parameter : group.params()) {
-      if (parameter.requires_grad()) return true;
-    }
-  }
-  return false;
+  const auto& groups = optimizer.param_groups();
+  return std::any_of(groups.begin(), groups.end(), [](const auto& group) {
+    return std::any_of(group.params().begin(), group.params().end(),
+                       [](const at::Tensor& parameter) { return parameter.requires_grad(); });
+  });
 }
-
-/// Forgets the present batch when a step ends, also by an exception.
-class PresentBatch {
- public:
-  explicit PresentBatch(const Batch*& batch) : batch_(batch) {}
-  ~PresentBatch() { batch_ = nullptr; }
-  PresentBatch(const PresentBatch&) = delete;
-  PresentBatch& operator=(const PresentBatch&) = delete;
-
- private:
-  const Batch*& batch_;
-};
 
 }  // namespace
 
-StepOutput Optimization::run_manual(const Batch& batch, int64_t batch_idx) {
-  const PresentBatch present(batch_);
+StepOutput Optimization::run_manual() {
   LightningModule& module = *run_.context.module;
   backwards_ = 0;
   run_.context.strategy->begin_window(module);
   StepOutput output = StepOutput::skip();
   {
     const auto phase = run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train,
-                                         step_scope(batch, run_.progress.global_step + 1));
+                                         step_scope(*batch_, run_.progress.global_step + 1));
     forward_context_ = run_.context.precision->forward_context();
-    const nn::SkipStatistics uncounted(batch.is_padding());
-    output = module.training_step(batch, batch_idx);
+    const nn::SkipStatistics uncounted(batch_->is_padding());
+    output = module.training_step(*batch_, batch_idx_);
     forward_context_.reset();
   }
   run_.context.precision->end_window();
@@ -140,10 +125,7 @@ at::Tensor Optimization::ManualOptimizer::clip_gradients(double value,
                                                          GradientClipAlgorithm algorithm) {
   owner_.require_manual_step("clip_gradients()");
   owner_.run_.context.precision->prepare_gradients(optimizer(), /*weight=*/{}, /*needed=*/true);
-  const std::vector<at::Tensor> parameters = parameters_of(optimizer());
-  if (algorithm == GradientClipAlgorithm::kNorm) return optim::clip_grad_norm_(parameters, value);
-  optim::clip_grad_value_(parameters, value);
-  return {};
+  return lightning::clip_gradients(optimizer(), value, algorithm);
 }
 
 void Optimization::ManualOptimizer::step() {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <c10/util/ScopeExit.h>
+
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/manual_optimizer.h>
 #include <lightning/nn/batch_norm.h>
@@ -33,10 +35,12 @@ Optimization::Optimization(RunState& run)
 Optimization::~Optimization() { run_.optimization = nullptr; }
 
 StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool last_batch) {
-  stepped_ = false;
+  // Also by an exception: after the batch a module may not step any more.
+  const auto done = c10::make_scope_exit([this] { batch_ = nullptr; });
   batch_ = &batch;
   batch_idx_ = batch_idx;
-  if (!run_.context.module->automatic_optimization()) return run_manual(batch, batch_idx);
+  stepped_ = false;
+  if (!run_.context.module->automatic_optimization()) return run_manual();
   if (window_.batches == 0) window_.size = run_.accumulate_grad_batches();
   window_.ends = last_batch || window_.batches + 1 >= window_.size;
   return run_automatic();
@@ -56,7 +60,6 @@ StepOutput Optimization::run_automatic() {
   } else {
     compute_gradients();
   }
-  batch_ = nullptr;
   return std::exchange(output_, StepOutput::skip());
 }
 

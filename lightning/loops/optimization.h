@@ -45,7 +45,7 @@ class Optimization {
   /// One step of an optimizer whose gradients are prepared: hooks, guard, `clip`, counts.
   void step_optimizer(size_t index, const std::function<void()>& clip);
 
-  StepOutput run_manual(const Batch& batch, int64_t batch_idx);
+  StepOutput run_manual();
   /// Throws ConfigError that names `call` where it is not allowed.
   void require_manual_step(std::string_view call) const;
 
