@@ -84,7 +84,8 @@ class LIGHTNING_API Callback {
   virtual void load_state_dict(const StateDict&) {}
   /// Of a checkpoint that a fit can resume from, when it is complete: may change what is in it.
   /// Every rank calls it, rank 0's is written. Tensors are shared with the run until it returns
-  /// from the safe point: replace them, don't change them.
+  /// from the safe point: replace them, don't change them. Of an epoch that was cut short it sees
+  /// the checkpoint as it is written, with the state of before the epoch's end hooks.
   virtual void on_save_checkpoint(TrainerContext&, LightningModule&, Checkpoint&) {}
   /// When a fit resumes: after the weights are loaded, before load_state_dict() of any callback.
   virtual void on_load_checkpoint(TrainerContext&, LightningModule&, const Checkpoint&) {}

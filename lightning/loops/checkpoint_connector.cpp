@@ -277,13 +277,12 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
       "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
   call_module(run_, module_hooks::on_load_checkpoint, state.nested("module"));
   load_model_state(*run_.context.module, checkpoint_.model);
+  run_.progress = progress_from(state.nested("loop"));
   if (run_.context.stage != Stage::kFit) return;
   if (run_.context.data_module != nullptr)
     run_.context.data_module->load_state_dict(state.nested("data_module"));
   call_callbacks(run_, hooks::on_load_checkpoint, std::as_const(checkpoint_));
   load_callback_states(run_.context.callbacks, state);
-  // What on_fit_start() sees.
-  run_.progress = progress_from(state.nested("loop"));
 }
 
 void CheckpointConnector::restore_fit() {

@@ -49,8 +49,8 @@ class CheckpointConnector {
   /// design, and don't keep a checkpoint from being written. Sync: waits for the device.
   void allow_nonfinite_as_they_are();
 
-  /// Reads a checkpoint and restores what is needed before optimizers exist: the weights, the state
-  /// of callbacks and data module, and the progress.
+  /// Reads a checkpoint and restores the weights and the progress and, for a fit, the state of
+  /// callbacks and data module: what is needed before optimizers exist.
   void load(const std::filesystem::path& path);
   /// Restores the rest for a fit to resume: optimizers, schedulers, precision, metrics. After
   /// on_fit_start(), where callbacks may add parameter groups.

@@ -112,6 +112,8 @@ void warn_of_checkpoint_intervals(const RunState& run, std::optional<int64_t> pl
 }
 
 void warn_of_schedules(const RunState& run, std::optional<int64_t> planned) {
+  // Else the module decides when they step.
+  if (!run.context.module->automatic_optimization()) return;
   // With max_time the fit may end before its steps are done.
   for (const OptimizerConfig& config : run.context.optimizers) {
     const LRSchedulerConfig& schedule = config.lr_scheduler;

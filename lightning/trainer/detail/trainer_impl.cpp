@@ -302,7 +302,6 @@ void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> modul
     setup_data_and_module();
     run.context.precision->convert_module(*run.context.module);
     if (checkpoint) run.checkpoints.load(*checkpoint);
-    if (checkpoint) run.state.progress = progress_from(run.checkpoints.state().nested("loop"));
     run.checkpoints.release();
     setup_strategy();
     run.checkpoints.allow_nonfinite_as_they_are();

@@ -110,6 +110,32 @@ TEST_CASE("a scheduler resumes from its saved state", "[optim]") {
   }
 }
 
+TEST_CASE("a group that comes later follows the schedule from then on, as in PyTorch", "[optim]") {
+  const auto add_group = [](torch::optim::Optimizer& optimizer, double rate) {
+    torch::optim::OptimizerParamGroup group({torch::ones({1})});
+    group.set_options(std::make_unique<torch::optim::SGDOptions>(rate));
+    optimizer.add_param_group(group);
+  };
+  const OptimizerPtr optimizer = two_groups(0.1, 0.4);
+  LinearWarmupLR scheduler(optimizer, 2, 4);
+  add_group(*optimizer, 0.6);  // where the schedule is at 0: it is the base rate
+  scheduler.step();
+  add_group(*optimizer, 0.3);  // where it is at a half
+  CHECK(scheduler.get_last_lr() == std::vector<double>{0.05, 0.2, 0.3, 0.3});
+  scheduler.step();
+  CHECK(scheduler.get_last_lr() == std::vector<double>{0.1, 0.4, 0.6, 0.6});
+
+  const OptimizerPtr resumed = two_groups(0.1, 0.4);
+  LinearWarmupLR other(resumed, 2, 4);
+  add_group(*resumed, 0.6);
+  add_group(*resumed, 0.3);
+  other.include_new_groups();
+  other.load_state_dict(scheduler.state_dict());
+  scheduler.step();
+  other.step();
+  CHECK(other.get_last_lr() == scheduler.get_last_lr());
+}
+
 TEST_CASE("a scheduler refuses a state for other parameter groups", "[optim]") {
   ConstantLR scheduler(two_groups(0.1, 0.01));
   auto one_group = std::make_shared<torch::optim::SGD>(std::vector<at::Tensor>{torch::ones({1})},

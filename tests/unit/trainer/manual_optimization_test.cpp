@@ -10,7 +10,8 @@
 
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/model_checkpoint.h>
-#include <lightning/optim/grad_utils.h>
+#include <lightning/optim/lr_scheduler.h>
+#include <lightning/precision/detail/modes.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
@@ -212,6 +213,58 @@ TEST_CASE("An open accumulation delays checkpoints to its end, but not beyond th
   });
 }
 
+TEST_CASE("A validation leaves gradients alone that a step is still to use", "[trainer]") {
+  const Step step = [](Gan& gan, const at::Tensor& x, int64_t index) {
+    const auto toggle = gan.optimizer(0).toggle();
+    gan.manual_backward(gan.generator->forward(x).square().mean());
+    if (index == 2) {
+      gan.optimizer(0).step();
+      gan.optimizer(0).zero_grad();
+    }
+    return lightning::StepOutput::skip();
+  };
+  class Validated : public Gan {
+   public:
+    void validation_step(const lightning::Batch&, int64_t) override { ++validations; }
+    int64_t validations = 0;
+  };
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  options.val_check_interval = 1;
+  options.num_sanity_val_steps = 0;
+  lightning::Trainer trainer(options, {}, lightning::Loggers{});
+  const auto gan = std::make_shared<Validated>();
+  gan->step = step;
+  trainer.fit(gan, boring_loader(), boring_loader());
+  CHECK(gan->validations == 9);
+  CHECK(torch::equal(gan->weights(), fit(step, options)->weights()));
+}
+
+TEST_CASE("Schedules are the module's to step", "[trainer]") {
+  class Scheduled : public Gan {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      auto configs = Gan::configure_optimizers().configs();
+      configs[1].lr_scheduler.scheduler =
+          std::make_shared<lightning::optim::StepLR>(configs[1].optimizer, 1, 0.5);
+      return configs;
+    }
+  };
+  const auto gan = std::make_shared<Scheduled>();
+  std::vector<double> rates;
+  gan->step = [&](Gan& module, const at::Tensor& x, int64_t index) {
+    const lightning::StepOutput output = alternate(module, x, index);
+    if (index == 0) module.lr_scheduler(1).step();
+    rates.push_back(module.lr_scheduler(1).get_last_lr().front());
+    CHECK_THROWS_WITH(module.lr_scheduler(0), Catch::Contains("lr_scheduler(0)"));
+    return output;
+  };
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 2;
+  lightning::Trainer(options, {}, lightning::Loggers{}).fit(gan, boring_loader());
+  CHECK(rates == std::vector<double>{0.05, 0.05, 0.05, 0.025, 0.025, 0.025});
+}
+
 TEST_CASE("Manual optimization is refused where it can't be meant", "[trainer]") {
   const auto refused = [](const Step& step, const std::string& text,
                           lightning::TrainerOptions options = quiet_options()) {
@@ -327,4 +380,45 @@ TEST_CASE("on_after_optimizer_step has the optimizer, and what loss scaling skip
   fit(alternate, options, {watcher});
   CHECK(watcher->indices == std::vector<size_t>{1, 0, 1, 0});
   CHECK(watcher->skipped == std::vector<bool>(4, false));
+
+  // With loss scaling: the critic's gradients overflow in the first batch.
+  watcher->indices.clear();
+  watcher->skipped.clear();
+  const lightning::LossScaler* scaler = nullptr;
+  std::vector<float> scales;
+  const auto gan = std::make_shared<Gan>();
+  gan->to(torch::kFloat32);
+  at::Tensor before;
+  gan->step = [&](Gan& module, const at::Tensor& wide, int64_t index) {
+    const at::Tensor x = wide.to(torch::kFloat32);
+    const bool overflows = index == 0;
+    before = module.critic->weight.detach().clone();
+    module.optimizer(1).zero_grad();
+    module.manual_backward(module.score(x).to(torch::kFloat32) * (overflows ? 1e38 : 1.0));
+    CHECK(module.optimizer(1).clip_gradients(1e6).isfinite().item<bool>() == !overflows);
+    CHECK_THROWS_WITH(module.manual_backward(module.score(x).to(torch::kFloat32)),
+                      Catch::Contains("came after clip_gradients() of optimizer 1"));
+    module.optimizer(1).step();
+    CHECK(torch::equal(before, module.critic->weight.detach()) == overflows);
+    module.optimizer(0).zero_grad();
+    module.manual_backward(module.generator->forward(x).mean());
+    module.optimizer(0).step();
+    scales.push_back(scaler->scale().item<float>());
+    return lightning::StepOutput::skip();
+  };
+  lightning::TrainerParts parts;
+  parts.callbacks = {watcher};
+  parts.loggers = lightning::Loggers{};
+  parts.precision = [&](at::Device device) {
+    const auto precision = std::make_shared<lightning::Float16MixedPrecision>(
+        device, lightning::Float16MixedOptions{.force_float16 = true});
+    scaler = precision->loss_scaler();
+    return precision;
+  };
+  options.max_steps = 3;
+  lightning::Trainer(options, std::move(parts)).fit(gan, boring_loader());
+  CHECK(watcher->indices == std::vector<size_t>{1, 0, 1, 0, 1, 0});
+  CHECK(watcher->skipped == std::vector<bool>{true, false, false, false, false, false});
+  // Adjusted once, when the batch is over.
+  CHECK(scales == std::vector<float>{65536.0F, 32768.0F, 32768.0F});
 }
