@@ -1,21 +1,26 @@
 // Manual optimization: what training_step() does with optimizers is what a plain LibTorch loop
 // does, and a run resumes bitwise in the middle of it.
+#include <ATen/autocast_mode.h>
 #include <catch2/catch.hpp>
 
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/checkpoint/checkpoint.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/precision/detail/modes.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
 
 #include "support/boring_module.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -116,8 +121,11 @@ std::shared_ptr<Gan> fit(const Step& step, lightning::TrainerOptions options = q
   return gan;
 }
 
-/// Weights after 6 batches in one go equal those of a run that resumes after each batch.
-void check_resume(const Step& step) {
+/// Where a checkpoint was written: epoch and batches of it.
+using Places = std::set<std::pair<int64_t, int64_t>>;
+
+/// Weights after 6 batches in one go equal those of a run that resumes from any of its checkpoints.
+Places check_resume(const Step& step) {
   lightning::TrainerOptions options = quiet_options();
   options.max_epochs = 2;
   const at::Tensor whole = fit(step, options)->weights();
@@ -129,11 +137,13 @@ void check_resume(const Step& step) {
         lightning::ModelCheckpointOptions{.save_top_k = -1, .every_n_train_steps = 1})};
   };
   fit(step, options, saving());
-  int64_t checkpoints = 0;
+  Places places;
   for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
     const fs::path path = entry.path();
     if (path.extension() != ".ckpt" || fs::is_symlink(path)) continue;
-    ++checkpoints;
+    const lightning::Checkpoint checkpoint = lightning::Checkpoint::read(path);
+    const lightning::StateDict loop = checkpoint.state.nested("loop");
+    places.emplace(loop.get<int64_t>("epoch"), loop.get<int64_t>("batch_idx"));
     const lightning_tests::TemporaryFolder elsewhere;
     fs::copy(path, elsewhere.path() / path.filename(), fs::copy_options::recursive);
     options.default_root_dir = elsewhere.path();
@@ -142,7 +152,7 @@ void check_resume(const Step& step) {
         fit(step, options, saving(), (elsewhere.path() / path.filename()).string());
     CHECK(torch::equal(resumed->weights(), whole));
   }
-  CHECK(checkpoints >= 3);
+  return places;
 }
 
 }  // namespace
@@ -174,12 +184,12 @@ TEST_CASE("A GAN with toggles, clipping and two backwards is LibTorch's and Ligh
 }
 
 TEST_CASE("A run with several optimizers resumes bitwise from every step", "[trainer]") {
-  check_resume(alternate);
+  CHECK(check_resume(alternate).size() == 6);
 }
 
 TEST_CASE("Gradients that are carried over batches are part of a checkpoint", "[trainer]") {
   // The generator steps every other batch and gathers gradients in both.
-  check_resume([](Gan& gan, const at::Tensor& x, int64_t index) {
+  const Places places = check_resume([](Gan& gan, const at::Tensor& x, int64_t index) {
     {
       const auto toggle = gan.optimizer(1).toggle();
       gan.optimizer(1).zero_grad();
@@ -194,12 +204,20 @@ TEST_CASE("Gradients that are carried over batches are part of a checkpoint", "[
     }
     return lightning::StepOutput::skip();
   });
+  CHECK(places.size() == 6);
 }
 
 TEST_CASE("An open accumulation delays checkpoints to its end, but not beyond the epoch",
           "[trainer]") {
-  // Three batches an epoch, a step after every second one of the run.
-  check_resume([](Gan& gan, const at::Tensor& x, int64_t) {
+  // Three batches an epoch: the critic steps after each, the generator after every second one of
+  // the run.
+  const Places places = check_resume([](Gan& gan, const at::Tensor& x, int64_t) {
+    {
+      const auto toggle = gan.optimizer(1).toggle();
+      gan.optimizer(1).zero_grad();
+      gan.manual_backward(gan.score(x));
+      gan.optimizer(1).step();
+    }
     const int64_t batch = gan.trainer().samples_seen() / 2;
     const auto toggle = gan.optimizer(0).toggle();
     const bool last = batch % 2 == 1;
@@ -211,6 +229,7 @@ TEST_CASE("An open accumulation delays checkpoints to its end, but not beyond th
     }
     return lightning::StepOutput::skip();
   });
+  CHECK(places == Places{{0, 2}, {0, 3}, {1, 1}, {1, 3}});
 }
 
 TEST_CASE("A validation leaves gradients alone that a step is still to use", "[trainer]") {
@@ -246,7 +265,7 @@ TEST_CASE("Schedules are the module's to step", "[trainer]") {
     lightning::OptimizerList configure_optimizers() override {
       auto configs = Gan::configure_optimizers().configs();
       configs[1].lr_scheduler.scheduler =
-          std::make_shared<lightning::optim::StepLR>(configs[1].optimizer, 1, 0.5);
+          std::make_shared<lightning::optim::StepLR>(configs[1].optimizer, 4, 0.5);
       return configs;
     }
   };
@@ -254,14 +273,17 @@ TEST_CASE("Schedules are the module's to step", "[trainer]") {
   std::vector<double> rates;
   gan->step = [&](Gan& module, const at::Tensor& x, int64_t index) {
     const lightning::StepOutput output = alternate(module, x, index);
-    if (index == 0) module.lr_scheduler(1).step();
+    for (int i = 0; index == 0 && i < 4; ++i) module.lr_scheduler(1).step();
     rates.push_back(module.lr_scheduler(1).get_last_lr().front());
     CHECK_THROWS_WITH(module.lr_scheduler(0), Catch::Contains("lr_scheduler(0)"));
     return output;
   };
   lightning::TrainerOptions options = quiet_options();
   options.max_epochs = 2;
+  const lightning_tests::CapturedStderr output;
   lightning::Trainer(options, {}, lightning::Loggers{}).fit(gan, boring_loader());
+  // Of a schedule that the Trainer steps: its first change comes after the fit.
+  CHECK_THAT(output.text(), !Catch::Contains("StepLR"));
   CHECK(rates == std::vector<double>{0.05, 0.05, 0.05, 0.025, 0.025, 0.025});
 }
 
@@ -367,6 +389,11 @@ TEST_CASE("on_after_optimizer_step has the optimizer, and what loss scaling skip
   struct Watcher : lightning::Callback {
     std::vector<size_t> indices;
     std::vector<bool> skipped;
+    bool backward_casts = false;
+    void on_before_backward(lightning::TrainerContext&, lightning::LightningModule&,
+                            const at::Tensor&) override {
+      backward_casts = backward_casts || at::autocast::is_autocast_enabled(at::kCPU);
+    }
     void on_after_optimizer_step(lightning::TrainerContext& trainer, lightning::LightningModule&,
                                  const lightning::OptimizerStep& step) override {
       CHECK(&step.optimizer == trainer.optimizers()[step.index].optimizer.get());
@@ -403,6 +430,7 @@ TEST_CASE("on_after_optimizer_step has the optimizer, and what loss scaling skip
     module.optimizer(0).zero_grad();
     module.manual_backward(module.generator->forward(x).mean());
     module.optimizer(0).step();
+    CHECK(at::autocast::is_autocast_enabled(at::kCPU));
     scales.push_back(scaler->scale().item<float>());
     return lightning::StepOutput::skip();
   };
@@ -419,6 +447,8 @@ TEST_CASE("on_after_optimizer_step has the optimizer, and what loss scaling skip
   lightning::Trainer(options, std::move(parts)).fit(gan, boring_loader());
   CHECK(watcher->indices == std::vector<size_t>{1, 0, 1, 0, 1, 0});
   CHECK(watcher->skipped == std::vector<bool>{true, false, false, false, false, false});
+  // The forward's number format isn't the backward's.
+  CHECK_FALSE(watcher->backward_casts);
   // Adjusted once, when the batch is over.
   CHECK(scales == std::vector<float>{65536.0F, 32768.0F, 32768.0F});
 }
