@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
@@ -32,6 +34,15 @@ std::string reason_of(const std::exception_ptr& error) {
   } catch (...) {
     return "unknown error";
   }
+}
+
+/// Until the process ends: the destructor of what carries collectives that never end would wait for
+/// them.
+void keep_forever(c10::intrusive_ptr<c10d::Backend> backend) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<c10::intrusive_ptr<c10d::Backend>>();
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(backend));
 }
 
 }  // namespace
@@ -70,7 +81,7 @@ RecordingBackend::RecordingBackend(c10::intrusive_ptr<c10d::Backend> inner,
       device_(device) {}
 
 RecordingBackend::~RecordingBackend() {
-  if (!log_->idle()) inner_.release();
+  if (!log_->idle()) keep_forever(std::move(inner_));
 }
 
 template <typename Call>
