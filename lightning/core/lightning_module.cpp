@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/optim/optimizer.h>
 
+#include <lightning/core/detail/metric_registry.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -12,7 +13,7 @@ namespace lightning {
 StepOutput::StepOutput(at::Tensor loss_value, double loss_weight)
     : loss(std::move(loss_value)), weight(at::scalar_tensor(loss_weight, at::kDouble)) {}
 
-LightningModule::LightningModule() = default;
+LightningModule::LightningModule() : registered_metrics_(std::make_shared<MetricRegistry>()) {}
 LightningModule::~LightningModule() = default;
 
 StepOutput LightningModule::training_step(const Batch&, int64_t) {
@@ -101,21 +102,65 @@ void LightningModule::manual_backward(const at::Tensor& loss, Sync sync) {
   trainer().manual_backward(loss, sync);
 }
 
+bool LightningModule::records(const LogOptions& options) const {
+  if (metric_log_ == nullptr) {
+    log_warning("LightningModule: log() was called without a Trainer; nothing is recorded.");
+    return false;
+  }
+  return !options.rank_zero_only || trainer().is_global_zero();
+}
+
 void LightningModule::log(std::string_view name, const at::Tensor& value,
                           const LogOptions& options) {
-  if (metric_log_ != nullptr) {
-    metric_log_->record(name, value, options);
-  } else {
-    log_warning("LightningModule: log() was called without a Trainer; nothing is recorded.");
-  }
+  if (records(options)) metric_log_->record(name, value, options);
 }
 
 void LightningModule::log(std::string_view name, double value, const LogOptions& options) {
-  if (metric_log_ != nullptr) {
-    metric_log_->record(name, value, options);
-  } else {
-    log_warning("LightningModule: log() was called without a Trainer; nothing is recorded.");
+  if (records(options)) metric_log_->record(name, value, options);
+}
+
+void LightningModule::log(std::string_view name, metrics::Metric& metric,
+                          const LogOptions& options) {
+  if (!records(options)) return;
+  const std::string& registered = registered_metrics_->note_logged(
+      metric, *metric_log_, metric_log_->full_name(name, options));
+  metric_log_->record(name, metric, registered, options);
+}
+
+void LightningModule::log(std::string_view name, const std::shared_ptr<metrics::Metric>& metric,
+                          const LogOptions& options) {
+  LIGHTNING_CHECK(metric != nullptr, ConfigError, "log: \"", name,
+                  "\" is a null metric, expected a registered one. HINT: make it in the module's "
+                  "constructor.");
+  log(name, *metric, options);
+}
+
+void LightningModule::log_dict(std::initializer_list<std::pair<std::string_view, LogValue>> values,
+                               const LogOptions& options) {
+  for (const auto& [name, value] : values) {
+    std::visit([&, log_name = name](const auto& one) { log(log_name, one, options); }, value);
   }
+}
+
+void LightningModule::log_dict(const std::map<std::string, at::Tensor>& values,
+                               const LogOptions& options) {
+  for (const auto& [name, value] : values) log(name, value, options);
+}
+
+void LightningModule::add_metric(std::string name, std::shared_ptr<metrics::Metric> metric) {
+  registered_metrics_->add(std::move(name), std::move(metric));
+}
+
+void LightningModule::set_step_outputs(Batch outputs) { step_outputs_ = std::move(outputs); }
+
+void LightningModule::freeze() {
+  for (at::Tensor& parameter : parameters()) parameter.requires_grad_(false);
+  eval();
+}
+
+void LightningModule::unfreeze() {
+  for (at::Tensor& parameter : parameters()) parameter.requires_grad_(true);
+  train();
 }
 
 void LightningModule::print(std::string_view line) { trainer().print(line); }

@@ -4,17 +4,21 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <torch/nn/module.h>
 
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
+#include <lightning/core/grad_norm.h>
 #include <lightning/core/gradient_clip.h>
 #include <lightning/core/lightning_optimizer.h>
 #include <lightning/core/metric_log.h>
@@ -22,10 +26,16 @@
 #include <lightning/core/trainer_context.h>
 #include <lightning/data/batch.h>
 #include <lightning/data/data_loader.h>
+#include <lightning/metrics/metric.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
 namespace lightning {
+
+class MetricRegistry;
+
+/// What log_dict() takes: a number, a tensor of one element, or a registered metric.
+using LogValue = std::variant<double, at::Tensor, std::shared_ptr<metrics::Metric>>;
 
 /// What training_step() returns.
 struct LIGHTNING_API StepOutput {
@@ -46,9 +56,16 @@ struct LIGHTNING_API StepOutput {
   bool is_skip() const { return !loss.defined(); }
   /// By skip(), not by an undefined tensor.
   bool skipped_on_purpose() const { return skipped_on_purpose_; }
+  /// With further outputs: `return StepOutput(loss).with({{"logits", logits}})`.
+  StepOutput with(Batch further) && {
+    outputs = std::move(further);
+    return std::move(*this);
+  }
 
   at::Tensor loss;
   at::Tensor weight;  // undefined: none
+  /// For on_train_batch_end(), which gets them without their graphs; nothing else reads them.
+  Batch outputs;
 
  private:
   bool skipped_on_purpose_ = false;
@@ -67,6 +84,12 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   /// Runs without gradients, in eval mode. Log what you want to see.
   virtual void validation_step(const Batch& batch, int64_t batch_idx);
   virtual void test_step(const Batch& batch, int64_t batch_idx);
+  /// For validation_step() and test_step(): what step_outputs() gives in the batch's end hooks,
+  /// without graphs.
+  void set_step_outputs(Batch outputs);
+  /// What the present validation_step() or test_step() gave to set_step_outputs(), until
+  /// on_validation_batch_end() or on_test_batch_end() is over; else an empty Batch.
+  const Batch& step_outputs() const { return step_outputs_; }
   /// The predictions for a batch; they go to the Trainer's prediction sink, in order.
   virtual Batch predict_step(const Batch& batch, int64_t batch_idx);
   /// Required for fit(). The base body builds the optimizer over all parameters, and the LR
@@ -173,6 +196,36 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   /// the hooks that may log.
   void log(std::string_view name, const at::Tensor& value, const LogOptions& options = {});
   void log(std::string_view name, double value, const LogOptions& options = {});
+  /// Records a registered metric after its update(). on_step: its value over the batch, that is
+  /// over what it was given since the last log(). on_epoch: its value over the epoch or pass,
+  /// computed once, at the end, from what all ranks gave it; then it is reset. Not to be reset by
+  /// the module. Options that it doesn't use: batch_size; sync_dist for on_step, whose value is this
+  /// rank's. Sync: see MetricLog::record(). Throws ConfigError too for a metric that isn't
+  /// registered, that has a different name or is logged in training and validation, and for a value
+  /// that isn't one element.
+  void log(std::string_view name, metrics::Metric& metric, const LogOptions& options = {});
+  void log(std::string_view name, const std::shared_ptr<metrics::Metric>& metric,
+           const LogOptions& options = {});
+  /// log() of each, with the same options.
+  void log_dict(std::initializer_list<std::pair<std::string_view, LogValue>> values,
+                const LogOptions& options = {});
+  void log_dict(const std::map<std::string, at::Tensor>& values, const LogOptions& options = {});
+  /// Gives a metric to the Trainer, which resets it at the beginning of a run, merges its states
+  /// over ranks when it is logged, and keeps it in checkpoints: a run resumes in the middle of an
+  /// epoch. Returns the metric, as register_module() does. To be called in the constructor, in
+  /// setup() or in configure_model(), by every rank with the same names. Throws ConfigError for an
+  /// empty or taken name, for null and for a metric that has a name already.
+  template <typename MetricType>
+  std::shared_ptr<MetricType> register_metric(std::string name,
+                                              std::shared_ptr<MetricType> metric) {
+    add_metric(std::move(name), metric);
+    return metric;
+  }
+  /// Nothing is trained any more, as with Lightning's: no parameter requires a gradient, and the
+  /// module is in eval mode. In fit() the Trainer puts it in train mode again.
+  void freeze();
+  /// All parameters require gradients, and the module is in train mode.
+  void unfreeze();
   /// Prints on rank 0 without tearing the progress bar.
   void print(std::string_view line);
   /// Throws ConfigError when no Trainer runs this module.
@@ -197,14 +250,22 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   /// Whether the base class's own training_step() body answered, that is: it isn't overridden.
   bool base_body_ran() const { return base_body_ran_; }
   void reset_base_body() { base_body_ran_ = false; }
+  /// For the Trainer.
+  MetricRegistry& registered_metrics() { return *registered_metrics_; }
 
  protected:
   /// Called by the base bodies of steps that a subclass may leave out.
   void mark_base_body() { base_body_ran_ = true; }
 
  private:
+  void add_metric(std::string name, std::shared_ptr<metrics::Metric> metric);
+  /// Whether log() is to record a value with these options.
+  bool records(const LogOptions& options) const;
+
   TrainerContext* trainer_ = nullptr;
   MetricLog* metric_log_ = nullptr;
+  std::shared_ptr<MetricRegistry> registered_metrics_;
+  Batch step_outputs_;
   config::ConfigNode hyperparameters_;
   bool base_body_ran_ = false;
   bool automatic_optimization_ = true;

@@ -6,6 +6,7 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
+#include <lightning/metrics/metric.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -42,22 +43,53 @@ void MetricLog::record(std::string_view name, const at::Tensor& value, const Log
                   value.defined() ? detail::concat("a tensor of shape ", value.sizes())
                                   : std::string("an undefined tensor"),
                   ", expected one element. HINT: log its mean or its sum.");
-  // A CPU value is ready: reading it waits for nothing.
-  if (value.is_cpu()) {
-    record_value(name, Value{value.item<double>(), {}}, options);
-  } else {
-    record_value(name, Value{0.0, value.detach().reshape({}).to(at::kDouble)}, options);
-  }
+  record_value(name, value_of(value), options);
 }
 
 void MetricLog::record(std::string_view name, double value, const LogOptions& options) {
   record_value(name, Value{value, {}}, options);
 }
 
-void MetricLog::record_value(std::string_view name, const Value& value, const LogOptions& options) {
+MetricLog::Value MetricLog::value_of(const at::Tensor& scalar) {
+  // A CPU value is ready: reading it waits for nothing.
+  if (scalar.is_cpu()) return {scalar.item<double>(), {}};
+  return {0.0, scalar.detach().reshape({}).to(at::kDouble)};
+}
+
+void MetricLog::record(std::string_view name, metrics::Metric& metric, std::string_view registered,
+                       const LogOptions& options) {
+  check_allowed(name);
+  LIGHTNING_CHECK(options.reduce_fx == ReduceFx::kMean, ConfigError, "log: \"", name,
+                  "\" is a metric (", metric.name(), ") and was logged with reduce_fx ",
+                  to_text(options.reduce_fx),
+                  ", expected none: a metric has its own. HINT: leave reduce_fx out.");
+  const size_t known = entries_.size();
+  Entry& entry = entry_for(name, options, registered);
+  entry.step = scope_.step;
+  entry.in_epoch = true;
+  const bool is_new = entries_.size() > known;
+  const bool counts = scope_.batch_size > 0.0;
+  if (!is_new && !(entry.on_step && counts)) return;
+  const at::Tensor value = entry.on_step && counts ? metric.compute_batch() : metric.compute();
+  LIGHTNING_CHECK(value.numel() == 1, ConfigError, "log: \"", name, "\" is a metric (",
+                  metric.name(), ") whose value is a tensor of shape ", value.sizes(),
+                  ", expected one element. HINT: choose an average, or log the elements of "
+                  "compute() at the epoch's end.");
+  if (!entry.on_step || !counts) return;
+  entry.newest = value_of(value);
+  entry.newest_weight = 1.0;
+  entry.has_newest = true;
+  entry.in_next_row = entry.logger;
+}
+
+void MetricLog::check_allowed(std::string_view name) const {
   LIGHTNING_CHECK(scope_.allowed, ConfigError, "log: \"", name, "\" was logged in ", scope_.hook,
                   ", where nothing can be logged. HINT: log in a step, a batch or an epoch hook "
                   "(docs/hooks.md lists them).");
+}
+
+void MetricLog::record_value(std::string_view name, const Value& value, const LogOptions& options) {
+  check_allowed(name);
   Entry& entry = entry_for(name, options);
   entry.step = scope_.step;
   entry.in_epoch = true;
@@ -75,11 +107,15 @@ void MetricLog::record_value(std::string_view name, const Value& value, const Lo
   if (entry.on_epoch) accumulate(entry, value, weight);
 }
 
-MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options) {
+std::string MetricLog::full_name(std::string_view name, const LogOptions& options) const {
   const bool suffixed = scope_.dataloader_idx >= 0 && options.add_dataloader_idx;
-  const std::string full_name =
-      suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx)
-               : std::string(name);
+  return suffixed ? detail::concat(name, "/dataloader_idx_", scope_.dataloader_idx)
+                  : std::string(name);
+}
+
+MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options,
+                                       std::string_view metric) {
+  const std::string full_name = this->full_name(name, options);
   const bool on_step = options.on_step.value_or(scope_.on_step);
   LIGHTNING_CHECK(scope_.in_step || !on_step, ConfigError, "log: \"", full_name,
                   "\" was logged with on_step in ", scope_.hook,
@@ -91,24 +127,38 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
     Entry& entry = entries_[i];
     if (entry.name != full_name) continue;
     expected_ = i + 1;
-    LIGHTNING_CHECK(entry.on_step == on_step && entry.on_epoch == on_epoch &&
-                        entry.reduce_fx == options.reduce_fx,
-                    ConfigError, "log: \"", full_name, "\" was logged with on_step ", entry.on_step,
-                    ", on_epoch ", entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
-                    " before and with on_step ", on_step, ", on_epoch ", on_epoch, ", reduce_fx ",
-                    to_text(options.reduce_fx), " in ", scope_.hook,
-                    ", expected the same options. HINT: use a different name for the other value.");
+    check_same(entry, on_step, on_epoch, metric, options);
     return entry;
   }
   Entry entry = make_entry(full_name, on_step, on_epoch);
+  entry.metric = metric;
   entry.prog_bar = options.prog_bar;
   entry.logger = options.logger;
   entry.reduce_fx = options.reduce_fx;
-  entry.sync_step = options.sync_dist.value_or(false);
-  entry.sync_epoch = options.sync_dist.value_or(true);
+  // A step's value of a metric is this rank's.
+  entry.sync_step = options.sync_dist.value_or(false) && !options.rank_zero_only && metric.empty();
+  entry.sync_epoch = options.sync_dist.value_or(true) && !options.rank_zero_only;
   entries_.push_back(std::move(entry));
   expected_ = 0;
   return entries_.back();
+}
+
+void MetricLog::check_same(const Entry& entry, bool on_step, bool on_epoch,
+                           std::string_view metric, const LogOptions& options) const {
+  const auto what = [](std::string_view registered) {
+    return registered.empty() ? std::string("a value")
+                              : detail::concat("the metric \"", registered, "\"");
+  };
+  LIGHTNING_CHECK(entry.metric == metric, ConfigError, "log: \"", entry.name, "\" was ",
+                  what(entry.metric), " before and is ", what(metric), " in ", scope_.hook,
+                  ", expected one of both. HINT: use a different name for the other.");
+  LIGHTNING_CHECK(entry.on_step == on_step && entry.on_epoch == on_epoch &&
+                      entry.reduce_fx == options.reduce_fx,
+                  ConfigError, "log: \"", entry.name, "\" was logged with on_step ", entry.on_step,
+                  ", on_epoch ", entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
+                  " before and with on_step ", on_step, ", on_epoch ", on_epoch, ", reduce_fx ",
+                  to_text(options.reduce_fx), " in ", scope_.hook,
+                  ", expected the same options. HINT: use a different name for the other value.");
 }
 
 MetricLog::Entry MetricLog::make_entry(std::string name, bool on_step, bool on_epoch) {
@@ -181,6 +231,16 @@ MetricLog::Value MetricLog::reduced(const Entry& entry) {
   return value;
 }
 
+std::vector<std::string> MetricLog::logger_names() const {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries_) {
+    if (!entry.logger) continue;
+    if (entry.on_step) names.push_back(entry.step_name);
+    if (entry.on_epoch) names.push_back(entry.epoch_name);
+  }
+  return names;
+}
+
 LoggedRow MetricLog::take_step_row() {
   LoggedRow row;
   for (Entry& entry : entries_) {
@@ -248,6 +308,7 @@ void MetricLog::reset_epoch() {
 std::vector<MetricLog::Part> MetricLog::parts(Level level) const {
   std::vector<Part> parts;
   for (const Entry& entry : entries_) {
+    if (!entry.metric.empty()) continue;  // states are reduced, not values
     const bool step = level == Level::kStep;
     if (step ? !(entry.sync_step && entry.in_next_row) : !(entry.sync_epoch && entry.on_epoch)) {
       continue;
@@ -267,6 +328,39 @@ std::vector<MetricLog::Part> MetricLog::parts(Level level) const {
     parts.push_back(std::move(part));
   }
   return parts;
+}
+
+std::vector<MetricLog::MetricPart> MetricLog::metric_parts() const {
+  std::vector<MetricPart> parts;
+  for (const Entry& entry : entries_) {
+    if (entry.metric.empty()) continue;
+    parts.push_back({.name = entry.name,
+                     .metric = entry.metric,
+                     .on_step = entry.on_step,
+                     .on_epoch = entry.on_epoch,
+                     .prog_bar = entry.prog_bar,
+                     .logger = entry.logger,
+                     .sync = entry.sync_epoch,
+                     .logged = entry.in_epoch});
+  }
+  return parts;
+}
+
+void MetricLog::set_metric_value(const MetricPart& part, const at::Tensor& value) {
+  auto entry = std::find_if(entries_.begin(), entries_.end(),
+                            [&](const Entry& known) { return known.name == part.name; });
+  if (entry == entries_.end()) {
+    Entry fresh = make_entry(part.name, part.on_step, part.on_epoch);
+    fresh.metric = part.metric;
+    fresh.prog_bar = part.prog_bar;
+    fresh.logger = part.logger;
+    entry = entries_.insert(entries_.end(), std::move(fresh));
+  }
+  entry->accumulated = value_of(value);
+  entry->weight = 1.0;
+  entry->in_epoch = true;
+  // For the bar, which has nothing before.
+  if (!entry->on_step) entry->has_newest = true;
 }
 
 void MetricLog::Part::add(const Part& other) {
@@ -332,6 +426,7 @@ StateDict MetricLog::state_dict() const {
     const Entry& entry = entries_[i];
     names.push_back(entry.name);
     StateDict one;
+    if (!entry.metric.empty()) one.set("metric", entry.metric);
     one.set("on_step", entry.on_step);
     one.set("on_epoch", entry.on_epoch);
     one.set("prog_bar", entry.prog_bar);
@@ -366,6 +461,7 @@ void MetricLog::load_state_dict(const StateDict& state) {
   for (size_t i = 0; i < names.size(); ++i) {
     const StateDict one = state.nested(std::to_string(i));
     Entry entry = make_entry(names[i], one.get<bool>("on_step"), one.get<bool>("on_epoch"));
+    if (one.contains("metric")) entry.metric = one.get<std::string>("metric");
     entry.prog_bar = one.get<bool>("prog_bar");
     entry.logger = one.get<bool>("logger");
     entry.reduce_fx = static_cast<ReduceFx>(one.get<int64_t>("reduce_fx"));

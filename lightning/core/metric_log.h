@@ -16,6 +16,10 @@
 
 namespace lightning {
 
+namespace metrics {
+class Metric;
+}
+
 /// How the values of an epoch become one.
 enum class ReduceFx { kMean, kSum, kMin, kMax };
 
@@ -32,6 +36,9 @@ struct LogOptions {
   /// Reduce over ranks at the end of the interval; none: values of an epoch are reduced, those of a
   /// step are this rank's.
   std::optional<bool> sync_dist = std::nullopt;
+  /// Only rank 0's value counts, whatever other ranks log: it is not reduced over ranks, which need
+  /// not log it. Callbacks see it on rank 0 alone, so they can't monitor it.
+  bool rank_zero_only = false;
   /// Append "/dataloader_idx_N" when there are several loaders.
   bool add_dataloader_idx = true;
   /// Weight of this value in the epoch's mean; none: Batch::batch_size of the current batch.
@@ -69,6 +76,18 @@ class LIGHTNING_API MetricLog {
   /// different options.
   void record(std::string_view name, const at::Tensor& value, const LogOptions& options);
   void record(std::string_view name, double value, const LogOptions& options);
+
+  /// The same for a metric that is registered as `registered`: on_step is its value over the batch
+  /// (Metric::compute_batch()), on_epoch what set_metric_value() gets at the interval's end. Sync:
+  /// on_step waits for the device where the metric's compute() does, on_epoch the first time.
+  /// Throws ConfigError too for a value that is not one element, and for options that metrics don't
+  /// have.
+  void record(std::string_view name, metrics::Metric& metric, std::string_view registered,
+              const LogOptions& options);
+  /// The name under which log() records a value here: with the loader's number.
+  std::string full_name(std::string_view name, const LogOptions& options) const;
+  /// Of everything that goes to the loggers, whether there is a value or not.
+  std::vector<std::string> logger_names() const;
 
   /// The on_step values recorded since the last take: a row for the loggers. The names fork to
   /// `name_step` and `name_epoch` when a value is logged at both levels.
@@ -115,6 +134,22 @@ class LIGHTNING_API MetricLog {
   /// Puts the reduced ones in their place; names that this rank never logged are added.
   void set_parts(Level level, const std::vector<Part>& parts);
 
+  // ---- registered metrics
+  /// A value that is computed at the interval's end from the state of a metric.
+  struct MetricPart {
+    std::string name;
+    std::string metric;  // as it is registered
+    bool on_step = false;
+    bool on_epoch = false;
+    bool prog_bar = false;
+    bool logger = true;
+    bool sync = true;     // over ranks
+    bool logged = false;  // since reset_epoch()
+  };
+  std::vector<MetricPart> metric_parts() const;
+  /// The epoch's value of one; a part that this rank never logged is added. No sync.
+  void set_metric_value(const MetricPart& part, const at::Tensor& value);
+
   /// Adds the values that a different rank had accumulated in the epoch.
   void add_epoch(const MetricLog& other);
 
@@ -127,6 +162,7 @@ class LIGHTNING_API MetricLog {
     std::string name;
     std::string step_name;
     std::string epoch_name;
+    std::string metric;  // as it is registered; empty: values are logged
     bool on_step = false;
     bool on_epoch = false;
     bool prog_bar = false;
@@ -143,11 +179,16 @@ class LIGHTNING_API MetricLog {
     int64_t step = -1;      // global step of the newest value
     bool in_epoch = false;  // logged since reset_epoch()
   };
-  Entry& entry_for(std::string_view name, const LogOptions& options);
+  void check_allowed(std::string_view name) const;
+  /// `metric`: as it is registered, empty for values.
+  Entry& entry_for(std::string_view name, const LogOptions& options, std::string_view metric = {});
+  void check_same(const Entry& entry, bool on_step, bool on_epoch, std::string_view metric,
+                  const LogOptions& options) const;
   static Entry make_entry(std::string name, bool on_step, bool on_epoch);
   void record_value(std::string_view name, const Value& value, const LogOptions& options);
   static void accumulate(Entry& entry, const Value& value, double weight);
   static Value reduced(const Entry& entry);
+  static Value value_of(const at::Tensor& scalar);
 
   Scope scope_;
   std::vector<Entry> entries_;  // few, and logged in the same order each step

@@ -9,6 +9,7 @@
 
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/control/detail/state_exchange.h>
+#include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/callback_states.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/nonfinite.h>
@@ -248,6 +249,8 @@ StateDict CheckpointConnector::own_rank_state() const {
   StateDict own;
   own.set("rng", GeneratorState::capture().state_dict());
   own.set("metrics", run_.metrics.train.state_dict());
+  const MetricRegistry& registered = run_.context.module->registered_metrics();
+  if (!registered.empty()) own.set("metric_states", registered.state_dict());
   const StateDict gradients = pending_gradients(run_);
   if (!gradients.empty()) own.set("gradients", gradients);
   return own;
@@ -440,6 +443,7 @@ void CheckpointConnector::restore_metrics() {
   if (checkpoint_.state.contains_nested("callback_metrics")) {
     run_.metrics.host.load_state_dict(checkpoint_.state.nested("callback_metrics"));
   }
+  restore_metric_states();
   const StateDict ranks = checkpoint_.state.nested("ranks");
   const size_t saved = ranks.top_level_names().size();
   const auto of_rank = [&](size_t rank) { return ranks.nested(std::to_string(rank) + "/metrics"); };
@@ -457,6 +461,51 @@ void CheckpointConnector::restore_metrics() {
     other.load_state_dict(of_rank(rank));
     run_.metrics.train.add_epoch(other);
   }
+}
+
+void CheckpointConnector::restore_metric_states() {
+  MetricRegistry& registered = run_.context.module->registered_metrics();
+  const StateDict ranks = checkpoint_.state.nested("ranks");
+  const size_t saved = ranks.top_level_names().size();
+  const auto of_rank = [&](size_t rank) {
+    return ranks.nested(std::to_string(rank) + "/metric_states");
+  };
+  for (size_t rank = 0; rank < saved; ++rank) {
+    check_metric_names(of_rank(rank).empty() ? std::vector<std::string>()
+                                             : MetricRegistry::names_in(of_rank(rank)));
+  }
+  const auto own = static_cast<size_t>(run_.context.strategy->global_rank());
+  const bool same_ranks = saved == static_cast<size_t>(run_.context.world_size());
+  // With a different number of ranks the first one continues with what all of them had.
+  for (size_t rank = 0; rank < saved; ++rank) {
+    const StateDict state = of_rank(rank);
+    if (state.empty() || (same_ranks ? rank != own : own > 0)) continue;
+    same_ranks || rank == 0 ? registered.load_state_dict(state)
+                            : registered.merge_state_dict(state);
+  }
+}
+
+void CheckpointConnector::check_metric_names(const std::vector<std::string>& saved) const {
+  // Between epochs metrics are empty: those that are new begin so, and others aren't missed.
+  if (run_.progress.batch_idx == 0) return;
+  const std::vector<std::string> names = run_.context.module->registered_metrics().names();
+  const auto missing_from = [](const std::vector<std::string>& from,
+                              const std::vector<std::string>& wanted) {
+    std::string missing;
+    for (const std::string& name : wanted) {
+      if (std::find(from.begin(), from.end(), name) != from.end()) continue;
+      missing += (missing.empty() ? "\"" : ", \"") + name + "\"";
+    }
+    return missing;
+  };
+  const std::string only_saved = missing_from(names, saved);
+  const std::string only_registered = missing_from(saved, names);
+  LIGHTNING_CHECK(
+      only_saved.empty() && only_registered.empty(), CheckpointError, "checkpoint ", path_.string(),
+      ": it lies in the middle of an epoch and has the states of other metrics than those that the "
+      "module registers (in the checkpoint only: ", only_saved.empty() ? "none" : only_saved,
+      "; in the module only: ", only_registered.empty() ? "none" : only_registered, "), expected the same names. HINT: register the metrics the run had, or "
+      "resume from the end of an epoch.");
 }
 
 void CheckpointConnector::restore_data_and_generators() {

@@ -83,6 +83,9 @@ class CheckpointConnector {
   StateDict own_rank_state() const;
   void dump_rank_states(StateDict& state);
   void restore_metrics();
+  void restore_metric_states();
+  /// In the middle of an epoch a metric can't begin, nor end. Throws CheckpointError.
+  void check_metric_names(const std::vector<std::string>& saved) const;
   void restore_optimizer_progress();
   /// The optimizer of this index and its schedule; adds what differs to changes_.
   void restore_optimizer(size_t index);

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/metric_check.h>
@@ -171,15 +172,19 @@ void EvaluationLoop::run_sanity_check() {
   generators.restore();
   run_.metrics.evaluation = {};
   run_.metrics.host.clear();
+  run_.context.module->registered_metrics().reset();
   sanity_checking_ = false;
 }
 
 bool EvaluationLoop::run_validation(bool may_stop) {
   const GeneratorState generators = GeneratorState::capture();
   const std::vector<int64_t> batches = run_.progress.validation_batches;
+  MetricRegistry& registered = run_.context.module->registered_metrics();
+  const StateDict metric_states = registered.state_dict();
   const auto give_up = [&] {
     // The run that resumes does it all again, and cuts the rows that were written.
     generators.restore();
+    registered.load_state_dict(metric_states);
     run_.progress.validation_batches = batches;
   };
   bool completed = false;
@@ -329,6 +334,7 @@ void EvaluationLoop::evaluate_batch(const Kind& kind, const Batch& loaded, int64
     const auto phase = enter(kind.batch_end, scope);
     call_hooks(run_, kind.on_batch_end, batch, batch_idx);
   }
+  module.set_step_outputs({});
   send_step_row(batch.dataloader_idx());
 }
 

@@ -137,13 +137,10 @@ void check_reserved_names(const RunState& run) {
       [](const auto& logger) { return dynamic_cast<const CSVLogger*>(logger.get()) != nullptr; });
   if (!has_csv) return;
   for (const MetricLog* log : {&run.metrics.evaluation, &run.metrics.train}) {
-    MetricLog copy = *log;  // taking a row empties it
-    LoggedRow row = copy.take_step_row();
-    for (LoggedValue& value : copy.epoch_row()) row.push_back(std::move(value));
-    for (const LoggedValue& value : row) {
-      if (!detail::CsvTable::is_reserved(value.name)) continue;
+    for (const std::string& name : log->logger_names()) {
+      if (!detail::CsvTable::is_reserved(name)) continue;
       throw MetricNameError(
-          detail::concat("log: a metric is named \"", value.name,
+          detail::concat("log: a metric is named \"", name,
                          "\", which is a column of the CSV file and no metric, expected a "
                          "different name. HINT: rename it, or log it with logger false."),
           /*is_reserved=*/true);

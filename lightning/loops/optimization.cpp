@@ -12,6 +12,20 @@
 #include <lightning/util/error.h>
 
 namespace lightning {
+namespace {
+
+/// What stays of a step's outputs until the batch's end needs no graph.
+void detach(Batch& outputs) {
+  const int64_t count = outputs.size();
+  for (int64_t i = 0; i < count; ++i) {
+    const Batch::Item& item = outputs.items()[static_cast<size_t>(i)];
+    if (item.second.defined() && item.second.requires_grad()) {
+      outputs.set(item.first, item.second.detach());
+    }
+  }
+}
+
+}  // namespace
 
 Optimization::Optimization(RunState& run)
     : run_(run),
@@ -40,10 +54,14 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool l
   batch_ = &batch;
   batch_idx_ = batch_idx;
   stepped_ = false;
-  if (!run_.context.module->automatic_optimization()) return run_manual();
-  if (window_.batches == 0) window_.size = run_.accumulate_grad_batches();
-  window_.ends = last_batch || window_.batches + 1 >= window_.size;
-  return run_automatic();
+  const bool automatic = run_.context.module->automatic_optimization();
+  if (automatic) {
+    if (window_.batches == 0) window_.size = run_.accumulate_grad_batches();
+    window_.ends = last_batch || window_.batches + 1 >= window_.size;
+  }
+  StepOutput output = automatic ? run_automatic() : run_manual();
+  detach(output.outputs);
+  return output;
 }
 
 bool Optimization::in_window() const {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <lightning/config/detail/duration.h>
+#include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/metric_check.h>
@@ -64,6 +65,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const int64_t batch_idx = progress.batch_idx;
   const auto phase = run_.phases.enter(kTrainBatch, progress);
   const Batch batch = transfer_batch(run_, loaded);
+  const UncountedMetrics uncounted(run_.context.module->registered_metrics(), batch.is_padding());
   const int64_t step = progress.global_step + 1;  // the one that this batch is for
   {
     const auto start =

@@ -55,6 +55,16 @@ class LIGHTNING_API Metric {
   /// As if nothing had been given to update().
   void reset();
 
+  // ---- the present batch, kept apart from those before it
+  /// The value over what update() was given since the last compute_batch(), begin_batch() or
+  /// reset(), in the form of compute(); the next batch begins after it. compute() counts all. What
+  /// LightningModule::log() calls for on_step.
+  at::Tensor compute_batch();
+  /// What update() is given from here on is the present batch.
+  void begin_batch();
+  /// Forgets what the present batch gave; without a batch that was begun, nothing.
+  void drop_batch();
+
   /// Copies, in the order in which the class declares them.
   std::vector<MetricState> states() const;
   /// Replaces the state by what states() of a metric with the same options gave, on any device.
@@ -63,6 +73,7 @@ class LIGHTNING_API Metric {
   void set_states(const std::vector<MetricState>& states);
   /// Makes this the state of both parts, as if update() had been given what the other one was given
   /// as well, after its own. Throws as set_states() does.
+  /// What has come before belongs to no batch any more.
   void merge(const std::vector<MetricState>& other);
 
   /// For checkpoints: exact resume.
@@ -79,7 +90,7 @@ class LIGHTNING_API Metric {
   /// kCat states of a metric have the same n.
   void add_state(std::string name, StateReduceFx reduce_fx, at::IntArrayRef shape,
                  at::ScalarType dtype);
-  /// For in-place changes; not kCat.
+  /// For changes in update(): of a batch that is kept apart its own part. Not kCat.
   at::Tensor& state(std::string_view name);
   /// A kCat state is made of its parts at each call.
   at::Tensor state(std::string_view name) const;
@@ -105,18 +116,27 @@ class LIGHTNING_API Metric {
     StateReduceFx reduce_fx;
     at::Tensor value;                // kCat: no rows, for type and shape
     std::vector<at::Tensor> chunks;  // kCat: the rows, on the same device
+    // While the present batch is kept apart, what came before it; `value` is the batch's then.
+    at::Tensor before;         // not kCat
+    size_t chunks_before = 0;  // kCat
   };
+  /// What of a state is asked for.
+  enum class Part { kAll, kBefore, kBatch };
 
   virtual at::Tensor do_compute() const = 0;
 
   size_t index_of(std::string_view name) const;
-  static at::Tensor joined(const State& state);
-  void assign(State& state, const at::Tensor& value);
+  at::Tensor joined(const State& state, Part part) const;
+  /// Makes the present batch one with what came before it.
+  void end_batch();
+  static void assign(State& state, const at::Tensor& value);
   /// What keeps `states` from being those of a metric like this one; empty: nothing.
   std::string fault_of(const std::vector<MetricState>& states) const;
 
   std::string name_;
   std::vector<State> states_;
+  bool has_batch_ = false;   // the present batch is kept apart
+  Part shown_ = Part::kAll;  // to do_compute()
 };
 
 }  // namespace lightning::metrics

@@ -5,10 +5,12 @@
 #include <optional>
 #include <string_view>
 
+#include <lightning/core/detail/metric_registry.h>
 #include <lightning/core/metric_log.h>
 #include <lightning/data/batch.h>
 #include <lightning/run/detail/host_metrics.h>
 #include <lightning/run/detail/logger_connector.h>
+#include <lightning/run/detail/metric_state_sync.h>
 #include <lightning/run/detail/metric_sync.h>
 
 namespace lightning {
@@ -25,14 +27,19 @@ struct MetricFlow {
   MetricLog evaluation;
   HostMetrics host;
   LoggerConnector connector;
-  std::optional<MetricSync> sync;  // with several ranks
+  std::optional<MetricSync> sync;         // with several ranks
+  MetricRegistry* registered = nullptr;   // the module's metrics
+  ControlPlane* control = nullptr;        // with several ranks
   /// Loggers' positions to be saved instead of the present ones: rows after them are written again
   /// by the run that resumes (FitLoop::end_epoch, EvaluationLoop::run_validation).
   std::optional<StateDict> saved_positions;
 
-  /// Values logged for `level` become those of all ranks, where they must be. Every rank must
-  /// call it.
+  /// Values logged for `level` become those of all ranks, where they must be; at an epoch's end
+  /// those of registered metrics are computed, and the metrics reset. Every rank must call it.
   void reduce(MetricLog& log, MetricLog::Level level, std::string_view interval) {
+    if (level == MetricLog::Level::kEpoch && registered != nullptr) {
+      compute_metric_values(log, *registered, control, interval);
+    }
     if (sync) sync->reduce(log, level, interval);
   }
 };

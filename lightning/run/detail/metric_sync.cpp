@@ -66,11 +66,21 @@ Parts parts_from(const StateDict& state) {
   return parts;
 }
 
-/// "\"val_loss\" (ranks 0, 1)" for each name that some ranks logged and others didn't.
 std::string differences(const std::vector<Parts>& by_rank) {
+  std::vector<std::vector<std::string>> names(by_rank.size());
+  for (size_t rank = 0; rank < by_rank.size(); ++rank) {
+    for (const Part& part : by_rank[rank]) names[rank].push_back(part.name);
+  }
+  const std::string text = name_differences(names);
+  return text.empty() ? "the same names in a different order or with a different reduce_fx" : text;
+}
+
+}  // namespace
+
+std::string name_differences(const std::vector<std::vector<std::string>>& by_rank) {
   std::map<std::string, std::vector<size_t>> ranks_of;
   for (size_t rank = 0; rank < by_rank.size(); ++rank) {
-    for (const Part& part : by_rank[rank]) ranks_of[part.name].push_back(rank);
+    for (const std::string& name : by_rank[rank]) ranks_of[name].push_back(rank);
   }
   std::string text;
   for (const auto& [name, ranks] : ranks_of) {
@@ -79,10 +89,8 @@ std::string differences(const std::vector<Parts>& by_rank) {
     for (size_t i = 0; i < ranks.size(); ++i) text += detail::concat(i == 0 ? " " : "+", ranks[i]);
     text += " only";
   }
-  return text.empty() ? "the same names in a different order or with a different reduce_fx" : text;
+  return text;
 }
-
-}  // namespace
 
 int64_t MetricSync::interval_bytes() const {
   return (kHeader + 2 * capacity_) * static_cast<int64_t>(sizeof(double));

@@ -162,6 +162,9 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   MetricFlow& metrics = run.state.metrics;
   run.context.module->attach(&trainer_,
                              stage == Stage::kFit ? &metrics.train : &metrics.evaluation);
+  metrics.registered = &run.context.module->registered_metrics();
+  metrics.registered->reset();
+  if (run.context.world != nullptr) metrics.control = &run.context.world->control();
   if (run.context.data_module != nullptr) run.context.data_module->attach(&trainer_);
   metrics.connector.set_gate([&run] {
     run.context.throw_if_failed();
