@@ -15,10 +15,10 @@ class Module;
 
 namespace lightning {
 
-/// The norm of each parameter's gradient, as "grad_2.0_norm/layer.weight", and that of all together,
-/// "grad_2.0_norm_total"; 0-dim, on the device of the gradients. `norm_type` is the p of the
-/// p-norm, > 0; infinity: the greatest absolute value ("grad_inf_norm/..."). Parameters without a
-/// gradient are left out; empty without any. Names are those of Lightning's grad_norm().
+/// The norm of each parameter's gradient, as "grad_2.0_norm/layer.weight", and that of all
+/// together, "grad_2.0_norm_total"; 0-dim, on the device of the gradients. `norm_type` is the p of
+/// the p-norm, > 0; infinity: the greatest absolute value ("grad_inf_norm/..."). Parameters without
+/// a gradient are left out; empty without any. Names are those of Lightning's grad_norm().
 ///
 /// With loss scaling gradients are scaled until on_before_optimizer_step(), where they are to be
 /// looked at. Ranks: gradients are equal on all ranks there. No sync. Throws ConfigError unless

@@ -122,8 +122,8 @@ void LightningModule::log(std::string_view name, double value, const LogOptions&
 void LightningModule::log(std::string_view name, metrics::Metric& metric,
                           const LogOptions& options) {
   if (!records(options)) return;
-  const std::string& registered = registered_metrics_->note_logged(
-      metric, *metric_log_, metric_log_->full_name(name, options));
+  const std::string& registered =
+      registered_metrics_->note_logged(metric, *metric_log_, metric_log_->full_name(name, options));
   metric_log_->record(name, metric, registered, options);
 }
 

@@ -199,8 +199,8 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   /// Records a registered metric after its update(). on_step: its value over the batch, that is
   /// over what it was given since the last log(). on_epoch: its value over the epoch or pass,
   /// computed once, at the end, from what all ranks gave it; then it is reset. Not to be reset by
-  /// the module. Options that it doesn't use: batch_size; sync_dist for on_step, whose value is this
-  /// rank's. Sync: see MetricLog::record(). Throws ConfigError too for a metric that isn't
+  /// the module. Options that it doesn't use: batch_size; sync_dist for on_step, whose value is
+  /// this rank's. Sync: see MetricLog::record(). Throws ConfigError too for a metric that isn't
   /// registered, that has a different name or is logged in training and validation, and for a value
   /// that isn't one element.
   void log(std::string_view name, metrics::Metric& metric, const LogOptions& options = {});

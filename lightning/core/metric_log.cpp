@@ -143,8 +143,8 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
   return entries_.back();
 }
 
-void MetricLog::check_same(const Entry& entry, bool on_step, bool on_epoch,
-                           std::string_view metric, const LogOptions& options) const {
+void MetricLog::check_same(const Entry& entry, bool on_step, bool on_epoch, std::string_view metric,
+                           const LogOptions& options) const {
   const auto what = [](std::string_view registered) {
     return registered.empty() ? std::string("a value")
                               : detail::concat("the metric \"", registered, "\"");

@@ -99,6 +99,12 @@ class LIGHTNING_API TrainerContext {
   /// The same with states (see World::all_gather()). Sync: tensors are copied to the host, unless
   /// there is one rank.
   virtual std::vector<StateDict> all_gather(std::string_view name, const StateDict& state) = 0;
+  /// [world_size, ...] from a tensor [...] of each rank, by rank; with one rank [1, ...]. Every
+  /// rank must call it, with equal shapes and types, in the same order as its other collectives. No
+  /// gradient flows through it unless `sync_grads`: then that of this rank's tensor is the sum of
+  /// those of all ranks, and every rank must run the backward, too. Tensors are on the run's device
+  /// or the CPU. Sync: on a GPU none. Throws DistributedError when a rank fails.
+  virtual at::Tensor all_gather(const at::Tensor& tensor, bool sync_grads = false) = 0;
   virtual at::Device device() const = 0;
 
   // ---- parts

@@ -490,7 +490,7 @@ void CheckpointConnector::check_metric_names(const std::vector<std::string>& sav
   if (run_.progress.batch_idx == 0) return;
   const std::vector<std::string> names = run_.context.module->registered_metrics().names();
   const auto missing_from = [](const std::vector<std::string>& from,
-                              const std::vector<std::string>& wanted) {
+                               const std::vector<std::string>& wanted) {
     std::string missing;
     for (const std::string& name : wanted) {
       if (std::find(from.begin(), from.end(), name) != from.end()) continue;
@@ -503,8 +503,10 @@ void CheckpointConnector::check_metric_names(const std::vector<std::string>& sav
   LIGHTNING_CHECK(
       only_saved.empty() && only_registered.empty(), CheckpointError, "checkpoint ", path_.string(),
       ": it lies in the middle of an epoch and has the states of other metrics than those that the "
-      "module registers (in the checkpoint only: ", only_saved.empty() ? "none" : only_saved,
-      "; in the module only: ", only_registered.empty() ? "none" : only_registered, "), expected the same names. HINT: register the metrics the run had, or "
+      "module registers (in the checkpoint only: ",
+      only_saved.empty() ? "none" : only_saved,
+      "; in the module only: ", only_registered.empty() ? "none" : only_registered,
+      "), expected the same names. HINT: register the metrics the run had, or "
       "resume from the end of an epoch.");
 }
 

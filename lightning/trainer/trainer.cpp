@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <lightning/collectives/detail/gather_ranks.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/trainer/detail/trainer_impl.h>
 #include <lightning/util/log.h>
@@ -114,6 +115,10 @@ std::vector<StateDict> Trainer::all_gather(std::string_view name, const StateDic
   const std::shared_ptr<World>& world = impl_->session().context.world;
   if (world == nullptr) return {state};
   return world->all_gather(name, state);
+}
+at::Tensor Trainer::all_gather(const at::Tensor& tensor, bool sync_grads) {
+  const std::shared_ptr<World>& world = impl_->session().context.world;
+  return gather_ranks(world == nullptr ? nullptr : world->shared_group(), tensor, sync_grads);
 }
 at::Device Trainer::device() const { return impl_->options().device; }
 LightningModule& Trainer::lightning_module() { return *impl_->session().context.module; }

@@ -126,6 +126,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   std::vector<std::string> all_gather_bytes(std::string_view name,
                                             std::string_view payload) override;
   std::vector<StateDict> all_gather(std::string_view name, const StateDict& state) override;
+  at::Tensor all_gather(const at::Tensor& tensor, bool sync_grads = false) override;
   at::Device device() const override;
   LightningModule& lightning_module() override;
   std::vector<OptimizerConfig>& optimizers() override;

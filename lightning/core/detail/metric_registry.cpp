@@ -21,7 +21,8 @@ void MetricRegistry::add(std::string name, std::shared_ptr<metrics::Metric> metr
   LIGHTNING_CHECK(metric != nullptr, ConfigError, "LightningModule: register_metric(\"", name,
                   "\") was given a null metric, expected one. HINT: make it by make_shared().");
   LIGHTNING_CHECK(!name.empty(), ConfigError, "LightningModule: register_metric() was given ",
-                  metric->name(), " with an empty name, expected a name for checkpoints. HINT: use "
+                  metric->name(),
+                  " with an empty name, expected a name for checkpoints. HINT: use "
                   "the one under which it is logged.");
   for (const Entry& entry : entries_) {
     LIGHTNING_CHECK(entry.name != name, ConfigError, "LightningModule: register_metric(\"", name,
@@ -63,7 +64,8 @@ const std::string& MetricRegistry::note_logged(const metrics::Metric& metric, co
                   metric.name(),
                   ", which is not registered, expected one that checkpoints have the state of: a "
                   "run that resumes in the middle of an epoch would lose it. HINT: call "
-                  "register_metric(\"", logged_as, "\", metric) in the module's constructor.");
+                  "register_metric(\"",
+                  logged_as, "\", metric) in the module's constructor.");
   if (entry->log == nullptr) {
     entry->log = &log;
     entry->logged_as = logged_as;
@@ -130,9 +132,8 @@ void MetricRegistry::for_each_in(const StateDict& state, const Visit& visit) {
 
 void MetricRegistry::load_state_dict(const StateDict& state) {
   for (const Entry& entry : entries_) entry.metric->reset();
-  for_each_in(state, [](metrics::Metric& metric, const StateDict& one) {
-    metric.load_state_dict(one);
-  });
+  for_each_in(state,
+              [](metrics::Metric& metric, const StateDict& one) { metric.load_state_dict(one); });
 }
 
 void MetricRegistry::merge_state_dict(const StateDict& state) {

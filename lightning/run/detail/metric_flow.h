@@ -27,9 +27,9 @@ struct MetricFlow {
   MetricLog evaluation;
   HostMetrics host;
   LoggerConnector connector;
-  std::optional<MetricSync> sync;         // with several ranks
-  MetricRegistry* registered = nullptr;   // the module's metrics
-  ControlPlane* control = nullptr;        // with several ranks
+  std::optional<MetricSync> sync;        // with several ranks
+  MetricRegistry* registered = nullptr;  // the module's metrics
+  ControlPlane* control = nullptr;       // with several ranks
   /// Loggers' positions to be saved instead of the present ones: rows after them are written again
   /// by the run that resumes (FitLoop::end_epoch, EvaluationLoop::run_validation).
   std::optional<StateDict> saved_positions;

@@ -69,8 +69,8 @@ std::vector<std::string> names_of(const Parts& parts) {
 Parts agreed_parts(const std::vector<Parts>& by_rank, std::string_view interval) {
   std::vector<std::vector<std::string>> names;
   for (const Parts& parts : by_rank) names.push_back(names_of(parts));
-  const auto named = std::find_if(names.begin(), names.end(),
-                                  [](const auto& theirs) { return !theirs.empty(); });
+  const auto named =
+      std::find_if(names.begin(), names.end(), [](const auto& theirs) { return !theirs.empty(); });
   if (named == names.end()) return {};
   // In training every rank has batches.
   const bool may_be_absent = interval != kEpochInterval;

@@ -18,8 +18,8 @@ namespace lightning {
 /// saw no batch of an evaluation takes the names from the others.
 ///
 /// Ranks: every rank must call it, with the same metrics registered; without any it does nothing.
-/// Sync: waits for the device. Throws ConfigError on all ranks that names the metrics and ranks when
-/// ranks logged different ones; DataError of Metric::compute().
+/// Sync: waits for the device. Throws ConfigError on all ranks that names the metrics and ranks
+/// when ranks logged different ones; DataError of Metric::compute().
 LIGHTNING_API void compute_metric_values(MetricLog& log, const MetricRegistry& registry,
                                          ControlPlane* control, std::string_view interval);
 

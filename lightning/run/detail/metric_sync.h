@@ -25,8 +25,8 @@ struct NameAgreements {
 inline constexpr std::string_view kStepInterval = "training";
 inline constexpr std::string_view kEpochInterval = "the training epoch";
 
-/// "\"val_loss\" on rank 0+2 only" for each name that some ranks logged and others didn't; empty when
-/// all are the same names, be it in different orders.
+/// "\"val_loss\" on rank 0+2 only" for each name that some ranks logged and others didn't; empty
+/// when all are the same names, be it in different orders.
 LIGHTNING_API std::string name_differences(const std::vector<std::vector<std::string>>& by_rank);
 
 class LIGHTNING_API MetricSync {
