@@ -38,6 +38,8 @@ class Optimization {
   class ManualOptimizer;
 
   StepOutput run_automatic();
+  /// training_step() alone, of an epoch that doesn't train.
+  StepOutput run_forward();
   void compute_gradients();
   at::Tensor window_loss(const StepOutput& output) const;
   void count(const StepOutput& output);
