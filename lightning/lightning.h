@@ -11,6 +11,8 @@
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/callbacks/registry.h>
+#include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>

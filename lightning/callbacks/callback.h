@@ -87,6 +87,8 @@ class LIGHTNING_API Callback {
   /// from the safe point: replace them, don't change them. Of an epoch that was cut short it sees
   /// the checkpoint as it is written, with the state of before the epoch's end hooks.
   virtual void on_save_checkpoint(TrainerContext&, LightningModule&, Checkpoint&) {}
+  /// Of a checkpoint of weights only: may replace them by others.
+  virtual void on_save_weights(TrainerContext&, LightningModule&, Checkpoint&) {}
   /// When a fit resumes: after the weights are loaded, before load_state_dict() of any callback.
   virtual void on_load_checkpoint(TrainerContext&, LightningModule&, const Checkpoint&) {}
   /// Acts on metrics, so it runs after the module's own epoch-end hook (EarlyStopping).

@@ -5,6 +5,8 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/callbacks/weight_averaging.h>
 
 namespace lightning {
 namespace {
@@ -13,12 +15,18 @@ config::Registry<Callback> builtin_callbacks() {
   config::Registry<Callback> registry("callback");
   registry.add<EarlyStopping, EarlyStoppingOptions>(
       "EarlyStopping", "ends the fit when a metric no longer improves");
+  registry.add<EMAWeightAveraging, EMAWeightAveragingOptions>(
+      "EMAWeightAveraging", "validates and finishes with a moving average of the weights");
   registry.add<LearningRateMonitor, LearningRateMonitorOptions>("LearningRateMonitor",
                                                                 "logs learning rates");
   registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
                                                         "writes and keeps checkpoints");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+  registry.add<StochasticWeightAveraging, StochasticWeightAveragingOptions>(
+      "StochasticWeightAveraging", "averages the weights at the starts of the last epochs");
+  registry.add<WeightAveraging, WeightAveragingOptions>(
+      "WeightAveraging", "validates and finishes with the mean of the weights");
   return registry;
 }
 

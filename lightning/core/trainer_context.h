@@ -119,6 +119,13 @@ class LIGHTNING_API TrainerContext {
   /// Takes effect with the next window and holds for the rest of the run: checkpoints keep it.
   /// Throws ConfigError below 1 and with manual optimization. Every rank must call it.
   virtual void set_accumulate_grad_batches(int64_t batches) = 0;
+  /// For callbacks that change the weights when max_epochs are over, in on_fit_start(): if the
+  /// module has BatchNorm layers, one more epoch follows. It runs training_step() in training mode
+  /// without backward, optimizer steps and schedules, and from its start on the running statistics
+  /// are the means over its batches. It has all hooks of an epoch but those of optimization, and
+  /// current_epoch() is max_epochs in it. Nothing without max_epochs, or when the fit ends before.
+  /// Throws ConfigError with manual optimization. Every rank must call it.
+  virtual void renew_statistics_at_end() = 0;
   /// What the base body of configure_optimizers() builds.
   virtual const OptimizerSpecs& optimizer_specs() const = 0;
   virtual const std::vector<std::shared_ptr<Callback>>& callbacks() const = 0;

@@ -211,7 +211,8 @@ Checkpoint CheckpointConnector::dump(const CheckpointRequest& request) {
   StateDict module_state;
   call_module(run_, module_hooks::on_save_checkpoint, module_state);
   state.set("module", module_state);
-  if (!request.weights_only) call_callbacks(run_, hooks::on_save_checkpoint, checkpoint);
+  call_callbacks(run_, request.weights_only ? hooks::on_save_weights : hooks::on_save_checkpoint,
+                 checkpoint);
   return checkpoint;
 }
 

@@ -236,12 +236,13 @@ bool EvaluationLoop::run_pass(const Kind& kind, DataLoaders& loaders, const Batc
 void EvaluationLoop::start_pass(const Kind& kind) {
   {
     const auto phase = enter(kind.start, {});
-    run_.context.strategy->synchronize_buffers();
     call_module(run_, kind.model_eval);
     call_hooks(run_, kind.on_start);
   }
   const auto phase = enter(kind.epoch_start, epoch_scope());
   call_hooks(run_, kind.on_epoch_start);
+  // Callbacks may have put other weights there.
+  run_.context.strategy->synchronize_buffers();
 }
 
 void EvaluationLoop::end_pass(const Kind& kind, bool completed) {

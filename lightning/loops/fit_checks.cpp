@@ -8,6 +8,8 @@
 
 #include <lightning/callbacks/detail/filename_template.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/run/detail/run_folder.h>
@@ -43,6 +45,18 @@ std::optional<int64_t> planned_epochs(const RunState& run) {
     return max_epochs == -1 ? std::nullopt : std::optional(max_epochs);
   }
   const int64_t epochs = *steps / *per_epoch;
+  return max_epochs == -1 ? epochs : std::min(epochs, max_epochs);
+}
+
+/// Epochs that will have begun then, one that a limit cuts short included; nothing when unknown.
+std::optional<int64_t> begun_epochs(const RunState& run) {
+  const int64_t max_epochs = run.context.options.max_epochs;
+  const std::optional<int64_t> steps = run.planned_steps();
+  const std::optional<int64_t> per_epoch = run.steps_per_epoch();
+  if (!steps || !per_epoch || *per_epoch == 0) {
+    return max_epochs == -1 ? std::nullopt : std::optional(max_epochs);
+  }
+  const int64_t epochs = *steps / *per_epoch + (*steps % *per_epoch == 0 ? 0 : 1);
   return max_epochs == -1 ? epochs : std::min(epochs, max_epochs);
 }
 
@@ -172,6 +186,20 @@ void check_file_names(const RunState& run) {
                     " that the file system of ", folder.string(), " allows. HINT: shorten it by ",
                     length - limit, " or more.");
   });
+}
+
+void check_averaging(const RunState& run) {
+  if (is_trial(run) || run.num_training_batches() == 0) return;
+  const int64_t max_epochs = run.context.options.max_epochs;
+  for (const auto& callback : run.context.callbacks) {
+    if (const auto* average = dynamic_cast<const WeightAveraging*>(callback.get())) {
+      average->check_plan(run.planned_steps(), begun_epochs(run));
+    }
+    if (const auto* average = dynamic_cast<const StochasticWeightAveraging*>(callback.get())) {
+      average->check_plan(max_epochs == -1 ? std::nullopt : std::optional(max_epochs),
+                          begun_epochs(run));
+    }
+  }
 }
 
 void warn_of_plan(const RunState& run, const EvaluationLoop& validation) {

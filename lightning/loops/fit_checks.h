@@ -9,6 +9,10 @@ namespace lightning {
 /// Throws ConfigError when a ModelCheckpoint's names would be too long for the file system.
 void check_file_names(const RunState& run);
 
+/// Before the first step: throws ConfigError when a callback would begin to average weights after
+/// the steps and epochs that are planned.
+void check_averaging(const RunState& run);
+
 /// Before the first step: warns of what never comes in the steps and epochs that are planned: rows
 /// of step metrics, validations, checkpoints, the end of a schedule.
 void warn_of_plan(const RunState& run, const EvaluationLoop& validation);

@@ -47,7 +47,8 @@ FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector&
     : run_(run),
       validation_(validation),
       checkpoints_(checkpoints),
-      epoch_loop_(run, validation, checkpoints) {}
+      epoch_loop_(run, validation, checkpoints),
+      renewal_(*run.context.module) {}
 
 void FitLoop::prepare() {
   const bool resumed = checkpoints_.restored();
@@ -70,6 +71,7 @@ void FitLoop::prepare() {
 
 void FitLoop::run() {
   if (run_.stop.signal() != 0) return;
+  check_averaging(run_);
   warn_of_plan(run_, validation_);
 
   run_.context.module->train();
@@ -82,6 +84,7 @@ void FitLoop::run() {
     const Progress before = run_.progress;
     const BatchCounts counts = run_.batches;
     begin_epoch();
+    if (!run_.trains()) renewal_.begin(/*anew=*/run_.progress.batch_idx == 0);
     const bool completed = epoch_loop_.run();
     if (completed && before.batch_idx == 0) check_epoch(before, counts);
     // A signal in the middle of an epoch leaves its end to the run that resumes.
@@ -90,6 +93,7 @@ void FitLoop::run() {
     if (!completed) break;
   }
   if (run_.stop.signal() != 0) return;
+  renewal_.end();
   save_last_state();
   const auto phase = run_.phases.enter(kTrainEnd, run_.progress, run_.metrics.train, {});
   call_hooks(run_, hooks::on_train_end);
@@ -119,7 +123,8 @@ bool FitLoop::has_epochs_left() {
                       run_.context.options.user.limit_train_batches.to_text() + ")";
     return false;
   }
-  if (max_epochs == -1 || run_.progress.epoch < max_epochs) return true;
+  const int64_t trained_epochs = run_.progress.epoch - (run_.renews_statistics ? 1 : 0);
+  if (max_epochs == -1 || trained_epochs < max_epochs) return true;
   // Both came with the last epoch's end: what asked for the stop knows more.
   const bool asked = run_.stop.requested() && epoch_loop_.may_stop_early();
   run_.end_reason = asked && !run_.stop.reason().empty()

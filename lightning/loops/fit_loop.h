@@ -4,6 +4,7 @@
 #include <lightning/loops/checkpoint_connector.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/run_state.h>
+#include <lightning/loops/statistics_renewal.h>
 #include <lightning/loops/train_epoch_loop.h>
 
 namespace lightning {
@@ -35,6 +36,7 @@ class FitLoop {
   EvaluationLoop& validation_;
   CheckpointConnector& checkpoints_;
   TrainEpochLoop epoch_loop_;
+  StatisticsRenewal renewal_;
 };
 
 /// Asks for the training loader once, checks it and the options that depend on its length.

@@ -65,6 +65,7 @@ inline constexpr Hook on_sanity_check_start = {"on_sanity_check_start",
 inline constexpr Hook on_sanity_check_end = {"on_sanity_check_end", &Callback::on_sanity_check_end};
 inline constexpr Hook on_exception = {"on_exception", &Callback::on_exception};
 inline constexpr Hook on_save_checkpoint = {"on_save_checkpoint", &Callback::on_save_checkpoint};
+inline constexpr Hook on_save_weights = {"on_save_weights", &Callback::on_save_weights};
 inline constexpr Hook on_load_checkpoint = {"on_load_checkpoint", &Callback::on_load_checkpoint};
 }  // namespace hooks
 #undef LIGHTNING_HOOK

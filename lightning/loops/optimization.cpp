@@ -54,14 +54,17 @@ StepOutput Optimization::run_batch(const Batch& batch, int64_t batch_idx, bool l
   batch_ = &batch;
   batch_idx_ = batch_idx;
   stepped_ = false;
-  const bool automatic = run_.context.module->automatic_optimization();
-  if (automatic) {
-    if (window_.batches == 0) window_.size = run_.accumulate_grad_batches();
-    window_.ends = last_batch || window_.batches + 1 >= window_.size;
-  }
-  StepOutput output = automatic ? run_automatic() : run_manual();
+  StepOutput output = run_step(last_batch);
   detach(output.outputs);
   return output;
+}
+
+StepOutput Optimization::run_step(bool last_batch) {
+  if (!run_.trains()) return run_forward();
+  if (!run_.context.module->automatic_optimization()) return run_manual();
+  if (window_.batches == 0) window_.size = run_.accumulate_grad_batches();
+  window_.ends = last_batch || window_.batches + 1 >= window_.size;
+  return run_automatic();
 }
 
 bool Optimization::in_window() const {
@@ -79,6 +82,22 @@ StepOutput Optimization::run_automatic() {
     compute_gradients();
   }
   return std::exchange(output_, StepOutput::skip());
+}
+
+StepOutput Optimization::run_forward() {
+  LightningModule& module = *run_.context.module;
+  run_.context.strategy->begin_window(module);
+  StepOutput output = StepOutput::skip();
+  {
+    const auto phase = run_.phases.enter(kTrainingStep, run_.progress, run_.metrics.train,
+                                         step_scope(*batch_, run_.progress.global_step));
+    const auto precision = run_.context.precision->forward_context();
+    const nn::SkipStatistics uncounted(batch_->is_padding());
+    output = module.training_step(*batch_, batch_idx_);
+  }
+  count(output);
+  if (!output.is_skip()) output.loss = output.loss.detach();
+  return output;
 }
 
 void Optimization::compute_gradients() {

@@ -37,7 +37,10 @@ class Optimization {
  private:
   class ManualOptimizer;
 
+  StepOutput run_step(bool last_batch);
   StepOutput run_automatic();
+  /// training_step() alone, of an epoch that doesn't train.
+  StepOutput run_forward();
   void compute_gradients();
   at::Tensor window_loss(const StepOutput& output) const;
   void count(const StepOutput& output);

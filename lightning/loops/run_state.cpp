@@ -12,6 +12,11 @@ void RunState::warn(const std::string& text) const {
   log_warning(text, detail::concat(text, " #", clock.started.time_since_epoch().count()));
 }
 
+bool RunState::trains() const {
+  const int64_t max_epochs = context.options.max_epochs;
+  return !renews_statistics || max_epochs == -1 || progress.epoch < max_epochs;
+}
+
 std::optional<int64_t> RunState::steps_per_epoch() const {
   const std::optional<int64_t> per_epoch = num_training_batches();
   if (!per_epoch) return std::nullopt;

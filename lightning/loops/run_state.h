@@ -47,11 +47,16 @@ struct RunState {
   bool said_nothing_trained = false;     // a warning of this fit
   bool metrics_checked = false;          // what callbacks require was logged
   std::string end_reason;                // why the fit ended, set where that is decided
-  RunLeases leases;                      // of what the run writes into; rank 0 has them
+  /// After max_epochs comes one more epoch, without backward and steps, which renews BatchNorm's
+  /// statistics.
+  bool renews_statistics = false;
+  RunLeases leases;  // of what the run writes into; rank 0 has them
 
   /// A warning that is said once in this fit, and again in the next.
   void warn(const std::string& text) const;
 
+  /// Whether the present epoch trains; not the one that renews statistics.
+  bool trains() const;
   double elapsed_seconds() const { return progress.elapsed_seconds + clock.seconds(); }
   /// Batches of the next window.
   int64_t accumulate_grad_batches() const {

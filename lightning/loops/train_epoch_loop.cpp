@@ -159,6 +159,8 @@ std::string TrainEpochLoop::reason_to_stop() const {
     const auto max_time = run_.context.options.user.max_time.value_or(std::chrono::seconds(0));
     return detail::concat("max_time reached (", config::duration_text(max_time), ")");
   }
+  // That epoch makes no step, and a model whose statistics are half renewed is of no use.
+  if (!run_.trains()) return {};
   const int64_t max_steps = run_.context.options.max_steps;
   if (max_steps != -1 && run_.progress.global_step >= max_steps) {
     return detail::concat("max_steps=", max_steps, " reached");

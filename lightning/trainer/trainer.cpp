@@ -135,6 +135,7 @@ int64_t Trainer::accumulate_grad_batches() const {
 void Trainer::set_accumulate_grad_batches(int64_t batches) {
   impl_->set_accumulate_grad_batches(batches);
 }
+void Trainer::renew_statistics_at_end() { impl_->renew_statistics_at_end(); }
 const OptimizerSpecs& Trainer::optimizer_specs() const { return impl_->optimizer_specs(); }
 const Callbacks& Trainer::callbacks() const { return impl_->session().context.callbacks; }
 const Loggers& Trainer::loggers() const { return impl_->session().context.loggers; }

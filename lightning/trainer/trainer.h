@@ -134,6 +134,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   void manual_backward(const at::Tensor& loss, Sync sync) override;
   int64_t accumulate_grad_batches() const override;
   void set_accumulate_grad_batches(int64_t batches) override;
+  void renew_statistics_at_end() override;
   const OptimizerSpecs& optimizer_specs() const override;
   const Callbacks& callbacks() const override;
   const Loggers& loggers() const override;

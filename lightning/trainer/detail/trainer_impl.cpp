@@ -432,6 +432,16 @@ void Trainer::Impl::set_accumulate_grad_batches(int64_t batches) {
   run.progress.accumulate_grad_batches = batches;
 }
 
+void Trainer::Impl::renew_statistics_at_end() {
+  RunState& run = session().state;
+  LIGHTNING_CHECK(
+      run.context.module->automatic_optimization(), ConfigError,
+      "Trainer: renew_statistics_at_end() was called with manual optimization, expected "
+      "automatic optimization. HINT: renew the statistics in the module's "
+      "on_train_end().");
+  run.renews_statistics = StatisticsRenewal(*run.context.module).has_layers();
+}
+
 int64_t Trainer::Impl::estimated_stepping_batches() {
   RunState& run = session().state;
   const int64_t max_steps = options_.max_steps;

@@ -61,6 +61,7 @@ class Trainer::Impl {
   /// Throws ConfigError that names `call` outside of fit's epochs.
   Optimization& optimization(std::string_view call);
   void set_accumulate_grad_batches(int64_t batches);
+  void renew_statistics_at_end();
 
   void set_config(std::string yaml, std::string program);
 
