@@ -75,9 +75,17 @@ LIGHTNING_API void remove_checkpoint(const std::filesystem::path& directory);
 
 /// Parameters and buffers by name, tied tensors under each of their names.
 LIGHTNING_API Checkpoint::NamedTensors model_state(const torch::nn::Module& module);
-/// The inverse. Throws CheckpointError that lists missing and unexpected names (with strict) and
-/// shapes that differ; the module is unchanged then.
-LIGHTNING_API void load_model_state(torch::nn::Module& module,
-                                    const Checkpoint::NamedTensors& tensors, bool strict = true);
+/// Names that only the model or only the checkpoint has (as torch.nn.Module.load_state_dict()).
+struct IncompatibleKeys {
+  std::vector<std::string> missing_keys = {};     // of the model; they keep their values
+  std::vector<std::string> unexpected_keys = {};  // of the checkpoint; they are not used
+};
+
+/// The inverse. Throws CheckpointError that lists missing and unexpected names and tensors whose
+/// shape or type differs; the module is unchanged then. Without `strict` missing and unexpected
+/// names are returned, with it there are none.
+LIGHTNING_API IncompatibleKeys load_model_state(torch::nn::Module& module,
+                                                const Checkpoint::NamedTensors& tensors,
+                                                bool strict = true);
 
 }  // namespace lightning

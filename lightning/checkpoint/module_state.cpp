@@ -1,7 +1,9 @@
 #include <lightning/checkpoint/checkpoint.h>
 
 #include <map>
+#include <set>
 #include <sstream>
+#include <string_view>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -18,9 +20,10 @@ using NamedTensors = Checkpoint::NamedTensors;
 /// Pairs the tensors of a module with those of a checkpoint and collects what doesn't fit.
 class Loader {
  public:
-  Loader(const torch::nn::Module& module, const NamedTensors& tensors, bool strict);
-  void check() const;
+  Loader(const torch::nn::Module& module, const NamedTensors& tensors);
+  void check(bool strict) const;
   void copy() const;
+  const IncompatibleKeys& incompatible() const { return incompatible_; }
 
  private:
   void match(const std::string& name, const at::Tensor& source, const at::Tensor& target);
@@ -33,31 +36,28 @@ class Loader {
     at::Tensor target;
   };
   std::map<detail::TensorIdentity, Copy> copies_;
-  std::string problems_;
+  IncompatibleKeys incompatible_;
+  std::string problems_;  // whatever isn't a name that only one side has
 };
 
-Loader::Loader(const torch::nn::Module& module, const NamedTensors& tensors, bool strict) {
+Loader::Loader(const torch::nn::Module& module, const NamedTensors& tensors) {
   const NamedTensors targets = model_state(module);
-  std::map<std::string, at::Tensor> by_name(targets.begin(), targets.end());
-  std::string unexpected;
+  const std::map<std::string, at::Tensor> by_name(targets.begin(), targets.end());
+  std::set<std::string_view> given;
   for (const auto& [name, source] : tensors) {
+    given.insert(name);
     const auto target = by_name.find(name);
     if (target != by_name.end()) {
       match(name, source, target->second);
-    } else if (strict) {
-      unexpected += "\n  unexpected: \"" + name + "\" isn't in the model";
+    } else {
+      incompatible_.unexpected_keys.push_back(name);
     }
   }
-  if (strict) {
-    std::map<std::string, bool> given;
-    for (const auto& [name, source] : tensors) given[name] = true;
-    for (const auto& [name, target] : targets) {
-      // A tied tensor is there when one of its names is.
-      if (given.contains(name) || copies_.contains(detail::TensorIdentity(target))) continue;
-      note("missing: \"" + name + "\" isn't in the checkpoint");
-    }
+  for (const auto& [name, target] : targets) {
+    // A tied tensor is there when one of its names is.
+    if (given.contains(name) || copies_.contains(detail::TensorIdentity(target))) continue;
+    incompatible_.missing_keys.push_back(name);
   }
-  problems_ += unexpected;
 }
 
 void Loader::match(const std::string& name, const at::Tensor& source, const at::Tensor& target) {
@@ -88,9 +88,18 @@ void Loader::add_copy(const std::string& name, const at::Tensor& source, const a
   }
 }
 
-void Loader::check() const {
-  LIGHTNING_CHECK(problems_.empty(), CheckpointError,
-                  "model: the checkpoint doesn't fit it:", problems_,
+void Loader::check(bool strict) const {
+  std::string problems = problems_;
+  if (strict) {
+    for (const std::string& name : incompatible_.missing_keys) {
+      problems += "\n  missing: \"" + name + "\" isn't in the checkpoint";
+    }
+    for (const std::string& name : incompatible_.unexpected_keys) {
+      problems += "\n  unexpected: \"" + name + "\" isn't in the model";
+    }
+  }
+  LIGHTNING_CHECK(problems.empty(), CheckpointError,
+                  "model: the checkpoint doesn't fit it:", problems,
                   "\nHINT: build the model with the options of the checkpoint.");
 }
 
@@ -112,10 +121,12 @@ NamedTensors model_state(const torch::nn::Module& module) {
   return tensors;
 }
 
-void load_model_state(torch::nn::Module& module, const NamedTensors& tensors, bool strict) {
-  const Loader loader(module, tensors, strict);
-  loader.check();
+IncompatibleKeys load_model_state(torch::nn::Module& module, const NamedTensors& tensors,
+                                  bool strict) {
+  const Loader loader(module, tensors);
+  loader.check(strict);
   loader.copy();
+  return loader.incompatible();
 }
 
 }  // namespace lightning

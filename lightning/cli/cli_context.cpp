@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <lightning/checkpoint/checkpoint.h>
+#include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/cli/detail/cli_config.h>
 #include <lightning/config/yaml.h>
 
@@ -61,7 +62,8 @@ std::shared_ptr<LightningDataModule> CliContext::data_module() {
 }
 
 std::shared_ptr<LightningModule> CliContext::module_from_checkpoint() {
-  load_model_state(*module(), Checkpoint::read_model(checkpoint()));
+  detail::load_weights(*module(), Checkpoint::read_model(checkpoint()), checkpoint(),
+                       module()->strict_loading());
   module()->eval();
   return module();
 }

@@ -185,6 +185,10 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   void manual_backward(const at::Tensor& loss, Sync sync = Sync::kLast);
 
   // ---- checkpoints
+  /// False: where the Trainer loads a checkpoint's weights into this module, to resume or to
+  /// evaluate, tensors that only one of the two has are left as they are, with a warning.
+  void set_strict_loading(bool strict) { strict_loading_ = strict; }
+  bool strict_loading() const { return strict_loading_; }
   /// Custom entries; they are passed to on_load_checkpoint().
   virtual void on_save_checkpoint(StateDict& /*state*/) {}
   virtual void on_load_checkpoint(const StateDict& /*state*/) {}
@@ -269,6 +273,7 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   config::ConfigNode hyperparameters_;
   bool base_body_ran_ = false;
   bool automatic_optimization_ = true;
+  bool strict_loading_ = true;
 };
 
 }  // namespace lightning

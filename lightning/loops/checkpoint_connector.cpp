@@ -8,6 +8,7 @@
 #include <torch/version.h>
 
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/control/detail/state_exchange.h>
 #include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/callback_states.h>
@@ -17,7 +18,7 @@
 #include <lightning/optim/grad_utils.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/precision/precision.h>
-#include <lightning/run/detail/generator_state.h>
+#include <lightning/util/detail/generator_state.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -280,7 +281,8 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
       ": it holds weights only; fit() needs the full training state to resume. HINT: start a new "
       "run from these weights with load_from_checkpoint(), or resume from a different checkpoint.");
   call_module(run_, module_hooks::on_load_checkpoint, state.nested("module"));
-  load_model_state(*run_.context.module, checkpoint_.model);
+  LightningModule& module = *run_.context.module;
+  detail::load_weights(module, checkpoint_.model, path, module.strict_loading());
   run_.progress = progress_from(state.nested("loop"));
   if (run_.context.stage != Stage::kFit) return;
   if (run_.context.data_module != nullptr)

@@ -12,7 +12,7 @@
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/metric_check.h>
 #include <lightning/precision/precision.h>
-#include <lightning/run/detail/generator_state.h>
+#include <lightning/util/detail/generator_state.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 

@@ -8,6 +8,7 @@
 
 #include <ATen/Context.h>
 
+#include <lightning/util/detail/generator_state.h>
 #include <lightning/util/error.h>
 
 namespace lightning {
@@ -94,5 +95,17 @@ uint64_t seed_everything(std::optional<uint64_t> seed) {
 }
 
 uint64_t global_seed() { return seed_of_everything.load(std::memory_order_relaxed); }
+
+struct IsolateRng::State {
+  GeneratorState generators = GeneratorState::capture();
+  uint64_t seed = global_seed();
+};
+
+IsolateRng::IsolateRng() : before_(std::make_unique<State>()) {}
+
+IsolateRng::~IsolateRng() {
+  before_->generators.restore();
+  seed_of_everything.store(before_->seed, std::memory_order_relaxed);
+}
 
 }  // namespace lightning

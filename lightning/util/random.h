@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -35,5 +36,20 @@ class LIGHTNING_API Random {
 LIGHTNING_API uint64_t seed_everything(std::optional<uint64_t> seed = std::nullopt);
 /// The seed of the last seed_everything(); 0 before that.
 LIGHTNING_API uint64_t global_seed();
+
+/// What draws random numbers while it lives changes no number that is drawn afterwards: its
+/// destructor restores torch's generators (of the CPU and of every GPU) and global_seed() to what
+/// they were when it was made (Lightning's isolate_rng). No sync.
+class LIGHTNING_API IsolateRng {
+ public:
+  IsolateRng();
+  ~IsolateRng();
+  IsolateRng(const IsolateRng&) = delete;
+  IsolateRng& operator=(const IsolateRng&) = delete;
+
+ private:
+  struct State;
+  const std::unique_ptr<const State> before_;
+};
 
 }  // namespace lightning

@@ -60,6 +60,29 @@ class Gan : public lightning::LightningModule {
   torch::nn::Linear critic{2, 1};
 };
 
+// docs/checkpoint_format.md
+#include <lightning/checkpoint/load_from_checkpoint.h>
+#include <lightning/config/fields.h>
+
+struct NetOptions {
+  double dropout = 0.1;
+};
+LIGHTNING_FIELDS(NetOptions, LIGHTNING_FIELD(dropout, "probability"))
+
+struct Net : lightning::LightningModule {
+  using Options = NetOptions;
+  explicit Net(const Options& options) { save_hyperparameters(options); }
+};
+
+at::Tensor with_other_options(const at::Tensor& input) {
+  // clang-format off
+  const auto model = lightning::load_from_checkpoint<Net>(
+      "epoch=1-step=1200.ckpt", {.device = at::kCPU, .strict = false},
+      [](NetOptions& options) { options.dropout = 0.0; });
+  // clang-format on
+  return model->predict_step(lightning::Batch({{"x", input}}), 0)["y"];
+}
+
 // docs/logging.md
 #include <lightning/util/format.h>
 #include <lightning/util/log.h>

@@ -13,11 +13,11 @@
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/prediction_loop.h>
 #include <lightning/precision/precision.h>
-#include <lightning/run/detail/generator_state.h>
 #include <lightning/run/detail/run_folder.h>
 #include <lightning/trainer/detail/dry_run_report.h>
 #include <lightning/trainer/detail/report.h>
 #include <lightning/util/detail/disk.h>
+#include <lightning/util/detail/generator_state.h>
 #include <lightning/util/detail/terminal.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>

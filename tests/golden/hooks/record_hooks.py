@@ -2,8 +2,7 @@
 
   .venv/bin/python tests/golden/hooks/record_hooks.py
 
-Writes fit.txt, fit_accumulate.txt, fit_manual.txt, validate.txt, test.txt and predict.txt beside this script, one
-hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
+Writes the lists that the calls of record() below name beside this script, one hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
 """
 
 import pathlib
@@ -31,10 +30,10 @@ MODULE_HOOKS = SHARED + [
     "on_validation_model_zero_grad", "on_validation_model_eval", "on_validation_model_train",
     "on_test_model_eval", "on_predict_model_eval",
 ]
-CALLBACK_HOOKS = SHARED + ["on_sanity_check_start", "on_sanity_check_end"]
+CALLBACK_HOOKS = SHARED + ["on_sanity_check_start", "on_sanity_check_end", "on_exception"]
 DATA_HOOKS = [
     "prepare_data", "setup", "teardown", "train_dataloader", "val_dataloader", "test_dataloader",
-    "predict_dataloader",
+    "predict_dataloader", "on_exception",
 ]
 
 calls = []
@@ -102,6 +101,16 @@ class ManualModule(Module):
             self.untoggle_optimizer(optimizer)
 
 
+class SeveralLoadersModule(Module):
+    def validation_step(self, batch, batch_idx, dataloader_idx):
+        self.layer(batch)
+
+
+class FailingModule(Module):
+    def on_before_optimizer_step(self, optimizer):
+        raise RuntimeError("mine")
+
+
 class Data(pl.LightningDataModule):
     def loader(self):
         return torch.utils.data.DataLoader(torch.ones(6, 2), batch_size=2)
@@ -109,16 +118,25 @@ class Data(pl.LightningDataModule):
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 
 
-def record(file_name, action, module_class=Module, **options):
+class ThreeLoadersData(Data):
+    def val_dataloader(self):
+        return [self.loader(), self.loader(), self.loader()]
+
+
+def record(file_name, action, module_class=Module, data_class=Data, **options):
     calls.clear()
     module = recording(module_class, "LM", MODULE_HOOKS)()
-    data = recording(Data, "DM", DATA_HOOKS)()
+    data = recording(data_class, "DM", DATA_HOOKS)()
     callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
         limit_val_batches=2, limit_test_batches=2, limit_predict_batches=2, **options)
-    getattr(trainer, action)(module, datamodule=data)
+    try:
+        getattr(trainer, action)(module, datamodule=data)
+    except RuntimeError as error:
+        if str(error) != "mine":
+            raise
     (FOLDER / file_name).write_text("\n".join(calls) + "\n")
 
 
@@ -129,6 +147,9 @@ if __name__ == "__main__":
            accumulate_grad_batches=2, val_check_interval=2)
     record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
            num_sanity_val_steps=0)
+    record("fit_val_loaders.txt", "fit", module_class=SeveralLoadersModule,
+           data_class=ThreeLoadersData, max_epochs=1, limit_train_batches=1)
+    record("fit_exception.txt", "fit", module_class=FailingModule, max_epochs=1)
     record("validate.txt", "validate")
     record("test.txt", "test")
     record("predict.txt", "predict")

@@ -11,6 +11,7 @@
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 using Catch::Matchers::Contains;
@@ -97,4 +98,50 @@ TEST_CASE("A checkpoint from which no such model can be rebuilt is an error", "[
   CHECK_THROWS_WITH(load("other.ckpt"), Contains("\"linear.weight\" is [1, 3] in the checkpoint"));
   CHECK_THROWS_AS(load("yaml.ckpt"), ConfigError);
   CHECK_THROWS_AS(load("missing.ckpt"), CheckpointError);
+}
+
+TEST_CASE("A rebuilt model may have other options and another type of tensors", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 5});
+  checkpoint_of(net, "model: {width: 5, pretrained: old}\n").write(folder / "a.ckpt");
+  const auto loaded = lightning::load_from_checkpoint<Net>(
+      folder / "a.ckpt", {}, [](NetOptions& options) { options.pretrained = "new"; });
+  CHECK(loaded->options.pretrained == "new");
+  CHECK(loaded->options.width == 5);
+  CHECK(loaded->linear->weight.equal(net.linear->weight));
+  const auto on_meta =
+      lightning::load_from_checkpoint<Net>(folder / "a.ckpt", {.device = at::Device(at::kMeta)});
+  CHECK(on_meta->linear->weight.is_meta());
+}
+
+TEST_CASE("Without strict a rebuilt model takes the weights that fit and tells of the others",
+          "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 2});
+  Checkpoint checkpoint = checkpoint_of(net, "model: {width: 2}\n");
+  std::erase_if(checkpoint.model, [](const auto& entry) { return entry.first == "linear.bias"; });
+  checkpoint.model.emplace_back("old.head", at::ones({1}));
+  checkpoint.write(folder / "a.ckpt");
+  CHECK_THROWS_WITH(lightning::load_from_checkpoint<Net>(folder / "a.ckpt"),
+                    Contains("missing: \"linear.bias\"") && Contains("unexpected: \"old.head\""));
+  const lightning_tests::CapturedStderr output;
+  const auto loaded = lightning::load_from_checkpoint<Net>(folder / "a.ckpt", {.strict = false});
+  CHECK(loaded->linear->weight.equal(net.linear->weight));
+  CHECK_THAT(output.text(),
+             Contains("a.ckpt\": loaded without strict; not in it, kept as they are: "
+                      "\"linear.bias\"; not in the model, not used: \"old.head\"."));
+}
+
+TEST_CASE("A warning of many tensors names the first of them", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const Net net({.width = 2});
+  Checkpoint checkpoint = checkpoint_of(net, "model: {width: 2}\n");
+  for (int i = 0; i < 11; ++i) {
+    checkpoint.model.emplace_back("old." + std::to_string(i), at::ones({1}));
+  }
+  checkpoint.write(folder / "a.ckpt");
+  const lightning_tests::CapturedStderr output;
+  lightning::load_from_checkpoint<Net>(folder / "a.ckpt", {.strict = false});
+  CHECK_THAT(output.text(),
+             Contains("\"old.0\"") && Contains("\"old.7\" and 3 others") && !Contains("old.8"));
 }

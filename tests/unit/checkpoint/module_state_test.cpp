@@ -131,6 +131,9 @@ TEST_CASE("All that doesn't fit is listed at once, and the module stays as it wa
   std::erase_if(tensors, [](const auto& entry) {
     return entry.first == "0.bias" || entry.first == "1.num_batches_tracked";
   });
-  load_model_state(*model, tensors, /*strict=*/false);
+  const auto [missing, unexpected] = load_model_state(*model, tensors, /*strict=*/false);
   CHECK(model->parameters()[0].equal(torch::ones({3, 2})));
+  CHECK(missing == std::vector<std::string>{"0.bias", "1.bias", "1.running_mean", "1.running_var",
+                                            "1.num_batches_tracked"});
+  CHECK(unexpected == std::vector<std::string>{"2.weight", "extra"});
 }

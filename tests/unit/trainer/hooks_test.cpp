@@ -181,8 +181,19 @@ class ManualRecordingModule : public RecordingModule {
   }
 };
 
+class FailingRecordingModule : public RecordingModule {
+ public:
+  void on_before_optimizer_step(Optimizer& optimizer) override {
+    RecordingModule::on_before_optimizer_step(optimizer);
+    throw std::runtime_error("mine");
+  }
+};
+
 class RecordingCallback : public lightning::Callback {
  public:
+  void on_exception(TrainerContext&, LightningModule&, const std::exception&) override {
+    calls.push_back("CB.on_exception");
+  }
   CB_HOOK(on_fit_start)
   CB_HOOK(on_fit_end)
   CB_HOOK(on_sanity_check_start)
@@ -242,11 +253,20 @@ class RecordingData : public lightning::LightningDataModule {
   lightning::DataLoaders val_dataloader() override { return loader("DM.val_dataloader"); }
   lightning::DataLoaders test_dataloader() override { return loader("DM.test_dataloader"); }
   lightning::DataLoaders predict_dataloader() override { return loader("DM.predict_dataloader"); }
+  void on_exception(const std::exception&) override { calls.push_back("DM.on_exception"); }
 
  private:
   static lightning::DataLoaders loader(const char* name) {
     calls.push_back(name);
     return boring_loader();
+  }
+};
+
+class ThreeLoadersData : public RecordingData {
+ public:
+  lightning::DataLoaders val_dataloader() override {
+    calls.push_back("DM.val_dataloader");
+    return std::vector{boring_loader(), boring_loader(), boring_loader()};
   }
 };
 
@@ -269,14 +289,15 @@ lightning::TrainerOptions recording_options() {
 /// Runs one action and compares; names the first difference.
 template <typename Action>
 void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action,
-                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>()) {
+                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>(),
+                 std::shared_ptr<RecordingData> data = std::make_shared<RecordingData>()) {
   calls.clear();
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions in_folder = options;
   in_folder.default_root_dir = folder.path();
   lightning::Trainer trainer(in_folder, {std::make_shared<RecordingCallback>()},
                              lightning::Loggers{});
-  action(trainer, module, std::make_shared<RecordingData>());
+  action(trainer, module, data);
   const std::vector<std::string> expected = golden(file);
   for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
     INFO("hook number " << i + 1);
@@ -410,6 +431,31 @@ TEST_CASE("fit with manual optimization calls hooks in Lightning's order", "[tra
       "fit_manual.txt", options,
       [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
       std::make_shared<ManualRecordingModule>());
+}
+
+TEST_CASE("fit with several validation loaders calls hooks in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 1;
+  options.limit_train_batches = 1;
+  check_order(
+      "fit_val_loaders.txt", options,
+      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+      std::make_shared<RecordingModule>(), std::make_shared<ThreeLoadersData>());
+}
+
+TEST_CASE("A hook that throws is followed by on_exception in Lightning's order, then by teardown",
+          "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 1;
+  const auto fit = [](auto& trainer, auto module, auto data) {
+    CHECK_THROWS_WITH(trainer.fit(module, data), "mine");
+    // Lightning leaves these out (docs/hooks.md).
+    const std::vector<std::string> teardown = {"DM.teardown", "CB.teardown", "LM.teardown"};
+    REQUIRE(calls.size() > teardown.size());
+    CHECK(std::equal(teardown.begin(), teardown.end(), calls.end() - 3));
+    calls.resize(calls.size() - teardown.size());
+  };
+  check_order("fit_exception.txt", options, fit, std::make_shared<FailingRecordingModule>());
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {

@@ -38,6 +38,16 @@ std::string fit(const std::filesystem::path& folder, int64_t max_steps, bool det
   return output.text();
 }
 
+/// Has a buffer that checkpoints of BoringModule lack.
+class Grown : public BoringModule {
+ public:
+  explicit Grown(bool strict) {
+    counts = register_buffer("counts", at::full({2}, 7.0));
+    set_strict_loading(strict);
+  }
+  at::Tensor counts;
+};
+
 /// What makes a resume fail, and where.
 struct Refusal {
   const char* where;
@@ -196,4 +206,24 @@ TEST_CASE("A resume warns of what keeps it from being bitwise equal", "[trainer]
   CHECK_THAT(fit(folder.path(), 8, true), Catch::Contains("deterministic was false and is true"));
   // The checkpoint of step 8 was written under the new circumstances.
   CHECK_THAT(fit(folder.path(), 10, true), !Catch::Contains("bitwise"));
+}
+
+TEST_CASE("With strict_loading off a run resumes and is tested with the tensors that fit",
+          "[trainer]") {
+  const lightning_tests::TemporaryFolder folder;
+  fit(folder.path(), 2, false);
+  lightning::TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  options.max_steps = 3;
+  const lightning_tests::CapturedStderr output;
+  lightning::Trainer trainer(options, lightning::Callbacks{}, lightning::Loggers{});
+  const std::string missing = "\"counts\"";
+  CHECK_THROWS_WITH(
+      trainer.fit(std::make_shared<Grown>(true), boring_loader(), {}, {.ckpt_path = "last"}),
+      Catch::Contains("missing: " + missing));
+  const auto grown = std::make_shared<Grown>(false);
+  trainer.fit(grown, boring_loader(), {}, {.ckpt_path = "last"});
+  CHECK(trainer.global_step() == 3);
+  CHECK(at::equal(grown->counts, at::full({2}, 7.0)));
+  CHECK_THAT(output.text(), Catch::Contains("not in it, kept as they are: " + missing));
 }

@@ -111,3 +111,20 @@ TEST_CASE("seed_everything takes the seed from the environment when none is give
   CHECK(lightning::global_seed() == 5);
   unsetenv("LIGHTNING_SEED");
 }
+
+TEST_CASE("What is drawn under IsolateRng changes no number that is drawn afterwards", "[random]") {
+  lightning::seed_everything(5);
+  at::rand({3});
+  const lightning::IsolateRng outer;
+  const at::Tensor expected = at::rand({4});
+  lightning::seed_everything(5);
+  at::rand({3});
+  {
+    const lightning::IsolateRng isolated;
+    lightning::seed_everything(6);
+    at::rand({100});
+    CHECK(lightning::global_seed() == 6);
+  }
+  CHECK(lightning::global_seed() == 5);
+  CHECK(at::equal(at::rand({4}), expected));
+}

@@ -1,4 +1,4 @@
-#include <lightning/run/detail/generator_state.h>
+#include <lightning/util/detail/generator_state.h>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
