@@ -6,11 +6,15 @@
 #include <lightning/accelerators/accelerator.h>
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/lambda_callback.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/callbacks/registry.h>
+#include <lightning/callbacks/timer.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>

@@ -1,24 +1,32 @@
 #include <lightning/callbacks/registry.h>
 
 #include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/timer.h>
 
 namespace lightning {
 namespace {
 
 config::Registry<Callback> builtin_callbacks() {
   config::Registry<Callback> registry("callback");
+  registry.add<BackboneFinetuning, BackboneFinetuningOptions>(
+      "BackboneFinetuning", "trains a part of the module from a later epoch on");
   registry.add<EarlyStopping, EarlyStoppingOptions>(
       "EarlyStopping", "ends the fit when a metric no longer improves");
+  registry.add<GradientAccumulationScheduler, GradientAccumulationSchedulerOptions>(
+      "GradientAccumulationScheduler", "changes the batches of an optimizer step between epochs");
   registry.add<LearningRateMonitor, LearningRateMonitorOptions>("LearningRateMonitor",
                                                                 "logs learning rates");
   registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
                                                         "writes and keeps checkpoints");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+  registry.add<Timer, TimerOptions>("Timer", "measures time, and ends the fit when it is up");
   return registry;
 }
 

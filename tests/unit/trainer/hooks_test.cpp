@@ -10,6 +10,7 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/callbacks/callback.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/profilers/profiler.h>
 #include <lightning/trainer/trainer.h>
@@ -269,13 +270,15 @@ lightning::TrainerOptions recording_options() {
 /// Runs one action and compares; names the first difference.
 template <typename Action>
 void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action,
-                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>()) {
+                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>(),
+                 lightning::Callbacks further = {}) {
   calls.clear();
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions in_folder = options;
   in_folder.default_root_dir = folder.path();
-  lightning::Trainer trainer(in_folder, {std::make_shared<RecordingCallback>()},
-                             lightning::Loggers{});
+  lightning::Callbacks callbacks = {std::make_shared<RecordingCallback>()};
+  callbacks.insert(callbacks.end(), further.begin(), further.end());
+  lightning::Trainer trainer(in_folder, std::move(callbacks), lightning::Loggers{});
   action(trainer, module, std::make_shared<RecordingData>());
   const std::vector<std::string> expected = golden(file);
   for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
@@ -400,6 +403,18 @@ TEST_CASE("fit with accumulation calls hooks in Lightning's order", "[trainer]")
   options.val_check_interval = 2;
   check_order("fit_accumulate.txt", options,
               [](auto& trainer, auto module, auto data) { trainer.fit(module, data); });
+}
+
+TEST_CASE("fit with changing accumulation calls hooks in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 3;
+  options.num_sanity_val_steps = 0;
+  check_order(
+      "fit_accumulation_schedule.txt", options,
+      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+      std::make_shared<RecordingModule>(),
+      {std::make_shared<lightning::GradientAccumulationScheduler>(
+          lightning::GradientAccumulationSchedulerOptions{.scheduling = {{1, 2}, {2, 3}}})});
 }
 
 TEST_CASE("fit with manual optimization calls hooks in Lightning's order", "[trainer]") {
