@@ -115,7 +115,7 @@ TEST_CASE("LambdaCallback calls its functions as hooks", "[callbacks]") {
                          "on_test_batch_end", "on_test_epoch_end", "on_test_end", "teardown"});
   }
   SECTION("of predict") {
-    trainer.predict(module, boring_loader(), [](const lightning::Prediction&) {});
+    trainer.predict(module, boring_loader(), [](const auto&, const auto&, int64_t) {});
     CHECK(calls == Names{"setup", "on_predict_start", "on_predict_epoch_start",
                          "on_predict_batch_start", "on_predict_batch_end", "on_predict_epoch_end",
                          "on_predict_end", "teardown"});
