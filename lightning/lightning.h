@@ -6,6 +6,9 @@
 #include <lightning/accelerators/accelerator.h>
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/lambda_callback.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
@@ -13,6 +16,7 @@
 #include <lightning/callbacks/registry.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
+#include <lightning/callbacks/timer.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>

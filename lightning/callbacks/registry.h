@@ -6,8 +6,9 @@
 
 namespace lightning {
 
-/// The classes that trainer.callbacks may name: EarlyStopping, LearningRateMonitor,
-/// ModelCheckpoint, ModelSummary, ProgressBar, and those that the program adds in main().
+/// The classes that trainer.callbacks may name: BackboneFinetuning, EarlyStopping,
+/// GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar,
+/// Timer, and those that the program adds in main().
 LIGHTNING_API config::Registry<Callback>& callback_registry();
 
 }  // namespace lightning

@@ -44,7 +44,12 @@ OptimizerList LightningModule::configure_optimizers() {
                   " is named and no optimizer, expected both. HINT: name an optimizer, too.");
   if (specs.optimizer.empty()) return {};
   std::vector<torch::optim::OptimizerParamGroup> groups;
-  groups.emplace_back(parameters());
+  // What is frozen by now may join later in a group of its own (BaseFinetuning).
+  std::vector<at::Tensor> trainable;
+  for (at::Tensor& parameter : parameters()) {
+    if (parameter.requires_grad()) trainable.push_back(std::move(parameter));
+  }
+  groups.emplace_back(trainable.empty() ? parameters() : std::move(trainable));
   OptimizerConfig config{.optimizer = specs.optimizer.create(std::move(groups))};
   if (specs.lr_scheduler.empty()) return config;
   optim::LRSchedulerContext context{.optimizer = config.optimizer, .total_steps = 0};

@@ -7,6 +7,7 @@
 #include <string>
 
 #include <lightning/callbacks/detail/filename_template.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
@@ -41,7 +42,9 @@ std::optional<int64_t> planned_epochs(const RunState& run) {
   const int64_t max_epochs = run.context.options.max_epochs;
   const std::optional<int64_t> steps = run.planned_steps();
   const std::optional<int64_t> per_epoch = run.steps_per_epoch();
-  if (!steps || !per_epoch || *per_epoch == 0) {
+  // Epochs that differ in steps: only their limit is known.
+  const bool alike = GradientAccumulationScheduler::find(run.context.callbacks) == nullptr;
+  if (!alike || !steps || !per_epoch || *per_epoch == 0) {
     return max_epochs == -1 ? std::nullopt : std::optional(max_epochs);
   }
   const int64_t epochs = *steps / *per_epoch;

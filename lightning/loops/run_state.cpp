@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/util/format.h>
 #include <lightning/util/log.h>
 
@@ -32,7 +33,10 @@ std::optional<int64_t> RunState::planned_steps() const {
   const std::optional<int64_t> per_epoch = max_epochs == -1 ? std::nullopt : steps_per_epoch();
   if (!per_epoch) return planned;
   int64_t steps = 0;
-  if (__builtin_mul_overflow(*per_epoch, max_epochs, &steps)) {
+  const auto* schedule = GradientAccumulationScheduler::find(context.callbacks);
+  if (schedule != nullptr) {
+    steps = schedule->steps_in(max_epochs, *num_training_batches());
+  } else if (__builtin_mul_overflow(*per_epoch, max_epochs, &steps)) {
     steps = std::numeric_limits<int64_t>::max();
   }
   return std::min(steps, planned.value_or(steps));

@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/loops/callback_states.h>
@@ -463,7 +464,9 @@ int64_t Trainer::Impl::estimated_stepping_batches() {
   }
   const int64_t per_epoch = *run.steps_per_epoch();
   int64_t steps = 0;
-  if (__builtin_mul_overflow(per_epoch, options_.max_epochs, &steps)) {
+  if (const auto* schedule = GradientAccumulationScheduler::find(run.context.callbacks)) {
+    steps = schedule->steps_in(options_.max_epochs, *batches);
+  } else if (__builtin_mul_overflow(per_epoch, options_.max_epochs, &steps)) {
     steps = std::numeric_limits<int64_t>::max();
   }
   return max_steps == -1 ? steps : std::min(steps, max_steps);

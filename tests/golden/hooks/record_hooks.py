@@ -2,7 +2,8 @@
 
   .venv/bin/python tests/golden/hooks/record_hooks.py
 
-Writes the lists that the calls of record() below name beside this script, one hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
+Writes the lists that the calls of record() below name beside this script, one hook per line: LM
+(module), CB (callback) or DM (data module). Made with lightning 2.6.6.
 """
 
 import pathlib
@@ -123,14 +124,14 @@ class ThreeLoadersData(Data):
         return [self.loader(), self.loader(), self.loader()]
 
 
-def record(file_name, action, module_class=Module, data_class=Data, **options):
+def record(file_name, action, module_class=Module, data_class=Data, callbacks=(), **options):
     calls.clear()
     module = recording(module_class, "LM", MODULE_HOOKS)()
     data = recording(data_class, "DM", DATA_HOOKS)()
     callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[callback, *callbacks],
         limit_val_batches=2, limit_test_batches=2, limit_predict_batches=2, **options)
     try:
         getattr(trainer, action)(module, datamodule=data)
@@ -145,6 +146,8 @@ if __name__ == "__main__":
     record("fit.txt", "fit", max_epochs=2, num_sanity_val_steps=1)
     record("fit_accumulate.txt", "fit", max_epochs=1, num_sanity_val_steps=0,
            accumulate_grad_batches=2, val_check_interval=2)
+    record("fit_accumulation_schedule.txt", "fit", max_epochs=3, num_sanity_val_steps=0,
+           callbacks=[pl.callbacks.GradientAccumulationScheduler({1: 2, 2: 3})])
     record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
            num_sanity_val_steps=0)
     record("fit_val_loaders.txt", "fit", module_class=SeveralLoadersModule,

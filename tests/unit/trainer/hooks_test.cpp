@@ -10,6 +10,7 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/callbacks/callback.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/profilers/profiler.h>
 #include <lightning/trainer/trainer.h>
@@ -286,18 +287,24 @@ lightning::TrainerOptions recording_options() {
   return options;
 }
 
+struct Parts {
+  std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>();
+  std::shared_ptr<RecordingData> data = std::make_shared<RecordingData>();
+  lightning::Callbacks callbacks = {};
+};
+
 /// Runs one action and compares; names the first difference.
 template <typename Action>
 void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action,
-                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>(),
-                 std::shared_ptr<RecordingData> data = std::make_shared<RecordingData>()) {
+                 Parts parts = {}) {
   calls.clear();
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions in_folder = options;
   in_folder.default_root_dir = folder.path();
-  lightning::Trainer trainer(in_folder, {std::make_shared<RecordingCallback>()},
-                             lightning::Loggers{});
-  action(trainer, module, data);
+  lightning::Callbacks callbacks = {std::make_shared<RecordingCallback>()};
+  callbacks.insert(callbacks.end(), parts.callbacks.begin(), parts.callbacks.end());
+  lightning::Trainer trainer(in_folder, std::move(callbacks), lightning::Loggers{});
+  action(trainer, parts.module, parts.data);
   const std::vector<std::string> expected = golden(file);
   for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
     INFO("hook number " << i + 1);
@@ -423,24 +430,33 @@ TEST_CASE("fit with accumulation calls hooks in Lightning's order", "[trainer]")
               [](auto& trainer, auto module, auto data) { trainer.fit(module, data); });
 }
 
+TEST_CASE("fit with changing accumulation calls hooks in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 3;
+  options.num_sanity_val_steps = 0;
+  check_order(
+      "fit_accumulation_schedule.txt", options,
+      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+      {.callbacks = {std::make_shared<lightning::GradientAccumulationScheduler>(
+           lightning::GradientAccumulationSchedulerOptions{.scheduling = {{1, 2}, {2, 3}}})}});
+}
+
 TEST_CASE("fit with manual optimization calls hooks in Lightning's order", "[trainer]") {
   lightning::TrainerOptions options = recording_options();
   options.max_epochs = 1;
   options.num_sanity_val_steps = 0;
-  check_order(
-      "fit_manual.txt", options,
-      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
-      std::make_shared<ManualRecordingModule>());
+  check_order("fit_manual.txt", options,
+              [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+              {.module = std::make_shared<ManualRecordingModule>()});
 }
 
 TEST_CASE("fit with several validation loaders calls hooks in Lightning's order", "[trainer]") {
   lightning::TrainerOptions options = recording_options();
   options.max_epochs = 1;
   options.limit_train_batches = 1;
-  check_order(
-      "fit_val_loaders.txt", options,
-      [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
-      std::make_shared<RecordingModule>(), std::make_shared<ThreeLoadersData>());
+  check_order("fit_val_loaders.txt", options,
+              [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+              {.data = std::make_shared<ThreeLoadersData>()});
 }
 
 TEST_CASE("A hook that throws is followed by on_exception in Lightning's order, then by teardown",
@@ -455,7 +471,8 @@ TEST_CASE("A hook that throws is followed by on_exception in Lightning's order, 
     CHECK(std::equal(teardown.begin(), teardown.end(), calls.end() - 3));
     calls.resize(calls.size() - teardown.size());
   };
-  check_order("fit_exception.txt", options, fit, std::make_shared<FailingRecordingModule>());
+  check_order("fit_exception.txt", options, fit,
+              {.module = std::make_shared<FailingRecordingModule>()});
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {
