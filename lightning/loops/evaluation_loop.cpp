@@ -268,7 +268,8 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   // fit continues with the same tensors after a validation; inference tensors could not be trained
   // on.
   const bool inside_fit = run_.context.stage == Stage::kFit;
-  const c10::InferenceMode inference(/*enabled=*/!inside_fit);
+  const bool inference_mode = run_.context.options.user.inference_mode;
+  const c10::InferenceMode inference(/*enabled=*/!inside_fit && inference_mode);
   const at::NoGradGuard no_grad;
   const auto precision = run_.context.precision->forward_context();
 

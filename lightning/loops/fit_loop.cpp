@@ -129,6 +129,13 @@ bool FitLoop::has_epochs_left() {
 }
 
 void FitLoop::check_epoch(const Progress& before, const BatchCounts& counts) {
+  if (epoch_loop_.skipped() && run_.progress.total_batches == before.total_batches) {
+    if (std::exchange(run_.said_nothing_trained, true)) return;
+    run_.warn(detail::concat(
+        "Trainer: epoch ", run_.progress.epoch,
+        " was skipped before its first batch by skip_rest_of_epoch(), nothing was trained in it."));
+    return;
+  }
   if (run_.progress.total_batches > before.total_batches) {
     warn_of_skipped_epoch(run_, before, counts);
     return;
