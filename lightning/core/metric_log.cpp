@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 namespace {

@@ -15,8 +15,7 @@
 namespace lightning {
 
 Optimization::Optimization(RunState& run)
-    : run_(run),
-      run_backward_([&run](const at::Tensor& loss) { run_backward(run, loss); }) {
+    : run_(run), run_backward_([&run](const at::Tensor& loss) { run_backward(run, loss); }) {
   step_closure_ = [this] {
     compute_gradients();
     end_window();

@@ -87,8 +87,8 @@ void check_barebones(const Callbacks& callbacks) {
 void check_barebones(const Callbacks& callbacks, const std::optional<Loggers>& loggers,
                      const Profiler* profiler) {
   check_barebones(callbacks);
-  LIGHTNING_CHECK(!loggers || loggers->empty(), ConfigError,
-                  "Trainer: barebones is true and ", loggers->size(),
+  LIGHTNING_CHECK(!loggers || loggers->empty(), ConfigError, "Trainer: barebones is true and ",
+                  loggers->size(),
                   " loggers are given (logger), expected none. HINT: remove one of the two.");
   LIGHTNING_CHECK(profiler == nullptr, ConfigError,
                   "Trainer: barebones is true and there is a profiler, expected none. HINT: remove "

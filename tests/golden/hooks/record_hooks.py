@@ -2,8 +2,8 @@
 
   .venv/bin/python tests/golden/hooks/record_hooks.py
 
-Writes fit.txt, fit_accumulate.txt, fit_manual.txt, validate.txt, test.txt and predict.txt beside this script, one
-hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
+Writes fit.txt, fit_accumulate.txt, fit_manual.txt, fit_skip_epoch.txt, validate.txt, test.txt and
+predict.txt beside this script, one hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
 """
 
 import pathlib
@@ -102,6 +102,17 @@ class ManualModule(Module):
             self.untoggle_optimizer(optimizer)
 
 
+class SkippingModule(Module):
+    """Ends the first epoch before its second batch; its schedule counts epochs."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if self.current_epoch == 0 and batch_idx == 1 else None
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
 class Data(pl.LightningDataModule):
     def loader(self):
         return torch.utils.data.DataLoader(torch.ones(6, 2), batch_size=2)
@@ -128,6 +139,8 @@ if __name__ == "__main__":
     record("fit_accumulate.txt", "fit", max_epochs=1, num_sanity_val_steps=0,
            accumulate_grad_batches=2, val_check_interval=2)
     record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
+           num_sanity_val_steps=0)
+    record("fit_skip_epoch.txt", "fit", module_class=SkippingModule, max_epochs=2,
            num_sanity_val_steps=0)
     record("validate.txt", "validate")
     record("test.txt", "test")
