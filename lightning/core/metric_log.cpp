@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
 #include <lightning/metrics/metric.h>
 #include <lightning/util/error.h>
+#include <lightning/util/log.h>
 
 namespace lightning {
 namespace {
@@ -38,7 +40,13 @@ double greatest(double a, double b) { return std::isnan(a) || a > b ? a : b; }
 
 }  // namespace
 
+void MetricLog::warn_of_ignored() {
+  if (std::exchange(warned_of_ignored_, true)) return;
+  log_warning("LightningModule: log() does nothing, since trainer.barebones is true.");
+}
+
 void MetricLog::record(std::string_view name, const at::Tensor& value, const LogOptions& options) {
+  if (ignores_all_) return warn_of_ignored();
   LIGHTNING_CHECK(value.defined() && value.numel() == 1, ConfigError, "log: \"", name, "\" is ",
                   value.defined() ? detail::concat("a tensor of shape ", value.sizes())
                                   : std::string("an undefined tensor"),
@@ -47,6 +55,7 @@ void MetricLog::record(std::string_view name, const at::Tensor& value, const Log
 }
 
 void MetricLog::record(std::string_view name, double value, const LogOptions& options) {
+  if (ignores_all_) return warn_of_ignored();
   record_value(name, Value{value, {}}, options);
 }
 

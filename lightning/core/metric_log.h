@@ -70,6 +70,8 @@ class LIGHTNING_API MetricLog {
   };
   /// Set by the loops around each hook; costs a few stores.
   void enter(const Scope& scope) { scope_ = scope; }
+  /// From here on record() does nothing; the first call says so in a warning (barebones).
+  void ignore_all() { ignores_all_ = true; }
 
   /// Called by LightningModule::log(). No sync. Throws ConfigError outside hooks that may log, for
   /// a value that is not one element, for on_step outside of steps, and for one name logged with
@@ -190,6 +192,10 @@ class LIGHTNING_API MetricLog {
   static Value reduced(const Entry& entry);
   static Value value_of(const at::Tensor& scalar);
 
+  void warn_of_ignored();
+
+  bool ignores_all_ = false;
+  bool warned_of_ignored_ = false;
   Scope scope_;
   std::vector<Entry> entries_;  // few, and logged in the same order each step
   size_t expected_ = 0;         // where the search for the next name begins

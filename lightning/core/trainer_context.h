@@ -164,6 +164,13 @@ class LIGHTNING_API TrainerContext {
   /// with a line in the log, as Lightning does: who still wants to stop then asks again.
   virtual void request_stop(std::string reason) = 0;
   virtual bool should_stop() const = 0;
+  /// In on_train_batch_start() alone, of a callback or the module: ends the epoch before this
+  /// batch, which isn't trained on (Lightning: the hook returns -1). The other hooks of
+  /// on_train_batch_start() still run, then those of the epoch's end; the epoch counts as
+  /// completed, and no validation of its end runs. Gradients of a window that the batch would have
+  /// continued are dropped. Every rank must call it for the same batch. Throws ConfigError
+  /// elsewhere.
+  virtual void skip_rest_of_epoch() = 0;
   /// Prints a line on rank 0 without tearing the progress bar.
   virtual void print(std::string_view line) = 0;
 };

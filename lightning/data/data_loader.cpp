@@ -38,6 +38,7 @@ class DataLoader::Impl {
   }
 
   void set_shard(const DataShard& new_shard);
+  void set_fixed_order(bool fixed);
   std::optional<int64_t> num_batches() const;
   std::optional<int64_t> num_rank_batches() const;
   std::optional<ShardSize> shard_size(const DataShard& of, std::optional<int64_t> limit) const;
@@ -57,6 +58,7 @@ class DataLoader::Impl {
   DataShard shard;
   int64_t batch_size = 1;  // of this rank
   bool pin_memory = false;
+  bool fixed_order = false;  // of the epochs to begin
 
  private:
   struct Length {
@@ -67,8 +69,8 @@ class DataLoader::Impl {
   std::optional<Length> length() const;
   uint64_t seed() const { return seed_.value_or(options.seed.value_or(global_seed())); }
   bool shuffles() const { return shuffle_.value_or(options.shuffle); }
-  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, const DataShard& of) const;
-  std::vector<int64_t> make_order(int64_t epoch, uint64_t seed) const;
+  detail::EpochPlan make_plan(int64_t epoch, uint64_t seed, bool fixed, const DataShard& of) const;
+  std::vector<int64_t> make_order(int64_t epoch, uint64_t seed, bool fixed) const;
   void prepare(detail::EpochPlan plan);
   void prepare_stream(int64_t epoch, uint64_t seed);
   void make_stream_job(int64_t samples_consumed);
@@ -90,6 +92,7 @@ class DataLoader::Impl {
   // The position after the last delivered batch.
   std::optional<uint64_t> seed_;  // fixed when the first epoch begins
   std::optional<bool> shuffle_;   // of the position that was loaded
+  bool in_fixed_order_ = false;   // of the epoch that is under way
   int64_t epoch_ = 0;
   int64_t samples_consumed_ = 0;
   int64_t delivered_ = 0;  // batches
@@ -111,14 +114,24 @@ void DataLoader::Impl::set_shard(const DataShard& new_shard) {
   if (under_way) load_state_dict(position);
 }
 
+void DataLoader::Impl::set_fixed_order(bool fixed) {
+  if (fixed == fixed_order || stream) return;
+  fixed_order = fixed;
+  if (prefetcher_) prefetcher_->quiesce();
+  job_.reset();
+  ahead_.reset();
+}
+
 // In samples, or in batches of the batch sampler; nothing for a stream of unknown length.
 std::optional<DataLoader::Impl::Length> DataLoader::Impl::length() const {
   const bool keep_last = !options.drop_last && shard.uneven != UnevenInputs::kDrop;
   if (batch_sampler) {
-    return Length{batch_sampler->num_batches(epoch_), shard.world_size, keep_last};
+    const int64_t epoch = fixed_order ? 0 : epoch_;
+    return Length{batch_sampler->num_batches(epoch), shard.world_size, keep_last};
   }
+  const bool by_sampler = sampler != nullptr && !fixed_order;
   const std::optional<int64_t> size =
-      stream ? stream->size() : std::optional(sampler ? sampler->size() : dataset->size());
+      stream ? stream->size() : std::optional(by_sampler ? sampler->size() : dataset->size());
   if (!size) return std::nullopt;
   return Length{*size, batch_size * shard.world_size, keep_last};
 }
@@ -141,7 +154,7 @@ std::optional<ShardSize> DataLoader::Impl::shard_size(const DataShard& of,
                                                       std::optional<int64_t> limit) const {
   detail::check_shard(of);
   if (stream) return std::nullopt;
-  const detail::EpochPlan plan = make_plan(epoch_, seed(), of);
+  const detail::EpochPlan plan = make_plan(epoch_, seed(), fixed_order, of);
   const int64_t num_global = plan.num_global_batches();
   const int64_t at_most = limit.value_or(num_global);
   ShardSize size;
@@ -154,7 +167,8 @@ std::optional<ShardSize> DataLoader::Impl::shard_size(const DataShard& of,
   return size;
 }
 
-std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) const {
+std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed, bool fixed) const {
+  if (fixed) return SequentialSampler(dataset->size()).order(epoch);
   if (!sampler) {
     const int64_t size = dataset->size();
     return shuffles() ? RandomSampler(size, seed).order(epoch)
@@ -167,16 +181,17 @@ std::vector<int64_t> DataLoader::Impl::make_order(int64_t epoch, uint64_t seed) 
   return order;
 }
 
-detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed,
+detail::EpochPlan DataLoader::Impl::make_plan(int64_t epoch, uint64_t seed, bool fixed,
                                               const DataShard& of) const {
   const int64_t size = dataset->size();
   detail::EpochPlan plan =
-      batch_sampler ? detail::plan_from_batches(batch_sampler->batches(epoch), size, of)
-                    : detail::plan_from_order(make_order(epoch, seed), size,
+      batch_sampler ? detail::plan_from_batches(batch_sampler->batches(fixed ? 0 : epoch), size, of)
+                    : detail::plan_from_order(make_order(epoch, seed, fixed), size,
                                               detail::rank_batch_size(options, of.world_size),
                                               options.drop_last, of);
   plan.epoch = epoch;
   plan.seed = seed;
+  plan.fixed_order = fixed;
   return plan;
 }
 
@@ -185,6 +200,7 @@ void DataLoader::Impl::prepare(detail::EpochPlan plan) {
   ahead_.reset();
   seed_ = plan.seed;
   epoch_ = plan.epoch;
+  in_fixed_order_ = plan.fixed_order;
   samples_consumed_ = 0;
   delivered_ = 0;
   next_number_ = 0;
@@ -238,7 +254,7 @@ void DataLoader::Impl::begin_epoch(int64_t new_epoch) {
     prepare_stream(new_epoch, seed());
     make_stream_job(0);
   } else {
-    prepare(make_plan(new_epoch, seed(), shard));
+    prepare(make_plan(new_epoch, seed(), fixed_order, shard));
   }
   launch();
 }
@@ -299,6 +315,7 @@ StateDict DataLoader::Impl::state_dict() const {
     } else if (!batch_sampler) {
       state.set("shuffle", shuffles());
     }
+    if (in_fixed_order_) state.set("fixed_order", true);
   }
   return state;
 }
@@ -318,7 +335,8 @@ void DataLoader::Impl::load_indexed(const StateDict& state, int64_t epoch, uint6
   if (sampler) check_same_size(state, "sampler_size", "sampler", sampler->size());
   // Not in the first checkpoints that were written.
   if (state.contains("shuffle")) shuffle_ = state.get<bool>("shuffle");
-  detail::EpochPlan plan = make_plan(epoch, seed, shard);
+  const bool fixed = state.contains("fixed_order") && state.get<bool>("fixed_order");
+  detail::EpochPlan plan = make_plan(epoch, seed, fixed, shard);
   const auto samples = state.get<int64_t>("samples_consumed");
   const auto found = std::lower_bound(plan.consumed.begin(), plan.consumed.end(), samples);
   const auto number = found - plan.consumed.begin();
@@ -404,6 +422,7 @@ DataLoader::DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptio
   impl_->stream = std::move(dataset);
 }
 
+DataLoader::DataLoader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DataLoader::~DataLoader() = default;
 
 void DataLoader::set_shard(const DataShard& shard) { impl_->set_shard(shard); }
@@ -425,6 +444,23 @@ void DataLoader::load_state_dict(const StateDict& state) { impl_->load_state_dic
 
 void DataLoader::set_default_pin_memory(bool pin) {
   impl_->pin_memory = impl_->options.pin_memory.value_or(pin);
+}
+
+void DataLoader::set_fixed_order(bool fixed) { impl_->set_fixed_order(fixed); }
+
+bool DataLoader::has_own_order() const {
+  return impl_->options.shuffle || impl_->sampler != nullptr || impl_->batch_sampler != nullptr;
+}
+
+std::shared_ptr<DataLoader> DataLoader::copy() const {
+  if (impl_->stream) return nullptr;
+  auto impl = std::make_unique<Impl>(impl_->options);
+  impl->dataset = impl_->dataset;
+  impl->sampler = impl_->sampler;
+  impl->batch_sampler = impl_->batch_sampler;
+  impl->pin_memory = impl_->pin_memory;
+  impl->fixed_order = impl_->fixed_order;
+  return std::shared_ptr<DataLoader>(new DataLoader(std::move(impl)));
 }
 
 DataLoaders::DataLoaders(std::shared_ptr<DataLoader> loader) {

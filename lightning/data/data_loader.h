@@ -110,9 +110,21 @@ class LIGHTNING_API DataLoader {
 
   /// Called by the Trainer before the first epoch: pins unless the options forbid it.
   void set_default_pin_memory(bool pin);
+  /// Called by the Trainer for overfit_batches: each epoch has the data set's own order, whatever
+  /// shuffle or sampler say, and with a batch sampler the batches of its epoch 0. A change drops
+  /// what is in progress. Streams stay as they are. An epoch that load_state_dict() continues keeps
+  /// the order it was saved with.
+  void set_fixed_order(bool fixed);
+  /// Whether the order differs from epoch to epoch as far as the loader knows: it shuffles, or has
+  /// a sampler.
+  bool has_own_order() const;
+  /// A loader of the same data, samplers, options and fixed order, with a position of its own.
+  /// Nothing for a stream, which can't be read in two places.
+  std::shared_ptr<DataLoader> copy() const;
 
  private:
   class Impl;
+  explicit DataLoader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

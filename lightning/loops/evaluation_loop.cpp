@@ -9,6 +9,7 @@
 
 #include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/batch_transfer.h>
+#include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/metric_check.h>
 #include <lightning/precision/precision.h>
@@ -150,8 +151,20 @@ void EvaluationLoop::prepare_validation() {
   // Given to fit(), or asked for.
   if (loaders.empty()) loaders = call_data_module(run_, data_hooks::val_dataloader);
   if (loaders.empty()) loaders = call_module(run_, module_hooks::val_dataloader);
+  if (!loaders.empty() && overfits(run_.context.options.user)) use_training_batches();
   const BatchLimit& limit = run_.context.options.user.limit_val_batches;
   if (!leaves_none(limit)) check_limits(run_, loaders, limit, "limit_val_batches");
+}
+
+void EvaluationLoop::use_training_batches() {
+  prepare_training_loader(run_);
+  // A validation may run while the training loader is in the middle of its epoch.
+  std::shared_ptr<DataLoader> copy = run_.loaders.train_loader().copy();
+  LIGHTNING_CHECK(copy != nullptr, ConfigError, "Trainer: overfit_batches is ",
+                  run_.context.options.user.overfit_batches.to_text(),
+                  " and the training data is a stream, expected a data set with an index: the "
+                  "validation reads the same batches. HINT: leave out the validation data.");
+  run_.loaders.validation = DataLoaders(std::move(copy));
 }
 
 void EvaluationLoop::run_sanity_check() {
@@ -274,7 +287,8 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   // fit continues with the same tensors after a validation; inference tensors could not be trained
   // on.
   const bool inside_fit = run_.context.stage == Stage::kFit;
-  const c10::InferenceMode inference(/*enabled=*/!inside_fit);
+  const bool inference_mode = run_.context.options.user.inference_mode;
+  const c10::InferenceMode inference(/*enabled=*/!inside_fit && inference_mode);
   const at::NoGradGuard no_grad;
   const auto precision = run_.context.precision->forward_context();
 

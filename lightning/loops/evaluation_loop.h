@@ -54,6 +54,8 @@ class EvaluationLoop {
   EvaluationPlace& place() { return place_; }
 
  private:
+  /// overfit_batches: validates on a copy of the training loader.
+  void use_training_batches();
   struct Kind;  // the hooks of validation or of test
   /// Returns false when it was given up.
   bool run_pass(const Kind& kind, DataLoaders& loaders, const BatchLimit& limit,

@@ -232,7 +232,7 @@ void warn_of_skipped_epoch(RunState& run, const Progress& before, const BatchCou
 void warn_of_nothing_done(const RunState& run) {
   if (run.context.options.user.dry_run) return;
   const int64_t steps = run.progress.global_step - run.clock.first_step;
-  if (steps == 0 && run.batches.all() == 0) {
+  if (steps == 0 && run.batches.all() == 0 && !run.said_nothing_trained) {
     const bool resumed = run.clock.first_step > 0 || run.progress.epoch > 0;
     run.warn(
         detail::concat("Trainer: nothing was trained: ", run.end_reason,

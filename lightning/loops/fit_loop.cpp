@@ -28,6 +28,11 @@ void prepare_training_loader(RunState& run) {
   const TrainerOptions& options = run.context.options.user;
   DataLoader& loader = loaders[0];
   loader.set_shard(run.context.shard(options.uneven_inputs));
+  loader.set_fixed_order(overfits(options));
+  if (overfits(options) && loader.has_own_order()) {
+    run.warn(detail::concat("Trainer: overfit_batches is ", options.overfit_batches.to_text(),
+                            ", so the training loader gives its samples in the data set's order."));
+  }
   const std::optional<int64_t> available = loader.num_batches();
   LIGHTNING_CHECK(available != 0, DataError, "Trainer: the training loader has no batches, since ",
                   why_no_batches(loader));
@@ -134,6 +139,13 @@ bool FitLoop::has_epochs_left() {
 }
 
 void FitLoop::check_epoch(const Progress& before, const BatchCounts& counts) {
+  if (epoch_loop_.skipped() && run_.progress.total_batches == before.total_batches) {
+    if (std::exchange(run_.said_nothing_trained, true)) return;
+    run_.warn(detail::concat(
+        "Trainer: epoch ", run_.progress.epoch,
+        " was skipped before its first batch by skip_rest_of_epoch(), nothing was trained in it."));
+    return;
+  }
   if (run_.progress.total_batches > before.total_batches) {
     warn_of_skipped_epoch(run_, before, counts);
     return;

@@ -1,5 +1,9 @@
 #include <lightning/loops/nonfinite.h>
 
+#include <exception>
+#include <string_view>
+
+#include <lightning/loops/hooks.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -15,6 +19,22 @@ void check_nonfinite(RunState& run) {
       finding->in_gradients ? "a gradient" : "the loss", finding->step, run.progress.epoch);
   if (run.context.options.user.on_nonfinite == OnNonfinite::kError) throw DataError(text);
   log_warning(text);
+}
+
+void run_backward(RunState& run, const at::Tensor& loss) {
+  if (!run.context.options.user.detect_anomaly) return run.context.module->backward(loss);
+  try {
+    run.context.module->backward(loss);
+  } catch (const std::exception& error) {
+    // Autograd's: "Function 'SqrtBackward0' returned nan values in its 0th output."
+    const std::string_view text = error.what();
+    const std::string_view line = text.substr(0, text.find('\n'));
+    if (line.find("returned nan values") == std::string_view::npos) throw;
+    throw DataError(format(
+        "Trainer: the backward of step {} of epoch {} gave nan: {} HINT: look at the inputs of "
+        "that operation in the forward.",
+        run.progress.global_step + 1, run.progress.epoch, line));
+  }
 }
 
 }  // namespace lightning

@@ -10,4 +10,8 @@ namespace lightning {
 /// checkpoint only.
 void check_nonfinite(RunState& run);
 
+/// The module's backward(). With detect_anomaly an operation that gives nan is a DataError that
+/// names it, with the step and the epoch; other exceptions pass.
+void run_backward(RunState& run, const at::Tensor& loss);
+
 }  // namespace lightning

@@ -7,6 +7,7 @@
 
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/manual_optimizer.h>
+#include <lightning/loops/nonfinite.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
@@ -28,8 +29,7 @@ void detach(Batch& outputs) {
 }  // namespace
 
 Optimization::Optimization(RunState& run)
-    : run_(run),
-      run_backward_([&run](const at::Tensor& loss) { run.context.module->backward(loss); }) {
+    : run_(run), run_backward_([&run](const at::Tensor& loss) { run_backward(run, loss); }) {
   step_closure_ = [this] {
     compute_gradients();
     end_window();

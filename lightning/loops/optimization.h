@@ -27,6 +27,9 @@ class Optimization {
   /// Whether that batch made a step of an optimizer (not when all batches of a window were
   /// skipped).
   bool stepped() const { return stepped_; }
+  /// Forgets the batches of a window that no more will complete: the next one begins with its first
+  /// batch. Of automatic optimization; gradients of manual optimization are the module's.
+  void drop_window() { window_.batches = 0; }
   /// After a batch: whether gradients are there that only batches to come complete.
   bool in_window() const;
 

@@ -30,7 +30,8 @@ void PredictionLoop::run(const PredictionSink& sink) {
 void PredictionLoop::run_batches(const PredictionSink& sink) {
   EvaluationPlace& place = evaluation_.place();
   int64_t batches_run = 0;
-  const c10::InferenceMode inference;
+  const c10::InferenceMode inference(run_.context.options.user.inference_mode);
+  const at::NoGradGuard no_grad;
   const auto precision = run_.context.precision->forward_context();
   for (int64_t loader_idx = 0; loader_idx < run_.loaders.evaluation.size(); ++loader_idx) {
     DataLoader& loader = run_.loaders.evaluation[loader_idx];

@@ -28,6 +28,9 @@ struct BatchCounts {
   int64_t all() const { return trained + skipped + undefined; }
 };
 
+/// TrainerContext::skip_rest_of_epoch().
+enum class EpochSkip { kImpossible, kPossible, kRequested };
+
 struct RunState {
   explicit RunState(const RunContext& run_context) : context(run_context) {}
 
@@ -42,6 +45,7 @@ struct RunState {
   /// Whether a validation comes after the hooks of the current batch; empty outside of the batches
   /// of a fit.
   std::function<bool()> validation_follows;
+  EpochSkip epoch_skip = EpochSkip::kImpossible;  // possible in on_train_batch_start()
   BatchCounts batches;
   Optimization* optimization = nullptr;  // during the epochs of a fit
   bool said_nothing_trained = false;     // a warning of this fit

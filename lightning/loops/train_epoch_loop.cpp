@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <c10/util/ScopeExit.h>
+
 #include <lightning/config/detail/duration.h>
 #include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/batch_transfer.h>
@@ -20,6 +22,7 @@ TrainEpochLoop::TrainEpochLoop(RunState& run, EvaluationLoop& validation,
 
 bool TrainEpochLoop::run() {
   num_batches_ = run_.num_training_batches();
+  skipped_ = false;
   const bool between_batches = checkpoints_.take_restored() && run_.progress.batch_idx > 0;
   if (between_batches) {
     // With other limits the epoch may be over here, or continue after what was its last batch.
@@ -40,6 +43,10 @@ bool TrainEpochLoop::run() {
     const bool last_batch = is_last_batch();
     --run_.progress.batch_idx;
     const bool stepped = advance(*batch, last_batch);
+    if (skipped_) {
+      end_skipped_epoch();
+      return true;
+    }
     if (run_.batches.all() == 1) check_reserved_names(run_);
     if (stepped) log_step_row();
     run_.metrics.connector.poll();
@@ -67,11 +74,8 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const Batch batch = transfer_batch(run_, loaded);
   const UncountedMetrics uncounted(run_.context.module->registered_metrics(), batch.is_padding());
   const int64_t step = progress.global_step + 1;  // the one that this batch is for
-  {
-    const auto start =
-        run_.phases.enter(kTrainBatchStart, progress, run_.metrics.train, step_scope(batch, step));
-    call_hooks(run_, hooks::on_train_batch_start, batch, batch_idx);
-  }
+  skipped_ = !start_batch(batch, step);
+  if (skipped_) return false;
   const StepOutput output = optimization_.run_batch(batch, batch_idx, last_batch);
   const bool stepped = optimization_.stepped();
   in_window_ = !last_batch && optimization_.in_window();
@@ -90,6 +94,22 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   call_hooks(run_, hooks::on_train_batch_end, output, batch, batch_idx);
   run_.validation_follows = nullptr;
   return stepped;
+}
+
+bool TrainEpochLoop::start_batch(const Batch& batch, int64_t step) {
+  const auto phase = run_.phases.enter(kTrainBatchStart, run_.progress, run_.metrics.train,
+                                       step_scope(batch, step));
+  // Also by an exception.
+  const auto done = c10::make_scope_exit([this] { run_.epoch_skip = EpochSkip::kImpossible; });
+  run_.epoch_skip = EpochSkip::kPossible;
+  call_hooks(run_, hooks::on_train_batch_start, batch, run_.progress.batch_idx);
+  return run_.epoch_skip != EpochSkip::kRequested;
+}
+
+void TrainEpochLoop::end_skipped_epoch() {
+  optimization_.drop_window();
+  in_window_ = false;
+  schedule_epoch();
 }
 
 bool TrainEpochLoop::finish_batch(bool last_batch) {

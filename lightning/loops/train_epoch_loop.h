@@ -23,6 +23,8 @@ class TrainEpochLoop {
 
   /// Continues from run.progress; returns whether the epoch's last batch was done (false: stopped).
   bool run();
+  /// Whether skip_rest_of_epoch() ended the last epoch of run().
+  bool skipped() const { return skipped_; }
   /// Whether nothing more may be trained in this fit: a limit was reached, or a stop was requested.
   /// Then run.end_reason says why.
   bool must_stop();
@@ -30,8 +32,12 @@ class TrainEpochLoop {
   bool may_stop_early() const;
 
  private:
-  /// Runs one batch; returns whether the optimizer stepped.
+  /// Runs one batch; returns whether the optimizer stepped. Not when skipped() has become true.
   bool advance(const Batch& batch, bool last_batch);
+  /// on_train_batch_start(); returns false when that asks for the epoch's end.
+  bool start_batch(const Batch& batch, int64_t step);
+  /// As after a last batch, but without the batch.
+  void end_skipped_epoch();
   /// The validation of a batch when one is due; false when a signal leaves it to the next session.
   bool finish_batch(bool last_batch);
   bool is_last_batch();
@@ -55,6 +61,7 @@ class TrainEpochLoop {
   Optimization optimization_;
   std::optional<int64_t> num_batches_;  // of the current epoch
   int64_t batches_in_session_ = 0;
+  bool skipped_ = false;
   bool said_dropped_ = false;
   bool in_window_ = false;  // gradients of an unfinished window are there
 };

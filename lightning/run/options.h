@@ -201,15 +201,27 @@ struct TrainerOptions {
   BatchLimit limit_test_batches = 1.0;
   BatchLimit limit_predict_batches = 1.0;
   FastDevRun fast_dev_run = false;
+  /// More than 0: as many batches of the training data, in the data set's order, are trained on in
+  /// each epoch, and validated on in place of the validation data. Goes before limit_train_batches
+  /// and limit_val_batches.
+  BatchLimit overfit_batches = 0.0;
   // ---- validation
   BatchLimit val_check_interval = 1.0;
   std::optional<int64_t> check_val_every_n_epoch = 1;
   int64_t num_sanity_val_steps = 2;
+  /// validate(), test() and predict() run their batches in c10::InferenceMode, else without
+  /// gradients. The validation inside fit() does always the latter.
+  bool inference_mode = true;
   // ---- optimization
   int64_t accumulate_grad_batches = 1;
   std::optional<double> gradient_clip_val = std::nullopt;
   GradientClipAlgorithm gradient_clip_algorithm = GradientClipAlgorithm::kNorm;
   Deterministic deterministic = false;
+  /// cudnn.benchmark during a run; none: left as the program has it, or false with deterministic.
+  std::optional<bool> benchmark = std::nullopt;
+  /// Autograd's anomaly mode during fit(): a backward that gives nan is a DataError that names the
+  /// operation. Slow, and each operation of the backward is a host sync.
+  bool detect_anomaly = false;
   OnNonfinite on_nonfinite = OnNonfinite::kError;
   ResumeOptimizerOptions resume_optimizer_options = ResumeOptimizerOptions::kFromCheckpoint;
   // ---- what is written
@@ -217,6 +229,12 @@ struct TrainerOptions {
   bool enable_progress_bar = true;
   bool enable_checkpointing = true;
   bool enable_model_summary = true;
+  /// fit() writes the run's configuration to the loggers.
+  bool enable_autolog_hparams = true;
+  /// Everything that costs time beside the training is off: checkpoints, loggers, log(), progress
+  /// bar, model summary, sanity check. Options that are at their defaults are switched off, others
+  /// that ask for such a thing are a ConfigError.
+  bool barebones = false;
   bool async_checkpointing = false;
   std::filesystem::path default_root_dir = ".";
   // ---- a dry run; on the command line also --dry_run and --world_size
@@ -267,6 +285,9 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(limit_test_batches, "fraction or number of test batches"),
     LIGHTNING_FIELD(limit_predict_batches, "fraction or number of prediction batches"),
     LIGHTNING_FIELD(fast_dev_run, "true or n: n batches of everything, no checkpoints, no logs"),
+    LIGHTNING_FIELD(overfit_batches,
+                    "fraction or number of training batches, in order, to train and validate on; "
+                    "0: off"),
     LIGHTNING_FIELD(val_check_interval,
                     "validate after every fraction (0.25) of an epoch or number (1000) of batches"),
     LIGHTNING_FIELD(
@@ -274,12 +295,18 @@ LIGHTNING_FIELDS(
         "validate in every n-th epoch; null: val_check_interval counts batches across epochs"),
     LIGHTNING_FIELD(num_sanity_val_steps,
                     "validation batches run before training; -1: all, 0: none"),
+    LIGHTNING_FIELD(inference_mode,
+                    "validate, test and predict in inference mode, else only without gradients"),
     LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
     LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
     LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
     LIGHTNING_FIELD(
         deterministic,
         "use deterministic kernels only; warn: warn instead of failing where none exists"),
+    LIGHTNING_FIELD(benchmark,
+                    "cudnn.benchmark: true or false; null: as it is, or false with deterministic"),
+    LIGHTNING_FIELD(detect_anomaly,
+                    "fit: name the operation whose backward gives nan; slow, for debugging"),
     LIGHTNING_FIELD(on_nonfinite, "error, warn or ignore when a loss or gradient is not finite"),
     LIGHTNING_FIELD(resume_optimizer_options,
                     "checkpoint or config: whose learning rate and other optimizer settings a "
@@ -289,6 +316,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(enable_checkpointing,
                     "save a checkpoint each epoch when no ModelCheckpoint is given"),
     LIGHTNING_FIELD(enable_model_summary, "print the table of layers"),
+    LIGHTNING_FIELD(enable_autolog_hparams, "write the configuration to the loggers"),
+    LIGHTNING_FIELD(barebones, "switch off all that costs time beside the training"),
     LIGHTNING_FIELD(async_checkpointing, "write checkpoints in a background thread"),
     LIGHTNING_FIELD(default_root_dir, "folder for logs and checkpoints"),
     LIGHTNING_FIELD(dry_run, "run a few steps as rank 0 of a simulated world; write nothing"),

@@ -1,6 +1,8 @@
 #include <lightning/run/resolved_options.h>
 
 #include <chrono>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <lightning/accelerators/accelerator.h>
@@ -73,6 +75,7 @@ void validate(const TrainerOptions& o) {
   o.limit_val_batches.validate("limit_val_batches");
   o.limit_test_batches.validate("limit_test_batches");
   o.limit_predict_batches.validate("limit_predict_batches");
+  o.overfit_batches.validate("overfit_batches");
   o.val_check_interval.validate("val_check_interval");
   const BatchLimit& interval = o.val_check_interval;
   LIGHTNING_CHECK(interval.is_count() ? interval.count() > 0 : interval.fraction() > 0.0,
@@ -111,6 +114,36 @@ void apply_fast_dev_run(TrainerOptions& o) {
   o.val_check_interval = 1.0;
   o.check_val_every_n_epoch = 1;
   o.enable_checkpointing = false;
+}
+
+/// Lightning's rule: it goes before the other limits of fit(), also before those of fast_dev_run.
+void apply_overfit_batches(TrainerOptions& o) {
+  if (overfits(o)) o.limit_train_batches = o.limit_val_batches = o.overfit_batches;
+}
+
+/// Refuses what was asked for explicitly; a value that is the default may just have been left
+/// alone.
+void apply_barebones(TrainerOptions& o) {
+  if (!o.barebones) return;
+  const TrainerOptions defaults;
+  const auto require = [](bool holds, std::string_view option, const std::string& value,
+                          std::string_view expected) {
+    LIGHTNING_CHECK(holds, ConfigError, "Trainer: barebones is true and ", option, " is ", value,
+                    ", expected ", expected,
+                    ": it costs time beside the training. HINT: remove one of the two.");
+  };
+  require(o.fast_dev_run.batches() == 0, "fast_dev_run", o.fast_dev_run.to_text(), "false");
+  require(!o.detect_anomaly, "detect_anomaly", "true", "false");
+  require(o.log_every_n_steps == 0 || o.log_every_n_steps == defaults.log_every_n_steps,
+          "log_every_n_steps", std::to_string(o.log_every_n_steps), "0");
+  require(o.num_sanity_val_steps == 0 || o.num_sanity_val_steps == defaults.num_sanity_val_steps,
+          "num_sanity_val_steps", std::to_string(o.num_sanity_val_steps), "0");
+  require(!o.async_checkpointing, "async_checkpointing", "true", "false");
+  o.enable_checkpointing = false;
+  o.enable_progress_bar = false;
+  o.enable_model_summary = false;
+  o.log_every_n_steps = 0;
+  o.num_sanity_val_steps = 0;
 }
 
 /// Where rank 0 of the ranks of a dry run would stand.
@@ -154,13 +187,20 @@ void place(ResolvedOptions& resolved, std::shared_ptr<const ClusterEnvironment> 
 
 }  // namespace
 
+bool overfits(const TrainerOptions& options) {
+  const BatchLimit& batches = options.overfit_batches;
+  return batches.is_count() ? batches.count() > 0 : batches.fraction() > 0.0;
+}
+
 ResolvedOptions resolve(const TrainerOptions& options,
                         std::shared_ptr<const ClusterEnvironment> environment) {
   validate(options);
   validate_dry_run(options);
   ResolvedOptions resolved;
   resolved.user = options;
+  apply_barebones(resolved.user);
   apply_fast_dev_run(resolved.user);
+  apply_overfit_batches(resolved.user);
   if (options.dry_run) resolved.user.enable_checkpointing = false;
   const TrainerOptions& user = resolved.user;
 

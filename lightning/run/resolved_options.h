@@ -25,6 +25,9 @@ struct ResolvedOptions {
   int64_t max_steps = -1;   // -1: no limit
 };
 
+/// Whether overfit_batches is more than 0.
+LIGHTNING_API bool overfits(const TrainerOptions& options);
+
 /// Checks every option (ConfigError naming it) and resolves what doesn't depend on the data.
 /// `environment` (may be null) goes before options.cluster.
 LIGHTNING_API ResolvedOptions resolve(

@@ -161,6 +161,7 @@ void Trainer::save_checkpoint(CheckpointRequest request) {
 void Trainer::request_stop(std::string reason) {
   impl_->session().state.stop.request(std::move(reason));
 }
+void Trainer::skip_rest_of_epoch() { impl_->skip_rest_of_epoch(); }
 bool Trainer::should_stop() const { return impl_->session().state.stop.requested(); }
 void Trainer::print(std::string_view line) { log_info(line); }
 

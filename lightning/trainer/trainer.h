@@ -146,6 +146,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   using TrainerContext::save_checkpoint;
   void save_checkpoint(CheckpointRequest request) override;
   void request_stop(std::string reason) override;
+  void skip_rest_of_epoch() override;
   bool should_stop() const override;
   void print(std::string_view line) override;
 

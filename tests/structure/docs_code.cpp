@@ -18,9 +18,21 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/sgd.h>
 
-// docs/optimization.md
 #include <lightning/core/lightning_module.h>
 #include <lightning/optim/optimizers.h>
+
+// docs/hooks.md
+class Skipping : public lightning::LightningModule {
+ public:
+  void on_train_batch_start(const lightning::Batch&, int64_t batch_idx) override {
+    if (batch_idx == batches_of_epoch(current_epoch())) trainer().skip_rest_of_epoch();
+  }
+
+ private:
+  static int64_t batches_of_epoch(int64_t epoch) { return 10 + epoch; }
+};
+
+// docs/optimization.md
 
 class Gan : public lightning::LightningModule {
  public:

@@ -12,6 +12,7 @@ namespace lightning::detail {
 struct EpochPlan {
   uint64_t seed = 0;
   int64_t epoch = 0;
+  bool fixed_order = false;  // see DataLoader::set_fixed_order()
   /// Batch n of this rank holds order[offsets[n]] to order[offsets[n + 1] - 1].
   std::vector<int64_t> order;
   std::vector<int64_t> offsets = {0};

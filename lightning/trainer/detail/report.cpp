@@ -151,7 +151,7 @@ void print_metrics(Stage stage, const std::vector<MetricMap>& metrics) {
 }
 
 void log_hyperparameters(RunState& run) {
-  if (run.context.loggers.empty()) return;
+  if (run.context.loggers.empty() || !run.context.options.user.enable_autolog_hparams) return;
   std::vector<std::pair<std::string, std::string>> parameters;
   for_each_leaf(config::parse_yaml(run.context.config, "resolved config"), "",
                 [&](const std::string& name, const ConfigNode& value) {

@@ -15,6 +15,7 @@
 #include <lightning/loops/prediction_loop.h>
 #include <lightning/precision/precision.h>
 #include <lightning/run/detail/run_folder.h>
+#include <lightning/run/detail/torch_flags.h>
 #include <lightning/trainer/detail/dry_run_report.h>
 #include <lightning/trainer/detail/report.h>
 #include <lightning/util/detail/disk.h>
@@ -102,6 +103,7 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
       options_.user.dry_run ? std::nullopt : SlurmJob::from_environment(current_environment()));
   // Before anything that takes time: signals that arrive during it are acted on, too.
   SignalHandler signals(slurm.requeue_signal());
+  const CudnnBenchmark benchmark(options_.user);
   begin_run(Stage::kFit, std::move(module), std::move(data));
   session_->state.loaders.train = std::move(train);
   session_->state.loaders.validation = std::move(val);
@@ -149,7 +151,10 @@ void Trainer::Impl::run_fit(const SlurmConnector& slurm, const RunArguments& arg
   FitLoop loop(run.state, run.evaluation, run.checkpoints);
   loop.prepare();
   if (old_run && writes_files()) continue_in_run_folder(slurm);
-  loop.run();
+  {
+    const AnomalyDetection anomalies(options_.user);
+    loop.run();
+  }
   end_fit(slurm);
   print_run_end(run.state);
   if (run.state.phases.dry_run) print_dry_run(run.state, before);
@@ -294,6 +299,7 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
 void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> module,
                              std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
                              const RunArguments& arguments, const std::function<void()>& pass) {
+  const CudnnBenchmark benchmark(options_.user);
   begin_run(stage, std::move(module), std::move(data));
   guarded([&] {
     Session& run = *session_;
@@ -441,6 +447,14 @@ void Trainer::Impl::renew_statistics_at_end() {
       "automatic optimization. HINT: renew the statistics in the module's "
       "on_train_end().");
   run.renews_statistics = StatisticsRenewal(*run.context.module).has_layers();
+}
+
+void Trainer::Impl::skip_rest_of_epoch() {
+  EpochSkip& skip = session().state.epoch_skip;
+  LIGHTNING_CHECK(skip != EpochSkip::kImpossible, ConfigError,
+                  "Trainer: skip_rest_of_epoch() was called outside of on_train_batch_start(), "
+                  "expected inside. HINT: note there whether the next batch is wanted.");
+  skip = EpochSkip::kRequested;
 }
 
 int64_t Trainer::Impl::estimated_stepping_batches() {

@@ -62,6 +62,7 @@ class Trainer::Impl {
   Optimization& optimization(std::string_view call);
   void set_accumulate_grad_batches(int64_t batches);
   void renew_statistics_at_end();
+  void skip_rest_of_epoch();
 
   void set_config(std::string yaml, std::string program);
 
@@ -76,6 +77,8 @@ class Trainer::Impl {
   std::shared_ptr<Precision> make_precision() const;
   void begin_run(Stage stage, std::shared_ptr<LightningModule> module,
                  std::shared_ptr<LightningDataModule> data);
+  /// log() does nothing from here on.
+  void begin_barebones();
   std::optional<std::filesystem::path> resolve_checkpoint(const std::string& ckpt_path);
   std::string make_config() const;
   void add_module_callbacks();

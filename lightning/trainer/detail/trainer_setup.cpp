@@ -56,9 +56,43 @@ void move_checkpoint_writers_last(Callbacks& callbacks) {
 void set_deterministic(const Deterministic& deterministic) {
   at::globalContext().setDeterministicAlgorithms(deterministic.on(), deterministic.warns_only());
   if (!deterministic.on()) return;
-  at::globalContext().setBenchmarkCuDNN(false);
   // cuBLAS is deterministic only with a dedicated workspace; what the user set stays.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+}
+
+/// Callbacks that barebones doesn't allow: what they do costs time beside the training, or they
+/// wait for metrics that are not recorded.
+void check_barebones(const Callbacks& callbacks) {
+  for (const auto& callback : callbacks) {
+    const auto refuse = [](const std::string& fact, std::string_view expected) {
+      throw ConfigError(detail::concat("Trainer: barebones is true and ", fact, ", expected ",
+                                       expected, ". HINT: remove one of the two."));
+    };
+    if (callback->writes_checkpoints()) {
+      refuse("there is a callback that writes checkpoints (enable_checkpointing)", "none");
+    }
+    if (dynamic_cast<const ProgressBar*>(callback.get()) != nullptr) {
+      refuse("there is a ProgressBar (enable_progress_bar)", "none");
+    }
+    if (dynamic_cast<const ModelSummary*>(callback.get()) != nullptr) {
+      refuse("there is a ModelSummary (enable_model_summary)", "none");
+    }
+    const std::vector<MetricDemand> demands = callback->required_metrics();
+    if (demands.empty()) continue;
+    refuse(detail::concat(demands.front().option, " is \"", demands.front().name, "\""),
+           "no callback that needs metrics, since log() does nothing");
+  }
+}
+
+void check_barebones(const Callbacks& callbacks, const std::optional<Loggers>& loggers,
+                     const Profiler* profiler) {
+  check_barebones(callbacks);
+  LIGHTNING_CHECK(!loggers || loggers->empty(), ConfigError, "Trainer: barebones is true and ",
+                  loggers->size(),
+                  " loggers are given (logger), expected none. HINT: remove one of the two.");
+  LIGHTNING_CHECK(profiler == nullptr, ConfigError,
+                  "Trainer: barebones is true and there is a profiler, expected none. HINT: remove "
+                  "one of the two.");
 }
 
 void check_optimization_mode(const LightningModule& module, size_t optimizers,
@@ -112,6 +146,7 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts
       callbacks_(std::move(parts_.callbacks)),
       profiler_(std::move(parts_.profiler)) {
   const TrainerOptions& user = options_.user;
+  if (user.barebones) check_barebones(callbacks_, parts_.loggers, profiler_.get());
   if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
     callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
   } else if (!user.enable_checkpointing) {
@@ -129,7 +164,7 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts
     callbacks_.push_back(std::make_shared<ModelSummary>());
   }
   move_checkpoint_writers_last(callbacks_);
-  if (!writes_files()) return;
+  if (!writes_files() || user.barebones) return;
   loggers_ = parts_.loggers
                  ? *std::move(parts_.loggers)
                  : Loggers{std::make_shared<CSVLogger>(CSVLoggerOptions{}),
@@ -170,7 +205,17 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
     run.context.throw_if_failed();
     run.state.leases.check_now_and_then();
   });
+  if (options_.user.barebones) begin_barebones();
   run.context.config = make_config();
+}
+
+void Trainer::Impl::begin_barebones() {
+  MetricFlow& metrics = session_->state.metrics;
+  metrics.train.ignore_all();
+  metrics.evaluation.ignore_all();
+  log_info(
+      "Trainer: barebones is true. Off are: checkpoints, loggers, log(), progress bar, model "
+      "summary, sanity check.");
 }
 
 std::shared_ptr<World> Trainer::Impl::join_real_ranks() const {
@@ -300,6 +345,7 @@ std::optional<fs::path> Trainer::Impl::resolve_checkpoint(const std::string& ckp
 
 void Trainer::Impl::add_module_callbacks() {
   Callbacks own = session_->context.module->configure_callbacks();
+  if (options_.user.barebones) check_barebones(own);
   // Lightning's rule: the model's callback replaces those of the same type.
   for (const auto& callback : own) {
     const std::type_index type(typeid(*callback));

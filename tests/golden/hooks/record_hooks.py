@@ -102,6 +102,17 @@ class ManualModule(Module):
             self.untoggle_optimizer(optimizer)
 
 
+class SkippingModule(Module):
+    """Ends the first epoch before its second batch; its schedule counts epochs."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if self.current_epoch == 0 and batch_idx == 1 else None
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
 class SeveralLoadersModule(Module):
     def validation_step(self, batch, batch_idx, dataloader_idx):
         self.layer(batch)
@@ -153,6 +164,8 @@ if __name__ == "__main__":
     record("fit_val_loaders.txt", "fit", module_class=SeveralLoadersModule,
            data_class=ThreeLoadersData, max_epochs=1, limit_train_batches=1)
     record("fit_exception.txt", "fit", module_class=FailingModule, max_epochs=1)
+    record("fit_skip_epoch.txt", "fit", module_class=SkippingModule, max_epochs=2,
+           num_sanity_val_steps=0)
     record("validate.txt", "validate")
     record("test.txt", "test")
     record("predict.txt", "predict")

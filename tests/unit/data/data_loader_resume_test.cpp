@@ -304,3 +304,56 @@ TEST_CASE("DataLoader refuses the position of another data set", "[resume]") {
   CHECK_THROWS_AS(streaming->load_state_dict(small.state_dict()), CheckpointError);
   CHECK_THROWS_AS(small.load_state_dict(StateDict()), CheckpointError);
 }
+
+TEST_CASE("DataLoader in fixed order gives the same batches in each epoch", "[resume]") {
+  const auto order_of = [](DataLoader& loader, int64_t epoch) {
+    loader.begin_epoch(epoch);
+    return all_indices(rest_of_epoch(loader));
+  };
+  for (const auto& make : {shuffled, length_grouped}) {
+    const auto loader = make(2, 1);
+    CHECK(loader->has_own_order());
+    const std::vector<int64_t> own = order_of(*loader, 1);
+    loader->set_fixed_order(true);
+    const std::vector<int64_t> fixed = order_of(*loader, 1);
+    CHECK(std::is_sorted(fixed.begin(), fixed.end()));
+    CHECK(order_of(*loader, 2) == fixed);
+    CHECK(order_of(*loader->copy(), 3) == fixed);
+    loader->set_fixed_order(false);
+    CHECK(order_of(*loader, 1) == own);
+  }
+  const auto batches = by_batches(0, 5);
+  const std::vector<int64_t> first = order_of(*batches, 0);
+  batches->set_fixed_order(true);
+  CHECK(order_of(*batches, 4) == first);
+  CHECK(stream(0, 1)->copy() == nullptr);
+}
+
+TEST_CASE("A copy of a DataLoader has a position of its own", "[resume]") {
+  const auto loader = shuffled(1, 1);
+  const std::vector<Seen> all = rest_of_epoch(*loader);
+  loader->begin_epoch(0);
+  loader->next();
+  const auto copy = loader->copy();
+  copy->begin_epoch(0);
+  CHECK(rest_of_epoch(*copy) == all);
+  CHECK(see(*loader->next()) == all[1]);
+}
+
+TEST_CASE("DataLoader finishes an epoch in the order that it was saved with", "[resume]") {
+  for (const bool fixed : {true, false}) {
+    const auto saved = shuffled(0, 1);
+    saved->set_fixed_order(fixed);
+    saved->begin_epoch(0);
+    saved->next();
+    const StateDict state = saved->state_dict();
+    const auto resumed = shuffled(2, 1);
+    resumed->set_fixed_order(!fixed);
+    resumed->load_state_dict(state);
+    CHECK(rest_of_epoch(*resumed) == rest_of_epoch(*saved));
+    resumed->begin_epoch(1);
+    saved->set_fixed_order(!fixed);
+    saved->begin_epoch(1);
+    CHECK(rest_of_epoch(*resumed) == rest_of_epoch(*saved));
+  }
+}

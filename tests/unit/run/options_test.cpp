@@ -85,6 +85,8 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
       {"check_val_every_n_epoch: 0", "check_val_every_n_epoch"},
       {"check_val_every_n_epoch: null", "val_check_interval"},
       {"num_sanity_val_steps: -2", "num_sanity_val_steps"},
+      {"overfit_batches: 1.5", "overfit_batches"},
+      {"overfit_batches: -1", "overfit_batches"},
       {"num_nodes: 0", "num_nodes"},
       {"num_nodes: 2", "num_nodes"},
       {"devices: 0", "devices"},
@@ -182,6 +184,67 @@ TEST_CASE("fast_dev_run limits everything and writes nothing", "[trainer]") {
   CHECK(resolved.num_sanity_val_steps == 0);
   CHECK_FALSE(resolved.enable_checkpointing);
   CHECK(lightning::resolve(options).max_epochs == 1);
+}
+
+TEST_CASE("overfit_batches goes before the other limits of fit", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  CHECK_FALSE(lightning::overfits(options));
+  options.limit_train_batches = 7;
+  options.limit_val_batches = 0.5;
+  options.limit_test_batches = 9;
+  CHECK(lightning::resolve(options).user.limit_train_batches == BatchLimit(7));
+  for (const BatchLimit& batches : {BatchLimit(0.25), BatchLimit(1.0), BatchLimit(3)}) {
+    options.overfit_batches = batches;
+    for (const int fast : {0, 2}) {
+      options.fast_dev_run = fast;
+      const TrainerOptions resolved = lightning::resolve(options).user;
+      CHECK(lightning::overfits(resolved));
+      CHECK(resolved.limit_train_batches == batches);
+      CHECK(resolved.limit_val_batches == batches);
+      CHECK(resolved.limit_test_batches == (fast > 0 ? BatchLimit(fast) : BatchLimit(9)));
+    }
+  }
+  options.overfit_batches = 0;
+  CHECK_FALSE(lightning::overfits(lightning::resolve(options).user));
+}
+
+TEST_CASE("barebones switches off what costs time, and refuses what asks for it", "[trainer]") {
+  TrainerOptions options;
+  options.accelerator = "cpu";
+  options.barebones = true;
+  const TrainerOptions resolved = lightning::resolve(options).user;
+  CHECK_FALSE(resolved.enable_checkpointing);
+  CHECK_FALSE(resolved.enable_progress_bar);
+  CHECK_FALSE(resolved.enable_model_summary);
+  CHECK(resolved.log_every_n_steps == 0);
+  CHECK(resolved.num_sanity_val_steps == 0);
+  // The saved configuration is itself one that runs.
+  CHECK(lightning::resolve(resolved).user.barebones);
+
+  for (const std::string yaml :
+       {"fast_dev_run: true", "detect_anomaly: true", "log_every_n_steps: 10",
+        "num_sanity_val_steps: -1", "async_checkpointing: true"}) {
+    TrainerOptions other = options;
+    lightning::config::apply(lightning::config::parse_yaml(yaml, "test"), other, "trainer");
+    INFO(yaml);
+    CHECK_THROWS_WITH(lightning::resolve(other),
+                      Catch::StartsWith("Trainer: barebones is true and " +
+                                        yaml.substr(0, yaml.find(':')) + " is ") &&
+                          Catch::Contains("HINT"));
+  }
+}
+
+TEST_CASE("benchmark is true, false or left alone", "[trainer]") {
+  const auto read = [](const std::string& value) {
+    TrainerOptions options;
+    lightning::config::apply(lightning::config::parse_yaml("benchmark: " + value, "test"), options,
+                             "trainer");
+    return options.benchmark;
+  };
+  CHECK(read("null") == std::nullopt);
+  CHECK(read("true") == true);
+  CHECK(read("false") == false);
 }
 
 TEST_CASE("deterministic is true, false or warn", "[trainer]") {

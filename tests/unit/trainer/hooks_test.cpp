@@ -190,6 +190,23 @@ class FailingRecordingModule : public RecordingModule {
   }
 };
 
+/// Ends the first epoch before its second batch; its schedule counts epochs.
+class SkippingRecordingModule : public RecordingModule {
+ public:
+  void on_train_batch_start(const Batch& batch, int64_t index) override {
+    RecordingModule::on_train_batch_start(batch, index);
+    if (current_epoch() == 0 && index == 1) trainer().skip_rest_of_epoch();
+  }
+  lightning::OptimizerList configure_optimizers() override {
+    calls.push_back("LM.configure_optimizers");
+    auto optimizer =
+        std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
+    return lightning::OptimizerConfig{
+        .optimizer = optimizer,
+        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1)}};
+  }
+};
+
 class RecordingCallback : public lightning::Callback {
  public:
   void on_exception(TrainerContext&, LightningModule&, const std::exception&) override {
@@ -473,6 +490,15 @@ TEST_CASE("A hook that throws is followed by on_exception in Lightning's order, 
   };
   check_order("fit_exception.txt", options, fit,
               {.module = std::make_shared<FailingRecordingModule>()});
+}
+
+TEST_CASE("skip_rest_of_epoch() calls hooks in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 2;
+  options.num_sanity_val_steps = 0;
+  check_order("fit_skip_epoch.txt", options,
+              [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
+              {.module = std::make_shared<SkippingRecordingModule>()});
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {
