@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <ATen/Functions.h>
 #include <catch2/catch.hpp>
 
 #include <lightning/core/detail/metric_registry.h>
@@ -196,7 +197,7 @@ TEST_CASE("Metrics are computed from the states of all ranks", "[trainer]") {
   const auto logs = [](RankMetrics& metrics) {
     const auto rank = static_cast<double>(metrics.rank);
     metrics.sum->update(1.0 + rank);
-    metrics.largest->update(-rank);
+    metrics.largest->update(3.0 - rank);
     // Each rank alone has one class, and no area.
     metrics.auroc->update(at::tensor({0.1F + 0.2F * static_cast<float>(rank)}),
                           at::tensor({metrics.rank == 1 ? 0 : 1}, at::kLong));
@@ -205,7 +206,7 @@ TEST_CASE("Metrics are computed from the states of all ranks", "[trainer]") {
     metrics.log_on_epoch("largest", *metrics.largest);
   };
   CHECK(compute(kEpochInterval, logs) ==
-        std::vector<std::string>(3, "total=6 auroc=0.5 largest=0"));
+        std::vector<std::string>(3, "total=6 auroc=0.5 largest=3"));
 }
 
 TEST_CASE("A rank without a batch of an evaluation takes the others' metrics", "[trainer]") {
