@@ -27,6 +27,7 @@
 #include <lightning/config/class_spec.h>
 #include <lightning/config/fields.h>
 #include <lightning/config/registry.h>
+#include <lightning/core/grad_norm.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/core/lightning_module.h>
 #include <lightning/data/data_loader.h>

@@ -20,8 +20,8 @@ namespace lightning {
 /// the p-norm, > 0; infinity: the greatest absolute value ("grad_inf_norm/..."). Parameters without
 /// a gradient are left out; empty without any. Names are those of Lightning's grad_norm().
 ///
-/// With loss scaling gradients are scaled until on_before_optimizer_step(), where they are to be
-/// looked at. Ranks: gradients are equal on all ranks there. No sync. Throws ConfigError unless
+/// To be called in on_before_optimizer_step(), where gradients are equal on all ranks; what they
+/// are there is in docs/hooks.md ("Gradients in hooks"). No sync. Throws ConfigError unless
 /// norm_type > 0.
 LIGHTNING_API std::map<std::string, at::Tensor> grad_norm(const torch::nn::Module& module,
                                                           double norm_type,

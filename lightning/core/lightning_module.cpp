@@ -4,6 +4,7 @@
 #include <torch/optim/optimizer.h>
 
 #include <lightning/core/detail/metric_registry.h>
+#include <lightning/metrics/metric.h>
 #include <lightning/optim/grad_utils.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>

@@ -18,7 +18,6 @@
 
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
-#include <lightning/core/grad_norm.h>
 #include <lightning/core/gradient_clip.h>
 #include <lightning/core/lightning_optimizer.h>
 #include <lightning/core/metric_log.h>
@@ -26,7 +25,6 @@
 #include <lightning/core/trainer_context.h>
 #include <lightning/data/batch.h>
 #include <lightning/data/data_loader.h>
-#include <lightning/metrics/metric.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 

@@ -124,9 +124,9 @@ std::string MetricLog::full_name(std::string_view name, const LogOptions& option
 
 MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& options,
                                        std::string_view metric) {
-  const std::string full_name = this->full_name(name, options);
+  const std::string logged_as = full_name(name, options);
   const bool on_step = options.on_step.value_or(scope_.on_step);
-  LIGHTNING_CHECK(scope_.in_step || !on_step, ConfigError, "log: \"", full_name,
+  LIGHTNING_CHECK(scope_.in_step || !on_step, ConfigError, "log: \"", logged_as,
                   "\" was logged with on_step in ", scope_.hook,
                   ", where there is no step, expected on_epoch alone. HINT: leave on_step out.");
   const bool on_epoch = options.on_epoch.value_or(scope_.on_epoch);
@@ -134,12 +134,12 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
   for (size_t tried = 0; tried < entries_.size(); ++tried) {
     const size_t i = (expected_ + tried) % entries_.size();
     Entry& entry = entries_[i];
-    if (entry.name != full_name) continue;
+    if (entry.name != logged_as) continue;
     expected_ = i + 1;
     check_same(entry, on_step, on_epoch, metric, options);
     return entry;
   }
-  Entry entry = make_entry(full_name, on_step, on_epoch);
+  Entry entry = make_entry(logged_as, on_step, on_epoch);
   entry.metric = metric;
   entry.prog_bar = options.prog_bar;
   entry.logger = options.logger;

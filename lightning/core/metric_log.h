@@ -36,13 +36,13 @@ struct LogOptions {
   /// Reduce over ranks at the end of the interval; none: values of an epoch are reduced, those of a
   /// step are this rank's.
   std::optional<bool> sync_dist = std::nullopt;
-  /// Only rank 0's value counts, whatever other ranks log: it is not reduced over ranks, which need
-  /// not log it. Callbacks see it on rank 0 alone, so they can't monitor it.
-  bool rank_zero_only = false;
   /// Append "/dataloader_idx_N" when there are several loaders.
   bool add_dataloader_idx = true;
   /// Weight of this value in the epoch's mean; none: Batch::batch_size of the current batch.
   std::optional<double> batch_size = std::nullopt;
+  /// Only rank 0's value counts, whatever other ranks log: it is not reduced over ranks, which need
+  /// not log it. Callbacks see it on rank 0 alone, so they can't monitor it.
+  bool rank_zero_only = false;
 };
 
 /// A value of a row. What was logged from the CPU is a number at once; what was logged from another

@@ -20,6 +20,8 @@ struct RanksModelOptions {
   bool batch_norm = false;
   /// Two optimizers by hand: each layer has its own, and two backwards for each step.
   bool manual = false;
+  /// Registers metrics and logs them.
+  bool metrics = false;
   /// Samples with a lower number are left out of the loss, the others weigh 1 to 3: a batch without
   /// any is skipped. -1: all weigh the same.
   int64_t least_number = -1;
@@ -51,6 +53,7 @@ struct RanksModelOptions {
 LIGHTNING_FIELDS(RanksModelOptions, LIGHTNING_FIELD(dropout, "share that is dropped"),
                  LIGHTNING_FIELD(batch_norm, "with a layer that has buffers"),
                  LIGHTNING_FIELD(manual, "manual optimization"),
+                 LIGHTNING_FIELD(metrics, "logs metrics"),
                  LIGHTNING_FIELD(least_number, "of a sample that counts"),
                  LIGHTNING_FIELD(samples, "file for the numbers of the samples"),
                  LIGHTNING_FIELD(counters, "file for what was sent"),
@@ -78,6 +81,13 @@ class RanksModel : public lightning::LightningModule {
         "net", Sequential(Linear(4, 8), Tanh(), Dropout(options_.dropout), Linear(8, 1)));
     if (options_.batch_norm) {
       norm_ = register_module("norm", lightning::nn::BatchNorm(4));
+    }
+    if (options_.metrics) {
+      namespace metrics = lightning::metrics;
+      train_error_ = make_metric<metrics::MeanAbsoluteError>("train_error");
+      train_auroc_ = make_metric<metrics::AUROC>("train_auroc", metrics::AUROCOptions{});
+      error_ = make_metric<metrics::MeanAbsoluteError>("error");
+      least_ = make_metric<metrics::MinMetric>("least");
     }
     set_automatic_optimization(!options_.manual);
     save_hyperparameters(options_);
@@ -122,6 +132,7 @@ class RanksModel : public lightning::LightningModule {
     }
     const auto loss = torch::mse_loss(output, batch["y"]);
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .sync_dist = true});
+    if (options_.metrics) measure(output.detach(), batch);
     return options_.least_number < 0 ? loss : weighted(output, batch);
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
@@ -197,7 +208,18 @@ class RanksModel : public lightning::LightningModule {
     auto tensor = torch::ones({odd ? 70'000 : 3});
     group.all_reduce(tensor);
   }
+  void measure(const at::Tensor& output, const lightning::Batch& batch) {
+    train_error_->update(output, batch["y"]);
+    train_auroc_->update(output, (batch["y"] > 0.0).to(torch::kLong));
+    log("train_error", train_error_, {.on_step = true, .on_epoch = true});
+    log("train_auroc", train_auroc_, {.on_step = false, .on_epoch = true});
+  }
   void evaluate(const std::string& kind, const lightning::Batch& batch) {
+    if (options_.metrics) {
+      error_->update(forward(batch["x"]), batch["y"]);
+      least_->update(batch["y"]);
+      log_dict({{kind + "_error", error_}, {kind + "_least_of_all", least_}});
+    }
     log(kind + "_loss", torch::mse_loss(forward(batch["x"]), batch["y"]));
     log(kind + "_least", batch["y"].min(), {.reduce_fx = lightning::ReduceFx::kMin});
     log(kind + "_count", static_cast<double>(batch["y"].size(0)),
@@ -264,8 +286,16 @@ class RanksModel : public lightning::LightningModule {
     if (options_.fault == "extra_log") log("only_here", 1.0, {.sync_dist = true});
   }
 
+  template <typename Metric, typename... Arguments>
+  std::shared_ptr<Metric> make_metric(const char* name, const Arguments&... arguments) {
+    return register_metric(name, std::make_shared<Metric>(arguments...));
+  }
+
   Options options_;
   int64_t batches_ = 0;
+  std::shared_ptr<lightning::metrics::MeanAbsoluteError> train_error_, error_;
+  std::shared_ptr<lightning::metrics::AUROC> train_auroc_;
+  std::shared_ptr<lightning::metrics::MinMetric> least_;
   torch::nn::Sequential net_{nullptr};
   lightning::nn::BatchNorm norm_{nullptr};
 };

@@ -74,6 +74,30 @@ def test_equals_one_process(accumulate, size, ranks, trained, tmp_path):
         close(values(one, metric), values(tmp_path, metric))
 
 
+METRICS = ("train_error_epoch", "train_auroc", "val_error", "val_least_of_all")
+
+
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("4",)))
+def test_metrics_equal_one_process(ranks, trained, tmp_path):
+    """Metrics from the states of all ranks, where ranks have no sample in the last global batch
+    (38 = 3 * 12 + 2), and with a different number of ranks from the middle of an epoch on."""
+    options = ("--model.metrics", "true")
+    one = trained(1, *options, size=38)
+    train(tmp_path, ranks, *options, size=38)
+    for metric in METRICS:
+        assert len(values(one, metric)) == 2
+        close(values(one, metric), values(tmp_path, metric))
+    # The same number of ranks gives the same bits, whatever the number of the step.
+    whole = rows(tmp_path)
+    for step in (2, 6):
+        run(tmp_path, ranks, *options, "--ckpt_path", checkpoints(tmp_path) / f"step={step}.ckpt")
+        assert rows(tmp_path) == whole, step
+    run(tmp_path, 5 - ranks if ranks < 4 else 2, *options,
+        "--ckpt_path", checkpoints(tmp_path) / "step=2.ckpt")
+    for metric in METRICS:
+        close(values(one, metric), values(tmp_path, metric))
+
+
 @pytest.mark.parametrize(("least_number", "size", "ranks"), cases({
     f"least{least}-ranks{ranks}": (least, size, ranks)
     for (least, size), ranks in itertools.product(((0, 38), (18, 41)), (2, 3, 4))

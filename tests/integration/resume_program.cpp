@@ -1,6 +1,6 @@
 // A program with everything that a resume must get right: dropout, random augmentation in workers,
-// accumulation, schedules per step and per epoch, validation inside epochs, metrics over epochs,
-// bf16.
+// accumulation, schedules per step and per epoch, validation inside epochs, values and metrics over
+// epochs, bf16.
 #include <csignal>
 #include <cstdio>
 #include <thread>
@@ -51,7 +51,10 @@ class ResumeModel : public lightning::LightningModule {
       std::fflush(stdout);
       std::this_thread::sleep_for(std::chrono::minutes(5));
     }
-    const auto loss = torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]);
+    const at::Tensor output = net_->forward(batch["x"]).to(torch::kFloat);
+    const auto loss = torch::mse_loss(output, batch["y"]);
+    train_error_->update(output.detach(), batch["y"]);
+    log("train_error", train_error_, {.on_step = true, .on_epoch = true});
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .prog_bar = true});
     return loss;
   }
@@ -59,8 +62,10 @@ class ResumeModel : public lightning::LightningModule {
     if (++validation_batches_ == options_.signal_validation_batch) {
       ::raise(static_cast<int>(options_.signal));
     }
-    log("val_loss", torch::mse_loss(net_->forward(batch["x"]).to(torch::kFloat), batch["y"]),
-        {.on_step = true});
+    const at::Tensor output = net_->forward(batch["x"]).to(torch::kFloat);
+    log("val_loss", torch::mse_loss(output, batch["y"]), {.on_step = true});
+    val_auroc_->update(output, (batch["y"] > 0.0).to(torch::kLong));
+    log("val_auroc", val_auroc_);
   }
   lightning::OptimizerList configure_optimizers() override {
     const std::shared_ptr<torch::optim::Optimizer> optimizer = make_optimizer();
@@ -112,6 +117,10 @@ class ResumeModel : public lightning::LightningModule {
 
   Options options_;
   torch::nn::Sequential net_{nullptr};
+  std::shared_ptr<lightning::metrics::MeanAbsoluteError> train_error_ =
+      register_metric("train_error", std::make_shared<lightning::metrics::MeanAbsoluteError>());
+  std::shared_ptr<lightning::metrics::AUROC> val_auroc_ = register_metric(
+      "val_auroc", std::make_shared<lightning::metrics::AUROC>(lightning::metrics::AUROCOptions{}));
   bool signalled_ = false;
   int64_t validation_batches_ = 0;
 };

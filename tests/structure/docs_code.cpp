@@ -105,11 +105,68 @@ void report(int64_t step, double loss) {
   if (loss > 100) lightning::log_warning(lightning::format("loss is {}", loss), "large loss");
 }
 
+// docs/logging.md: values of a run
+#include <lightning/core/grad_norm.h>
+
+class Watched : public lightning::LightningModule {
+ public:
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    const at::Tensor output = net_->forward(batch["x"]);
+    const at::Tensor loss = (output - batch["y"]).square().mean();
+    log_dict({{"loss", loss}, {"rank_weight", batch.rank_weight()}}, {.on_epoch = true});
+    log("started_at", started_, {.rank_zero_only = true});
+    return lightning::StepOutput(loss).with({{"output", output}});
+  }
+  void on_train_batch_end(const lightning::StepOutput& output, const lightning::Batch&,
+                          int64_t) override {
+    log("largest", output.outputs["output"].max());
+  }
+  void validation_step(const lightning::Batch& batch, int64_t) override {
+    set_step_outputs({{"output", net_->forward(batch["x"])}});
+  }
+  void on_validation_batch_end(const lightning::Batch&, int64_t) override {
+    log("val_largest", step_outputs()["output"].max());
+  }
+  void on_before_optimizer_step(torch::optim::Optimizer&) override {
+    log_dict(lightning::grad_norm(*this, /*norm_type=*/2));
+  }
+
+ private:
+  torch::nn::Linear net_{register_module("net", torch::nn::Linear(8, 1))};
+  double started_ = 0.0;
+};
+
 // docs/metrics.md
 #include <lightning/metrics/auroc.h>
 #include <lightning/metrics/classification.h>
 
 namespace metrics = lightning::metrics;
+
+class Classifier : public lightning::LightningModule {
+ public:
+  Classifier() { register_module("net", net_); }
+
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    const at::Tensor logits = net_->forward(batch["image"]);  // [B, 10]
+    train_accuracy_->update(logits, batch["label"]);
+    log("train_accuracy", train_accuracy_, {.on_step = true, .on_epoch = true});
+    return torch::nn::functional::cross_entropy(logits, batch["label"]);
+  }
+  void validation_step(const lightning::Batch& batch, int64_t) override {
+    val_accuracy_->update(net_->forward(batch["image"]), batch["label"]);
+    log("val_accuracy", val_accuracy_);
+  }
+
+ private:
+  std::shared_ptr<metrics::Accuracy> make_accuracy(const char* name) {
+    return register_metric(name, std::make_shared<metrics::Accuracy>(metrics::ClassificationOptions{
+                                     .task = metrics::Task::kMulticlass, .num_classes = 10}));
+  }
+
+  torch::nn::Linear net_{784, 10};
+  std::shared_ptr<metrics::Accuracy> train_accuracy_ = make_accuracy("train_accuracy");
+  std::shared_ptr<metrics::Accuracy> val_accuracy_ = make_accuracy("val_accuracy");
+};
 
 double accuracy_of(torch::nn::Linear model, const std::vector<lightning::Batch>& batches) {
   // clang-format off

@@ -1,10 +1,13 @@
-"""Records what Lightning sends to its loggers, for tests/unit/trainer/{eval,train}_metrics_test.cpp
-and tests/unit/callbacks/learning_rate_monitor_test.cpp.
+"""Records what Lightning sends to its loggers, for
+tests/unit/trainer/{eval,train,log}_metrics_test.cpp and
+tests/unit/callbacks/learning_rate_monitor_test.cpp, and its grad_norm() for
+tests/unit/trainer/module_helpers_test.cpp.
 
   .venv/bin/python tests/golden/metrics/record_metrics.py
 
-Writes eval_metrics.txt, train_metrics.txt and learning_rates.txt beside this script: the name of a
-case, then one line per row with its step and its metrics. Made with lightning 2.6.6.
+Writes eval_metrics.txt, train_metrics.txt, metric_objects.txt and learning_rates.txt beside this
+script: the name of a case, then one line per row with its step and its metrics; and grad_norms.txt
+with one line per norm. Made with lightning 2.6.6 and torchmetrics 1.9.
 """
 
 import pathlib
@@ -12,7 +15,9 @@ import warnings
 
 import lightning.pytorch as pl
 import torch
+import torchmetrics
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import grad_norm
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
@@ -86,6 +91,49 @@ class TrainingModule(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class MetricModule(pl.LightningModule):
+    """Logs metrics of torchmetrics instead of values."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.train_error = torchmetrics.MeanAbsoluteError()
+        self.train_accuracy = torchmetrics.classification.BinaryAccuracy()
+        self.train_auroc = torchmetrics.classification.BinaryAUROC()
+        self.train_largest = torchmetrics.MaxMetric()
+        self.val_error = torchmetrics.MeanAbsoluteError()
+        self.val_auroc = torchmetrics.classification.BinaryAUROC()
+
+    @staticmethod
+    def scored(batch):
+        return (batch * 7 % 5) / 5, (batch % 2).long()
+
+    def training_step(self, batch, batch_idx):
+        scores, target = self.scored(batch)
+        self.train_error(scores, target)
+        self.train_accuracy(scores, target)
+        self.train_auroc.update(scores, target)
+        self.train_largest(batch)
+        self.log("error", self.train_error, on_epoch=True)
+        self.log("accuracy", self.train_accuracy)
+        self.log("auroc", self.train_auroc, on_step=False, on_epoch=True)
+        self.log("largest", self.train_largest, on_epoch=True)
+        self.log("unlogged", batch.mean(), logger=False)
+        return self.layer(batch).mean()
+
+    def validation_step(self, batch, batch_idx):
+        scores, target = self.scored(batch)
+        self.val_error(scores, target)
+        self.val_auroc.update(scores, target)
+        self.log("val_error", self.val_error, on_step=True)
+
+    def on_validation_epoch_end(self):
+        self.log("val_auroc", self.val_auroc)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 class ScheduledModule(pl.LightningModule):
     """Two layers under a schedule."""
 
@@ -151,6 +199,30 @@ def record_training():
           case("two batches per step", log_every_n_steps=1, accumulate_grad_batches=2))
 
 
+def record_metric_objects():
+    def case(name, *loaders, **options):
+        return record(name, "fit", MetricModule(), loader(1, 7), *loaders, max_epochs=2, **options)
+
+    write("metric_objects.txt",
+          case("every step", log_every_n_steps=1),
+          case("every third step", log_every_n_steps=3),
+          case("validation in the middle", loader(1, 9), log_every_n_steps=1, val_check_interval=2,
+               num_sanity_val_steps=1))
+
+
+def record_grad_norms():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1), torch.nn.Linear(1, 1))
+    numbers = iter(range(1, 100))
+    for parameter in list(module.parameters())[:4]:  # the last layer has no gradients
+        parameter.grad = torch.tensor(
+            [float(next(numbers)) * (-1) ** i for i in range(parameter.numel())]
+        ).reshape(parameter.shape)
+    norms = [norm for norm_type in (2, 1.5, float("inf"))
+             for norm in grad_norm(module, norm_type).items()]
+    (FOLDER / "grad_norms.txt").write_text(
+        "".join(f"{name} {float(norm):.6g}\n" for name, norm in norms))
+
+
 def record_learning_rates():
     def case(name, module, interval, last=6, **options):
         monitor = pl.callbacks.LearningRateMonitor(logging_interval=interval)
@@ -182,3 +254,5 @@ if __name__ == "__main__":
     record_evaluations()
     record_training()
     record_learning_rates()
+    record_metric_objects()
+    record_grad_norms()

@@ -229,3 +229,83 @@ TEST_CASE("AUROC compares all scores, or as many as there are thresholds", "[met
     CHECK(binned.states()[0].value.sizes() == at::IntArrayRef({1, 5}));
   }
 }
+
+TEST_CASE("A batch that is kept apart has its own value, and the whole counts it", "[metrics]") {
+  Extremes metric;
+  metric.update(rows({1, 2}));
+  CHECK(value_of(metric) == 3.0);
+  CHECK(metric.compute_batch().item<double>() == 3.0);
+  metric.update(rows({5, -6}));
+  metric.update(rows({7, 8}));
+  CHECK(value_of(metric) == 17.0);
+  CHECK(metric.compute_batch().item<double>() == 14.0);
+  // Nothing was given since.
+  CHECK(metric.compute_batch().item<double>() == 0.0);
+  CHECK(value_of(metric) == 17.0);
+  const auto states = metric.states();
+  CHECK(at::equal(states[0].value, at::tensor({13, 4}, at::kLong)));
+  CHECK(states[1].value.item<int64_t>() == -6);
+  CHECK(states[2].value.item<float>() == 8.0F);
+  CHECK(at::equal(states[3].value, rows({1, 2, 5, -6, 7, 8})));
+
+  metric.reset();
+  CHECK(value_of(metric) == 0.0);
+  metric.update(rows({2, 2}));
+  CHECK(metric.compute_batch().item<double>() == 4.0);
+}
+
+TEST_CASE("A batch that is dropped leaves the state as it was", "[metrics]") {
+  Extremes metric;
+  metric.drop_batch();  // none was begun
+  metric.update(rows({1, 2}));
+  const auto before = metric.states();
+  metric.begin_batch();
+  metric.update(rows({5, -6}));
+  metric.drop_batch();
+  const auto after = metric.states();
+  for (size_t i = 0; i < before.size(); ++i) {
+    CHECK(at::equal(before[i].value, after[i].value));
+  }
+  metric.update(rows({3, 4}));
+  CHECK(metric.compute_batch().item<double>() == 7.0);
+  CHECK(value_of(metric) == 10.0);
+}
+
+TEST_CASE("A state saved inside a batch continues bitwise", "[metrics]") {
+  // 0.1 + (0.2 + 0.3) isn't (0.1 + 0.2) + 0.3.
+  lm::SumMetric whole, resumed;
+  whole.update(0.1);
+  whole.compute_batch();
+  whole.update(0.2);
+  resumed.load_state_dict(whole.state_dict());
+  CHECK(value_of(resumed) == value_of(whole));
+  for (lm::SumMetric* metric : {&whole, &resumed}) metric->update(0.3);
+  CHECK(value_of(resumed) == value_of(whole));
+  CHECK(resumed.compute_batch().item<double>() == whole.compute_batch().item<double>());
+
+  Extremes rows_of, copy;
+  rows_of.update(rows({1, 2}));
+  rows_of.begin_batch();
+  rows_of.update(rows({3, 4, 5, 6}));
+  copy.load_state_dict(rows_of.state_dict());
+  CHECK(copy.compute_batch().item<double>() == 18.0);
+  CHECK(value_of(copy) == 21.0);
+}
+
+TEST_CASE("A damaged state of a batch is refused and changes nothing", "[metrics]") {
+  Extremes saved, metric;
+  saved.update(rows({1, 2}));
+  saved.begin_batch();
+  saved.update(rows({3, 4}));
+  metric.update(rows({5, 6}));
+  const auto refused = [&](const char* entry, const at::Tensor& value) {
+    lightning::StateDict state = saved.state_dict();
+    state.set(entry, value);
+    CHECK_THROWS_AS(metric.load_state_dict(state), lightning::CheckpointError);
+    CHECK(value_of(metric) == 11.0);
+  };
+  refused("batch/sum", at::zeros({3}, at::kLong));
+  refused("batch/sum", at::zeros({2}, at::kFloat));
+  refused("batch/all", at::zeros({1, 3}, at::kLong));
+  refused("batch/other", at::zeros({1}));
+}
