@@ -255,7 +255,7 @@ inline size_t check_resume_everywhere(const NetOptions& net,
       fit_and_save(net, options, {make(), std::make_shared<SavesEverywhere>(folder.path())});
   const auto checkpoints = lightning::list_checkpoints(folder.path());
   for (const auto& checkpoint : checkpoints) {
-    INFO(checkpoint.filename());
+    INFO(checkpoint.filename().string());
     check_same(fit_and_save(net, options, {make()}, checkpoint.string()), whole);
   }
   return checkpoints.size();
