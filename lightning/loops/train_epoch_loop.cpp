@@ -149,7 +149,7 @@ bool TrainEpochLoop::validation_is_due(bool last_batch) const {
   if (!options.check_val_every_n_epoch) return progress.total_batches % interval.count() == 0;
   if ((progress.epoch + 1) % *options.check_val_every_n_epoch != 0) return false;
   // A run that ends here is looked at once more, as Lightning does.
-  if (run_.stop.requested() && may_stop_early() && !in_window_) return true;
+  if (run_.stop.requested() && may_stop_early() && !in_window_ && run_.trains()) return true;
   if (interval.is_count()) return progress.batch_idx % interval.count() == 0;
   if (interval.fraction() == 1.0 || !num_batches_) return last_batch;
   const auto every = static_cast<int64_t>(interval.fraction() * static_cast<double>(*num_batches_));

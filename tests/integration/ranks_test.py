@@ -127,6 +127,42 @@ def test_manual_optimization_equals_one_process(ranks, trained, tmp_path):
     assert difference(whole, weights(tmp_path)) < 1e-10
 
 
+def train_averaged(root, ranks, average, *arguments):
+    callbacks = [{"class_path": "ModelCheckpoint", "init_args": {
+        "filename": "{step}", "save_top_k": -1, "every_n_train_steps": 1}}, average]
+    trainings.configure(root, {"callbacks": callbacks, "sync_batchnorm": True},
+                        model={"batch_norm": True}, data={"size": 41})
+    run(root, ranks, *arguments)
+
+
+@pytest.mark.parametrize("average", [
+    {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.8}},
+    {"class_path": "StochasticWeightAveraging",
+     "init_args": {"swa_lrs": [0.01], "swa_epoch_start": 2, "annealing_epochs": 1}},
+], ids=["ema", "swa"])
+def test_averages_equal_one_process(average, tmp_path):
+    """Averages and BatchNorm's renewed statistics, also with another number of ranks from the
+    seventh step on."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_averaged(one, 1, average)
+    train_averaged(two, 2, average)
+    assert difference(weights(one), weights(two)) < 1e-10
+    close(values(one, "val_loss"), values(two, "val_loss"))
+    run(two, 3, "--ckpt_path", checkpoints(two) / "step=7.ckpt")
+    assert difference(weights(one), weights(two)) < 1e-10
+
+
+def test_averages_of_buffers_that_differ_resume_exactly(tmp_path):
+    """BatchNorm's statistics of each rank: rank 0's are averaged, before and after a resume."""
+    average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.8}}
+    options = ("--trainer.sync_batchnorm", "false")
+    train_averaged(tmp_path, 2, average, *options)
+    whole, logged = weights(tmp_path), values(tmp_path, "val_loss")
+    run(tmp_path, 2, *options, "--ckpt_path", checkpoints(tmp_path) / "step=3.ckpt")
+    assert difference(whole, weights(tmp_path)) == 0
+    assert values(tmp_path, "val_loss") == logged
+
+
 @pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "4")))
 def test_dropped_inputs_equal_one_process(ranks, trained, tmp_path):
     """uneven_inputs: drop leaves the last global batch out, whatever the number of ranks."""

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <lightning/callbacks/registry.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/cli/lightning_cli.h>
 #include <lightning/cli/parse_options.h>
 #include <lightning/cli/run_main.h>
@@ -305,6 +306,15 @@ if (!options) return 0;  // it has printed the help or the config
   // clang-format on
   return static_cast<int>(options->text.size());
 }
+
+// docs/weight_averaging.md
+/// The mean of the weights after every 100th step, from the 1000th on.
+class EveryHundredth : public lightning::WeightAveraging {
+ public:
+  bool should_update(std::optional<int64_t> step_idx, std::optional<int64_t>) const override {
+    return step_idx && *step_idx >= 1000 && *step_idx % 100 == 0;
+  }
+};
 
 // docs/distributed.md
 int loop_of_its_own(torch::nn::Linear model, lightning::DataLoader& loader,

@@ -1,0 +1,323 @@
+// StochasticWeightAveraging gives the weights, rates and statistics that Lightning's gives, and a
+// run with it resumes bitwise from every safe point, of its last epoch too.
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/nn/batch_norm.h>
+#include <lightning/util/error.h>
+
+#include "averaging_support.h"
+#include "support/captured_stderr.h"
+
+namespace {
+
+using lightning::AnnealingStrategy;
+using lightning::ConfigError;
+using lightning::EpochStart;
+using lightning::StateDict;
+using lightning::StochasticWeightAveraging;
+using lightning::StochasticWeightAveragingOptions;
+using lightning_tests::check_golden;
+using lightning_tests::check_resume_everywhere;
+using lightning_tests::fit_net;
+using lightning_tests::Net;
+using lightning_tests::net_loader;
+using lightning_tests::net_trainer_options;
+
+std::shared_ptr<StochasticWeightAveraging> swa(const StochasticWeightAveragingOptions& options) {
+  return std::make_shared<StochasticWeightAveraging>(options);
+}
+
+/// Notes the weights with which each epoch begins, and counts steps.
+class NotesEpochs : public lightning::Callback {
+ public:
+  void on_train_epoch_start(lightning::TrainerContext&,
+                            lightning::LightningModule& module) override {
+    starts.push_back(dynamic_cast<Net&>(module).weights().clone());
+  }
+  void on_after_optimizer_step(lightning::TrainerContext&, lightning::LightningModule&,
+                               const lightning::OptimizerStep&) override {
+    ++steps;
+  }
+  std::vector<at::Tensor> starts;
+  int64_t steps = 0;
+};
+
+}  // namespace
+
+TEST_CASE("StochasticWeightAveraging gives Lightning's weights and rates", "[callbacks]") {
+  check_golden("swa_cos", swa({.swa_lrs = {0.01}, .swa_epoch_start = 0.5, .annealing_epochs = 4}),
+               {.groups = 2});
+  check_golden("swa_linear",
+               swa({.swa_lrs = {0.03, 0.01},
+                    .swa_epoch_start = 12,
+                    .annealing_epochs = 20,
+                    .annealing_strategy = AnnealingStrategy::kLinear}),
+               {.groups = 2});
+}
+
+TEST_CASE("StochasticWeightAveraging renews BatchNorm's statistics as Lightning's", "[callbacks]") {
+  check_golden("swa_batch_norm",
+               swa({.swa_lrs = {0.01}, .swa_epoch_start = 0.8, .annealing_epochs = 2}),
+               {.batch_norm = true});
+  check_golden("swa_at_once",
+               swa({.swa_lrs = {0.01}, .swa_epoch_start = 20, .annealing_epochs = 0}),
+               {.batch_norm = true});
+}
+
+TEST_CASE("The epoch that renews statistics has Lightning's hooks, and no step", "[callbacks]") {
+  const auto calls = lightning_tests::noted_hooks(
+      swa({.swa_lrs = {0.01}, .swa_epoch_start = 1, .annealing_epochs = 2}));
+  auto expected = lightning_tests::golden_hooks("averaging_hooks_swa.txt");
+  // Lightning steps the optimizer in that epoch's last batch, with whatever gradients there are.
+  const auto third = std::find(expected.begin(), expected.end(), "CB.on_train_epoch_start *");
+  REQUIRE(third != expected.end());
+  expected.erase(std::remove_if(third, expected.end(),
+                                [](const std::string& line) {
+                                  return line.ends_with("on_before_optimizer_step");
+                                }),
+                 expected.end());
+  for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
+    INFO("hook number " << i + 1);
+    REQUIRE(calls[i] == expected[i]);
+  }
+  CHECK(calls.size() == expected.size());
+}
+
+TEST_CASE("The average is of the starts of epochs, and no step follows it", "[callbacks]") {
+  const auto average = swa({.swa_lrs = {0.01}, .swa_epoch_start = 2, .annealing_epochs = 1});
+  for (const bool batch_norm : {false, true}) {
+    const auto notes = std::make_shared<NotesEpochs>();
+    const auto net = fit_net({.batch_norm = batch_norm}, net_trainer_options(4), {average, notes});
+    CHECK(average->averaged() == 3);
+    CHECK(notes->steps == 20);
+    REQUIRE(notes->starts.size() == (batch_norm ? 5 : 4));
+    const auto& starts = notes->starts;
+    const at::Tensor expected = (starts[1] + starts[2] + starts[3]) / 3;
+    const auto parameters = [](const at::Tensor& weights) { return weights.slice(0, 0, 16); };
+    CHECK(torch::allclose(parameters(net->weights()), parameters(expected), 1e-12, 1e-14));
+    if (!batch_norm) continue;
+    CHECK(torch::allclose(parameters(starts[4]), parameters(expected), 1e-12, 1e-14));
+    // The layer has its momentum again.
+    CHECK(net->norm->options.momentum() == std::optional<double>(0.1));
+    CHECK(net->norm->num_batches_tracked.item<int64_t>() == 5);
+  }
+}
+
+TEST_CASE("The epoch that renews statistics comes also at max_steps and after a stop",
+          "[callbacks]") {
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  const auto whole = fit_net({.batch_norm = true}, net_trainer_options(3), {make()});
+  lightning::TrainerOptions limited = net_trainer_options(3);
+  limited.max_steps = 15;
+  CHECK(
+      torch::equal(fit_net({.batch_norm = true}, limited, {make()})->weights(), whole->weights()));
+  struct Stops : lightning::Callback {
+    void on_train_epoch_end(lightning::TrainerContext& trainer,
+                            lightning::LightningModule&) override {
+      if (trainer.current_epoch() == 2) trainer.request_stop("enough");
+    }
+  };
+  CHECK(torch::equal(
+      fit_net({.batch_norm = true}, net_trainer_options(3), {make(), std::make_shared<Stops>()})
+          ->weights(),
+      whole->weights()));
+}
+
+TEST_CASE("A fit that ends early keeps the trained weights and says so", "[callbacks]") {
+  const auto notes = std::make_shared<NotesEpochs>();
+  lightning::TrainerOptions options = net_trainer_options(4);
+  options.max_steps = 12;
+  const lightning_tests::CapturedStderr output;
+  const auto net = fit_net({.batch_norm = true}, options,
+                           {swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}), notes});
+  CHECK_THAT(output.text(), Catch::Contains("ended in epoch 2 of 4") &&
+                                Catch::Contains("keeps the trained weights"));
+  CHECK(notes->steps == 12);
+  CHECK(notes->starts.size() == 3);
+  CHECK_FALSE(torch::equal(net->weights(), (notes->starts[1] + notes->starts[2]) / 2));
+}
+
+TEST_CASE("Without max_epochs the module gets the average when the fit ends", "[callbacks]") {
+  const auto notes = std::make_shared<NotesEpochs>();
+  lightning::TrainerOptions options = net_trainer_options(-1);
+  options.max_steps = 12;
+  const auto net = fit_net({}, options, {swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}), notes});
+  REQUIRE(notes->starts.size() == 3);
+  CHECK(torch::allclose(net->weights(), (notes->starts[1] + notes->starts[2]) / 2, 1e-12, 1e-14));
+}
+
+TEST_CASE("A run with SWA resumes bitwise from every safe point", "[callbacks]") {
+  const lightning::TrainerOptions options = net_trainer_options(3);
+  const auto make = [] {
+    return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2, .annealing_epochs = 2});
+  };
+  // Epochs of 5 batches, a validation and an end; the last one renews statistics.
+  CHECK(check_resume_everywhere({.batch_norm = true}, options, make) == 28);
+  CHECK(check_resume_everywhere({.groups = 2}, options, make) == 21);
+}
+
+TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  options.resume_optimizer_options = lightning::ResumeOptimizerOptions::kFromConfig;
+  const auto make = [] {
+    return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2, .annealing_epochs = 1});
+  };
+  const auto whole = fit_net(
+      {}, options, {make(), std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // In the middle of the last epoch.
+  for (const auto& checkpoint : lightning::list_checkpoints(folder.path())) {
+    if (checkpoint.filename() != "16_batch.ckpt") continue;
+    const lightning_tests::TemporaryFolder resumed_folder;
+    options.default_root_dir = resumed_folder.path();
+    const auto resumed = std::make_shared<Net>();
+    lightning::Trainer(options, {make()}, lightning::Loggers{})
+        .fit(resumed, net_loader(), net_loader(), {.ckpt_path = checkpoint.string()});
+    CHECK(torch::equal(resumed->weights(), whole->weights()));
+    CHECK(resumed->val_losses.back() == whole->val_losses.back());
+    return;
+  }
+  FAIL("no checkpoint of that name");
+}
+
+TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
+  class Untrained : public Net {
+   public:
+    using Net::Net;
+    lightning::StepOutput training_step(const lightning::Batch&, int64_t) override {
+      throw std::runtime_error("trained");
+    }
+  };
+  const auto fit = [](lightning::TrainerOptions options,
+                      const StochasticWeightAveragingOptions& swa_options,
+                      const lightning_tests::NetOptions& net = {}) {
+    const lightning_tests::TemporaryFolder folder;
+    options.default_root_dir = folder.path();
+    lightning::Trainer(options, {swa(swa_options)}, lightning::Loggers{})
+        .fit(std::make_shared<Untrained>(net), net_loader(), net_loader());
+  };
+  CHECK_THROWS_WITH(fit(net_trainer_options(4), {.swa_lrs = {0.01}, .swa_epoch_start = 5}),
+                    Catch::Contains("swa_epoch_start is 5") && Catch::Contains("has 4 epochs"));
+  lightning::TrainerOptions by_steps = net_trainer_options(4);
+  by_steps.max_steps = 10;
+  CHECK_THROWS_WITH(fit(by_steps, {.swa_lrs = {0.01}, .swa_epoch_start = 3}),
+                    Catch::Contains("has 2 epochs"));
+  CHECK_THROWS_WITH(fit(by_steps, {.swa_lrs = {0.01}, .swa_epoch_start = 2}), "trained");
+  by_steps.max_epochs = -1;
+  CHECK_THROWS_WITH(fit(by_steps, {.swa_lrs = {0.01}, .swa_epoch_start = 0.5}),
+                    Catch::Contains("swa_epoch_start is 0.5") && Catch::Contains("max_epochs"));
+  CHECK_THROWS_WITH(
+      fit(net_trainer_options(4), {.swa_lrs = {0.01, 0.02}}),
+      Catch::Contains("swa_lrs has 2 learning rates") && Catch::Contains("has 1 parameter group,"));
+  class Manual : public Untrained {
+   public:
+    Manual() { set_automatic_optimization(false); }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(4);
+  options.default_root_dir = folder.path();
+  CHECK_THROWS_WITH(lightning::Trainer(options, {swa({.swa_lrs = {0.01}})}, lightning::Loggers{})
+                        .fit(std::make_shared<Manual>(), net_loader(), net_loader()),
+                    Catch::Contains("automatic optimization"));
+
+  CHECK_THROWS_AS(swa({}), ConfigError);
+  CHECK_THROWS_AS(swa({.swa_lrs = {0.0}}), ConfigError);
+  CHECK_THROWS_AS(swa({.swa_lrs = {0.1, -0.1}}), ConfigError);
+  CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 0}), ConfigError);
+  CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 1.5}), ConfigError);
+  CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .annealing_epochs = -1}), ConfigError);
+}
+
+TEST_CASE("States of SWA that make no sense are refused", "[callbacks]") {
+  const auto load = [](const std::function<void(StateDict&)>& damage) {
+    StateDict state;
+    state.set("first_epoch", 2);
+    state.set("latest_update_epoch", 3);
+    state.set("averaged", 2);
+    state.set("base_rates", std::vector<double>{0.1});
+    state.set("average/first.weight", torch::ones({4, 3}));
+    damage(state);
+    swa({.swa_lrs = {0.01}})->load_state_dict(state);
+  };
+  CHECK_NOTHROW(load([](StateDict&) {}));
+  using lightning::CheckpointError;
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("first_epoch", -2); }), CheckpointError);
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("first_epoch", 4); }), CheckpointError);
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("averaged", 0); }), CheckpointError);
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("averaged", "two"); }), CheckpointError);
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("base_rates", std::vector<double>{}); }),
+                  CheckpointError);
+  CHECK_THROWS_AS(load([](StateDict& state) { state.set("base_rates", std::vector<double>{NAN}); }),
+                  CheckpointError);
+}
+
+TEST_CASE("Checkpoints with a damaged average of SWA are refused", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(2);
+  options.default_root_dir = folder.path();
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  lightning::Trainer trainer(options, {make()}, lightning::Loggers{});
+  trainer.fit(std::make_shared<Net>(), net_loader(), net_loader());
+  trainer.save_checkpoint(folder.path() / "whole.ckpt");
+  options.max_epochs = 3;
+  int count = 0;
+  const auto resume = [&](const std::string& name, const at::Tensor& tensor) {
+    auto checkpoint = lightning::Checkpoint::read(folder.path() / "whole.ckpt");
+    checkpoint.state.set("callbacks/StochasticWeightAveraging/" + name, tensor);
+    const auto path = folder.path() / ("damaged" + std::to_string(count++) + ".ckpt");
+    checkpoint.write(path);
+    lightning::Trainer(options, {make()}, lightning::Loggers{})
+        .fit(std::make_shared<Net>(), net_loader(), net_loader(), {.ckpt_path = path.string()});
+  };
+  const at::Tensor right = torch::ones({4, 3}, torch::kFloat64);
+  CHECK_NOTHROW(resume("average/first.weight", right));
+  using lightning::CheckpointError;
+  CHECK_THROWS_AS(resume("average/first.weight", torch::ones({3}, torch::kFloat64)),
+                  CheckpointError);
+  CHECK_THROWS_AS(resume("average/first.weight", right.to(torch::kFloat32)), CheckpointError);
+  CHECK_THROWS_AS(resume("average/more", right), CheckpointError);
+}
+
+TEST_CASE("swa_epoch_start is a number or a fraction", "[callbacks]") {
+  CHECK(EpochStart(1).index(10) == 0);
+  CHECK(EpochStart(8).index(std::nullopt) == 7);
+  CHECK(EpochStart(0.8).index(10) == 7);
+  CHECK(EpochStart(0.0).index(10) == 0);
+  CHECK(EpochStart(1.0).index(10) == 9);
+  for (const char* text : {"8", "0.8", "1.0"}) CHECK(EpochStart::from_text(text).to_text() == text);
+  CHECK(EpochStart::from_text("1").is_number());
+  CHECK_FALSE(EpochStart::from_text("1.0").is_number());
+  CHECK_THROWS_AS(EpochStart::from_text("soon"), ConfigError);
+}
+
+TEST_CASE("Statistics are renewed in the library's own BatchNorm too", "[callbacks]") {
+  class Own : public Net {
+   public:
+    Own() {
+      own = register_module("own", lightning::nn::BatchNorm(lightning::nn::BatchNormOptions(3)));
+      own->to(torch::kFloat64);
+    }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      lightning::Batch normed({{"x", own->forward(batch["x"])}, {"y", batch["y"]}});
+      return Net::training_step(normed, index);
+    }
+    lightning::nn::BatchNorm own{nullptr};
+  };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(2);
+  options.default_root_dir = folder.path();
+  const auto net = std::make_shared<Own>();
+  lightning::Trainer(options, {swa({.swa_lrs = {0.01}, .swa_epoch_start = 1})},
+                     lightning::Loggers{})
+      .fit(net, net_loader(), net_loader());
+  at::Tensor mean = torch::zeros({3}, torch::kFloat64);
+  const auto loader = net_loader();
+  while (auto batch = loader->next()) mean += (*batch)["x"].mean(0) / 5;
+  CHECK(torch::allclose(net->own->running_mean, mean, 1e-12, 1e-14));
+  CHECK(net->own->options.momentum() == std::optional<double>(0.1));
+}
