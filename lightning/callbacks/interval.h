@@ -1,3 +1,4 @@
+/// Intervals in the options of callbacks: step or epoch.
 #pragma once
 
 #include <lightning/config/fields.h>

@@ -9,44 +9,90 @@
 #include <lightning/util/format.h>
 
 namespace lightning {
+namespace {
+
+bool has_schedule(const OptimizerConfig& config) {
+  return config.lr_scheduler.scheduler != nullptr;
+}
+
+LogOptions log_options_of(Interval interval) {
+  const bool per_step = interval == Interval::kStep;
+  return {.on_step = per_step, .on_epoch = !per_step, .reduce_fx = ReduceFx::kMax};
+}
+
+/// Names of an optimizer's groups.
+std::vector<std::string> group_names(const std::string& name, size_t groups) {
+  if (groups == 1) return {name};
+  std::vector<std::string> names;
+  for (size_t i = 1; i <= groups; ++i) names.push_back(detail::concat(name, "/pg", i));
+  return names;
+}
+
+}  // namespace
 
 void LearningRateMonitor::on_train_start(TrainerContext& trainer, LightningModule&) {
   watched_.clear();
   std::map<std::string, int64_t> used;
-  for (const OptimizerConfig& config : trainer.optimizers()) {
-    std::string name = config.lr_scheduler.name;
-    if (name.empty()) name = detail::concat("lr-", optim::optimizer_name(*config.optimizer));
-    const int64_t before = used[name]++;
-    if (before > 0) name = detail::concat(name, "-", before);
-    Watched watched = {config.optimizer, {}};
-    const size_t groups = config.optimizer->param_groups().size();
-    for (size_t i = 0; i < groups; ++i) {
-      watched.names.push_back(groups == 1 ? name : detail::concat(name, "/pg", i + 1));
+  // Lightning names those with a schedule first.
+  for (const bool scheduled : {true, false}) {
+    for (const OptimizerConfig& config : trainer.optimizers()) {
+      if (has_schedule(config) != scheduled) continue;
+      std::string name = config.lr_scheduler.name;
+      if (name.empty()) name = detail::concat("lr-", optim::optimizer_name(*config.optimizer));
+      const int64_t before = used[name]++;
+      watch(config, before > 0 ? detail::concat(name, "-", before) : std::move(name));
     }
-    watched_.push_back(std::move(watched));
   }
 }
 
+void LearningRateMonitor::watch(const OptimizerConfig& config, std::string name) {
+  const Interval own = has_schedule(config) ? config.lr_scheduler.interval : Interval::kStep;
+  watched_.push_back(
+      {config.optimizer, std::move(name), options_.logging_interval.value_or(own), {}});
+}
+
 void LearningRateMonitor::on_train_epoch_start(TrainerContext&, LightningModule& module) {
-  if (options_.logging_interval != Interval::kEpoch) return;
-  for (size_t i = 0; i < watched_.size(); ++i) log_rates(module, i, Interval::kEpoch);
+  for (Watched& watched : watched_) {
+    if (watched.interval == Interval::kEpoch) log_rates(module, watched);
+  }
 }
 
 void LearningRateMonitor::on_before_optimizer_step(TrainerContext&, LightningModule& module,
                                                    torch::optim::Optimizer& optimizer) {
-  if (options_.logging_interval != Interval::kStep) return;
-  for (size_t i = 0; i < watched_.size(); ++i) {
-    if (watched_[i].optimizer.get() == &optimizer) log_rates(module, i, Interval::kStep);
+  for (Watched& watched : watched_) {
+    const bool due = watched.interval == Interval::kStep && watched.optimizer.get() == &optimizer;
+    if (due) log_rates(module, watched);
   }
 }
 
-void LearningRateMonitor::log_rates(LightningModule& module, size_t optimizer, Interval interval) {
-  const Watched& watched = watched_[optimizer];
+void LearningRateMonitor::log_rates(LightningModule& module, Watched& watched) const {
   const auto& groups = std::as_const(*watched.optimizer).param_groups();
-  const bool per_step = interval == Interval::kStep;
-  for (size_t i = 0; i < groups.size() && i < watched.names.size(); ++i) {
-    module.log(watched.names[i], groups[i].options().get_lr(),
-               {.on_step = per_step, .on_epoch = !per_step, .reduce_fx = ReduceFx::kMax});
+  // Groups may be added to an optimizer at the start of any epoch.
+  if (watched.names.size() != groups.size()) {
+    watched.names = group_names(watched.name, groups.size());
+  }
+  const LogOptions log_as = log_options_of(watched.interval);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    module.log(watched.names[i], groups[i].options().get_lr(), log_as);
+  }
+  if (options_.log_momentum || options_.log_weight_decay) log_options(module, watched);
+}
+
+void LearningRateMonitor::log_options(LightningModule& module, const Watched& watched) const {
+  const StateDict options = optim::group_options(*watched.optimizer);
+  const LogOptions log_as = log_options_of(watched.interval);
+  for (size_t i = 0; i < watched.names.size(); ++i) {
+    const StateDict group = options.nested(detail::concat("groups/", i));
+    const auto value = [&](const char* name) {
+      return group.contains(name) ? group.get<double>(name) : 0.0;
+    };
+    if (options_.log_momentum) {
+      const bool is_adam = group.contains("beta1");
+      module.log(watched.names[i] + "-momentum", value(is_adam ? "beta1" : "momentum"), log_as);
+    }
+    if (options_.log_weight_decay) {
+      module.log(watched.names[i] + "-weight_decay", value("weight_decay"), log_as);
+    }
   }
 }
 

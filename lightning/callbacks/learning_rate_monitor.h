@@ -3,27 +3,37 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <lightning/callbacks/callback.h>
+#include <lightning/callbacks/interval.h>
 #include <lightning/config/fields.h>
 #include <lightning/core/optimizer_config.h>
 #include <lightning/util/export.h>
 
 namespace lightning {
 
-LIGHTNING_ENUM(Interval, LIGHTNING_ENUMERATOR(kEpoch, "epoch"), LIGHTNING_ENUMERATOR(kStep, "step"))
-
 struct LearningRateMonitorOptions {
-  /// The rate that a step was made with, or the one that an epoch began with.
-  Interval logging_interval = Interval::kStep;
+  /// The rate that each step was made with, or the one that each epoch began with; nothing: as the
+  /// optimizer's schedule steps, and per step without one.
+  std::optional<Interval> logging_interval = std::nullopt;
+  /// Also momentum (of Adam and AdamW beta1; 0 where there is none), as NAME-momentum.
+  bool log_momentum = false;
+  /// Also weight decay (0 where there is none), as NAME-weight_decay.
+  bool log_weight_decay = false;
 };
 
-LIGHTNING_FIELDS(LearningRateMonitorOptions, LIGHTNING_FIELD(logging_interval, "step or epoch"))
+LIGHTNING_FIELDS(LearningRateMonitorOptions,
+                 LIGHTNING_FIELD(logging_interval,
+                                 "step or epoch; null: as the optimizer's schedule steps"),
+                 LIGHTNING_FIELD(log_momentum, "also log momentum (of Adam beta1)"),
+                 LIGHTNING_FIELD(log_weight_decay, "also log weight decay"))
 
-/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on;
-/// of a second optimizer of that class "lr-AdamW-1".
+/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on,
+/// also from when on a second one is added; of a second optimizer of that class "lr-AdamW-1", where
+/// those with a schedule are counted first. All optimizers are logged. Sync: none.
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:
   using Options = LearningRateMonitorOptions;
@@ -35,13 +45,18 @@ class LIGHTNING_API LearningRateMonitor final : public Callback {
                                 torch::optim::Optimizer& optimizer) override;
 
  private:
-  void log_rates(LightningModule& module, size_t optimizer, Interval interval);
-
-  LearningRateMonitorOptions options_;
   struct Watched {
     std::shared_ptr<torch::optim::Optimizer> optimizer;
+    std::string name;
+    Interval interval = Interval::kStep;
     std::vector<std::string> names;  // of its groups
   };
+
+  void watch(const OptimizerConfig& config, std::string name);
+  void log_rates(LightningModule& module, Watched& watched) const;
+  void log_options(LightningModule& module, const Watched& watched) const;
+
+  LearningRateMonitorOptions options_;
   std::vector<Watched> watched_;
 };
 

@@ -8,9 +8,11 @@
 #include <utility>
 
 #include <lightning/callbacks/detail/filename_template.h>
+#include <lightning/callbacks/detail/time_trigger.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/detail/manifest.h>
 #include <lightning/checkpoint/detail/names.h>
+#include <lightning/config/detail/duration.h>
 #include <lightning/util/detail/disk.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
@@ -71,10 +73,22 @@ fs::path normal(const fs::path& folder) {
 ModelCheckpoint::ModelCheckpoint(ModelCheckpointOptions options) : options_(std::move(options)) {
   LIGHTNING_CHECK(options_.save_top_k >= -1, ConfigError, "ModelCheckpoint: save_top_k is ",
                   options_.save_top_k, ", expected -1 or more. HINT: use -1 to keep all.");
-  LIGHTNING_CHECK(options_.every_n_train_steps >= 0 && options_.every_n_epochs >= 0, ConfigError,
+  const int64_t epochs = options_.every_n_epochs.value_or(0);
+  LIGHTNING_CHECK(options_.every_n_train_steps >= 0 && epochs >= 0, ConfigError,
                   "ModelCheckpoint: every_n_train_steps is ", options_.every_n_train_steps,
-                  " and every_n_epochs is ", options_.every_n_epochs,
+                  " and every_n_epochs is ", epochs,
                   ", expected 0 or more. HINT: set one of them.");
+  const auto interval = options_.train_time_interval.value_or(std::chrono::milliseconds(0));
+  LIGHTNING_CHECK(!options_.train_time_interval || interval.count() > 0, ConfigError,
+                  "ModelCheckpoint: train_time_interval is ", config::duration_text(interval),
+                  ", expected more than 0. HINT: leave it out to save by steps or epochs.");
+  const int triggers = (options_.every_n_train_steps > 0 ? 1 : 0) +
+                       (options_.train_time_interval ? 1 : 0) + (epochs > 0 ? 1 : 0);
+  LIGHTNING_CHECK(triggers <= 1, ConfigError, "ModelCheckpoint: every_n_train_steps is ",
+                  options_.every_n_train_steps, ", train_time_interval is ",
+                  options_.train_time_interval ? config::duration_text(interval) : "null",
+                  " and every_n_epochs is ", epochs,
+                  ", expected one of them. HINT: give each its own ModelCheckpoint.");
   LIGHTNING_CHECK(!options_.monitor.empty() || options_.save_top_k <= 1, ConfigError,
                   "ModelCheckpoint: save_top_k is ", options_.save_top_k,
                   " and there is no monitor to rank them by. HINT: set monitor, or save_top_k "
@@ -90,6 +104,11 @@ void ModelCheckpoint::setup(TrainerContext& trainer, LightningModule&, Stage sta
   rejected_step_ = -1;
   step_before_batch_ = -1;
   due_at_window_end_ = false;
+  due_by_time_ = false;
+  timer_ = options_.train_time_interval
+               ? std::make_shared<TimeTrigger>(*options_.train_time_interval)
+               : nullptr;
+  current_score_.reset();
   said_no_score_ = false;
   said_in_window_ = false;
   trainer_ = &trainer;
@@ -97,6 +116,25 @@ void ModelCheckpoint::setup(TrainerContext& trainer, LightningModule&, Stage sta
   choose_links(trainer);
   // Now rather than hours later, when the first checkpoint is due.
   if (trainer.is_global_zero()) FileSystem::current().create_directories(folder_);
+}
+
+void ModelCheckpoint::on_train_start(TrainerContext& trainer, LightningModule&) {
+  if (timer_ != nullptr) timer_->start(trainer.global_step());
+}
+
+int64_t ModelCheckpoint::every_n_epochs() const {
+  const bool others = options_.every_n_train_steps > 0 || options_.train_time_interval;
+  return options_.every_n_epochs.value_or(others ? 0 : 1);
+}
+
+bool ModelCheckpoint::saves_at_epoch_end(const TrainerContext& trainer) const {
+  return options_.save_on_train_epoch_end.value_or(trainer.validates_once_per_epoch());
+}
+
+bool ModelCheckpoint::is_due_in_epoch(TrainerContext& trainer, int64_t step) {
+  if (timer_ != nullptr && timer_->is_due(trainer, step)) due_by_time_ = true;
+  const int64_t every = options_.every_n_train_steps;
+  return every > 0 ? step % every == 0 : due_by_time_ || due_at_window_end_;
 }
 
 void ModelCheckpoint::teardown(TrainerContext&, LightningModule&, Stage) { trainer_ = nullptr; }
@@ -124,11 +162,10 @@ void ModelCheckpoint::on_train_batch_start(TrainerContext& trainer, LightningMod
 
 void ModelCheckpoint::on_train_batch_end(TrainerContext& trainer, LightningModule&,
                                          const StepOutput&, const Batch&, int64_t) {
-  const int64_t every = options_.every_n_train_steps;
   const int64_t step = trainer.global_step();
   // Not in the middle of an accumulation window, where the step is that of the window before.
   if (step == step_before_batch_) return;
-  const bool due = every > 0 ? step % every == 0 : due_at_window_end_;
+  const bool due = is_due_in_epoch(trainer, step);
   // After the validation of this step, which scores it.
   if (due && !trainer.validation_follows()) save(trainer);
 }
@@ -137,14 +174,15 @@ void ModelCheckpoint::on_validation_end(TrainerContext& trainer, LightningModule
   if (trainer.stage() != Stage::kFit || trainer.sanity_checking()) return;
   const int64_t step = trainer.global_step();
   const int64_t every_step = options_.every_n_train_steps;
-  if (every_step == 0 && trainer.validates_once_per_epoch()) return;
-  const int64_t every = options_.every_n_epochs;
-  const bool due = every_step > 0 ? step > 0 && step % every_step == 0
-                                  : every > 0 && (trainer.current_epoch() + 1) % every == 0;
+  const int64_t every = every_n_epochs();
+  if (every > 0 && saves_at_epoch_end(trainer)) return;
+  bool due = every > 0 && (trainer.current_epoch() + 1) % every == 0;
+  if (every_step > 0) due = step > 0 && step % every_step == 0;
+  if (timer_ != nullptr) due = due_by_time_;
   if (!due) return;
   if (step != step_before_batch_) return save(trainer);
   // A checkpoint holds the state at the window's end, which this validation didn't see.
-  if (every_step > 0) return;
+  if (every_step > 0 || timer_ != nullptr) return;
   due_at_window_end_ = true;
   if (options_.monitor.empty() || std::exchange(said_in_window_, true)) return;
   log_warning(
@@ -154,18 +192,20 @@ void ModelCheckpoint::on_validation_end(TrainerContext& trainer, LightningModule
 }
 
 void ModelCheckpoint::on_train_epoch_end(TrainerContext& trainer, LightningModule&) {
-  if (options_.every_n_train_steps > 0 || !trainer.validates_once_per_epoch()) return;
-  const int64_t every = options_.every_n_epochs;
+  const int64_t every = every_n_epochs();
+  if (!saves_at_epoch_end(trainer)) return;
   if (every > 0 && (trainer.current_epoch() + 1) % every == 0) save(trainer);
 }
 
 void ModelCheckpoint::save(TrainerContext& trainer) {
+  due_by_time_ = false;
   if (options_.save_top_k == 0 && !options_.save_last) return;
   const int64_t step = trainer.global_step();
   if (step == looked_step_ || step == files_.last_saved_step) return;
   looked_step_ = step;
   due_at_window_end_ = false;
   const std::optional<double> fresh_score = score(trainer);
+  current_score_ = options_.monitor.empty() ? std::nullopt : fresh_score;
   // Without a score it is kept as the newest, until the next one.
   if (!fresh_score || is_among_best(*fresh_score) || options_.save_last) {
     write(trainer, fresh_score, /*at_end=*/false);
@@ -210,11 +250,13 @@ void ModelCheckpoint::write(TrainerContext& trainer, const std::optional<double>
   request.id = fresh.id;
   const fs::path last = sets_last_link_ ? fresh.path : fs::path();
   const fs::path best = sets_best_link_ ? files_.best_path : fs::path();
-  request.committed = [folder = folder_, last, best, obsolete] {
+  const std::string report = options_.verbose ? fresh.path.string() : std::string();
+  request.committed = [folder = folder_, last, best, obsolete, report] {
     FileSystem& files = FileSystem::current();
     if (!last.empty()) files.replace_link(last.filename(), folder / detail::kLastLink);
     if (!best.empty()) files.replace_link(best.filename(), folder / detail::kBestLink);
     for (const Written& old : obsolete) remove_own(old.path, old.id);
+    if (!report.empty()) log_info("ModelCheckpoint: wrote " + report + ".");
   };
   // What was not written is neither the best nor the last, and all that was there still is.
   request.failed = [this, before] { files_ = before; };
@@ -273,6 +315,19 @@ void ModelCheckpoint::set_best() {
                           : std::optional(files_.kept.front().score);
 }
 
+std::vector<std::pair<fs::path, double>> ModelCheckpoint::best_k_models() const {
+  std::vector<std::pair<fs::path, double>> models;
+  for (const Kept& kept : files_.kept) models.emplace_back(kept.path, kept.score);
+  return models;
+}
+
+std::optional<double> ModelCheckpoint::kth_value() const {
+  const auto count = static_cast<int64_t>(files_.kept.size());
+  const bool is_full = options_.save_top_k > 0 && count >= options_.save_top_k;
+  if (!is_full || options_.monitor.empty()) return std::nullopt;
+  return files_.kept[static_cast<size_t>(options_.save_top_k) - 1].score;
+}
+
 bool ModelCheckpoint::claims(const fs::path& path) const {
   return files_.last.path == path || is_kept(path);
 }
@@ -294,7 +349,8 @@ fs::path ModelCheckpoint::make_path(TrainerContext& trainer, bool at_end) const 
   const bool counted = at_end && trainer.batch_idx() == 0;
   values["epoch"] = static_cast<double>(trainer.current_epoch() - (counted ? 1 : 0));
   values["step"] = static_cast<double>(step);
-  const std::string name = format_filename(options_.filename, values);
+  const std::string name =
+      format_filename(options_.filename, values, options_.auto_insert_metric_name);
   // Also those that are still to be written, by this or a different callback.
   const auto is_taken = [&](const fs::path& path) {
     if (detail::entry_exists(path) || claims(path)) return true;
@@ -342,10 +398,10 @@ bool ModelCheckpoint::is_better(double a, double b) const {
 }
 
 std::vector<MetricDemand> ModelCheckpoint::required_metrics() const {
-  const bool saves = (options_.save_top_k != 0 || options_.save_last) &&
-                     (options_.every_n_train_steps > 0 || options_.every_n_epochs > 0);
-  if (!saves) return {};
-  const int64_t every = std::max<int64_t>(options_.every_n_epochs, 1);
+  const bool is_ever_due =
+      options_.every_n_train_steps > 0 || options_.train_time_interval || every_n_epochs() > 0;
+  if (!is_ever_due || (options_.save_top_k == 0 && !options_.save_last)) return {};
+  const int64_t every = std::max<int64_t>(every_n_epochs(), 1);
   std::vector<MetricDemand> demands;
   if (!options_.monitor.empty()) {
     demands.push_back({options_.monitor, "ModelCheckpoint: monitor", every});
@@ -358,12 +414,17 @@ std::vector<MetricDemand> ModelCheckpoint::required_metrics() const {
 }
 
 std::string ModelCheckpoint::state_key() const {
+  // Keys grow at their ends only, so that states of earlier versions are found.
+  const std::string time =
+      options_.train_time_interval
+          ? ",train_time_interval=" + config::duration_text(*options_.train_time_interval)
+          : "";
   return detail::concat(
       "ModelCheckpoint(monitor=", options_.monitor,
       ",every_n_train_steps=", options_.every_n_train_steps,
-      ",every_n_epochs=", options_.every_n_epochs, ",mode=", to_string(options_.mode),
+      ",every_n_epochs=", options_.every_n_epochs.value_or(1), ",mode=", to_string(options_.mode),
       ",save_weights_only=", options_.save_weights_only ? "true" : "false",
-      ",dirpath=", options_.dirpath.string(), ",filename=", options_.filename, ")");
+      ",dirpath=", options_.dirpath.string(), ",filename=", options_.filename, time, ")");
 }
 
 StateDict ModelCheckpoint::state_dict() const {

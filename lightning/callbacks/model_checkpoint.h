@@ -1,12 +1,15 @@
 /// ModelCheckpoint: which checkpoints of a run are written and kept.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <lightning/callbacks/callback.h>
@@ -16,6 +19,8 @@
 
 namespace lightning {
 
+class TimeTrigger;
+
 struct ModelCheckpointOptions {
   // ---- where
   /// Folder; empty: checkpoints/ in the run's folder, from where a run is continued in place.
@@ -24,6 +29,8 @@ struct ModelCheckpointOptions {
   /// epoch, step and every logged metric; one without a value of this step is "none". Without a
   /// slash (folders are dirpath's), not beginning with a dot, and not "last" or "best".
   std::string filename = "{epoch}-{step}";
+  /// False: "{epoch}-{val_loss:.2f}" gives "3-0.41", for templates that have the names.
+  bool auto_insert_metric_name = true;
   // ---- which
   /// Metric that decides which ones are kept; empty: the newest.
   std::string monitor = "";
@@ -33,25 +40,41 @@ struct ModelCheckpointOptions {
   /// Also write, and keep until the next one, a checkpoint that isn't among the best.
   bool save_last = false;
   bool save_weights_only = false;
-  // ---- when
-  /// Every so many optimizer steps; 0: by epochs.
+  /// Say where each one was written.
+  bool verbose = false;
+  // ---- when: by one of these
+  /// Every so many optimizer steps; 0: not by steps.
   int64_t every_n_train_steps = 0;
-  /// Every so many epochs, or validations when there are several in an epoch; 0: never.
-  int64_t every_n_epochs = 1;
+  /// After so much training time, > 0, counted from the start of the fit; rank 0's clock decides.
+  /// In YAML 90s, 15min, 2h or DD:HH:MM:SS.
+  std::optional<std::chrono::milliseconds> train_time_interval = std::nullopt;
+  /// Every so many epochs, or validations when there are several in an epoch; 0: never. Nothing:
+  /// every epoch, unless one of the others is given.
+  std::optional<int64_t> every_n_epochs = std::nullopt;
+  /// At the end of an epoch, or after a validation; nothing: at the epoch's end where fit validates
+  /// once in each epoch, else after each validation.
+  std::optional<bool> save_on_train_epoch_end = std::nullopt;
 };
 
-LIGHTNING_FIELDS(ModelCheckpointOptions,
-                 LIGHTNING_FIELD(dirpath, "folder; empty: checkpoints/ in the run's folder"),
-                 LIGHTNING_FIELD(filename, "template, such as \"{epoch}-{val_loss:.2f}\""),
-                 LIGHTNING_FIELD(monitor,
-                                 "metric that decides which ones are kept; empty: the newest"),
-                 LIGHTNING_FIELD(mode, "min or max: which values of the metric are better"),
-                 LIGHTNING_FIELD(save_top_k, "how many to keep; -1: all, 0: none"),
-                 LIGHTNING_FIELD(save_last,
-                                 "also keep the newest one when it isn't among the best"),
-                 LIGHTNING_FIELD(save_weights_only, "leave out what only a resume needs"),
-                 LIGHTNING_FIELD(every_n_train_steps, "save every n optimizer steps; 0: by epochs"),
-                 LIGHTNING_FIELD(every_n_epochs, "save every n epochs; 0: never"))
+LIGHTNING_FIELDS(
+    ModelCheckpointOptions,
+    LIGHTNING_FIELD(dirpath, "folder; empty: checkpoints/ in the run's folder"),
+    LIGHTNING_FIELD(filename, "template, such as \"{epoch}-{val_loss:.2f}\""),
+    LIGHTNING_FIELD(auto_insert_metric_name, "write the names of metrics before their values"),
+    LIGHTNING_FIELD(monitor, "metric that decides which ones are kept; empty: the newest"),
+    LIGHTNING_FIELD(mode, "min or max: which values of the metric are better"),
+    LIGHTNING_FIELD(save_top_k, "how many to keep; -1: all, 0: none"),
+    LIGHTNING_FIELD(save_last, "also keep the newest one when it isn't among the best"),
+    LIGHTNING_FIELD(save_weights_only, "leave out what only a resume needs"),
+    LIGHTNING_FIELD(verbose, "say where each one was written"),
+    LIGHTNING_FIELD(every_n_train_steps, "save every n optimizer steps; 0: not by steps"),
+    LIGHTNING_FIELD(train_time_interval, "save after so much training time; null: not by time"),
+    LIGHTNING_FIELD(every_n_epochs,
+                    "save every n epochs; 0: never; null: every epoch unless steps or "
+                    "time decide"),
+    LIGHTNING_FIELD(save_on_train_epoch_end,
+                    "save at an epoch's end (true) or after a validation (false); "
+                    "null: by how often fit validates"))
 
 /// In the folder, `last.ckpt` links to the newest checkpoint and, with a monitor, `best.ckpt` to
 /// the best. An old checkpoint is removed only after the new one is whole on the disk, and only by
@@ -67,7 +90,8 @@ LIGHTNING_FIELDS(ModelCheckpointOptions,
 class LIGHTNING_API ModelCheckpoint final : public Callback {
  public:
   using Options = ModelCheckpointOptions;
-  /// Throws ConfigError for values out of range and a broken template.
+  /// Throws ConfigError for values out of range, a broken template and more than one of
+  /// every_n_train_steps, train_time_interval and every_n_epochs.
   explicit ModelCheckpoint(ModelCheckpointOptions options = {});
 
   const ModelCheckpointOptions& options() const { return options_; }
@@ -75,12 +99,21 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   const std::filesystem::path& best_model_path() const { return files_.best_path; }
   std::optional<double> best_model_score() const { return files_.best_score; }
   const std::filesystem::path& last_model_path() const { return files_.last.path; }
+  /// Those that are kept for their score (without a monitor: their step), best first.
+  std::vector<std::pair<std::filesystem::path, double>> best_k_models() const;
+  /// The score that a new one must beat; nothing while there is room for it.
+  std::optional<double> kth_value() const;
+  /// The score of the latest look; nothing without a monitor, and when there was no value.
+  std::optional<double> current_score() const { return current_score_; }
+  /// Of the options: the epochs that decide; 0 when steps or time do.
+  int64_t every_n_epochs() const;
 
   /// For the end of a fit whose last state isn't on the disk: asks for a checkpoint of it, kept as
   /// the newest. Returns why not and what would change it, or nothing when it asked.
   std::string save_last_state(TrainerContext& trainer);
 
   void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
+  void on_train_start(TrainerContext& trainer, LightningModule& module) override;
   void teardown(TrainerContext& trainer, LightningModule& module, Stage stage) override;
   void on_train_batch_start(TrainerContext& trainer, LightningModule& module, const Batch& batch,
                             int64_t batch_idx) override;
@@ -113,6 +146,9 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   };
 
   void choose_links(const TrainerContext& trainer);
+  bool saves_at_epoch_end(const TrainerContext& trainer) const;
+  /// Whether steps or time make a checkpoint due after this step. Every rank must call it.
+  bool is_due_in_epoch(TrainerContext& trainer, int64_t step);
   void save(TrainerContext& trainer);
   /// `at_end`: of a fit. Then a metric of the template that was never logged is no error.
   void write(TrainerContext& trainer, const std::optional<double>& fresh_score, bool at_end);
@@ -146,6 +182,9 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   int64_t rejected_step_ = -1;  // the last one that was not among the best
   int64_t step_before_batch_ = -1;
   bool due_at_window_end_ = false;
+  std::shared_ptr<TimeTrigger> timer_;  // of train_time_interval, else null
+  bool due_by_time_ = false;            // after the validation of this step
+  std::optional<double> current_score_;
   bool said_no_score_ = false;
   bool said_in_window_ = false;
   TrainerContext* trainer_ = nullptr;  // between setup() and teardown()

@@ -118,7 +118,7 @@ void warn_of_checkpoint_intervals(const RunState& run, std::optional<int64_t> pl
           "ModelCheckpoint: every_n_train_steps is ", steps, " and the fit ends at step ", *planned,
           ", so its interval never comes. HINT: set it to at most ", *planned, "."));
     }
-    const int64_t epochs = options.every_n_epochs;
+    const int64_t epochs = checkpoint.every_n_epochs();
     const std::optional<int64_t> last = planned_epochs(run);
     if (steps > 0 || epochs <= 1 || !last || comes_in(epochs, run.progress.epoch, *last)) return;
     run.warn(detail::concat("ModelCheckpoint: every_n_epochs is ", epochs,

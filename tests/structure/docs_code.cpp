@@ -209,6 +209,47 @@ class HitRate final : public lightning::metrics::Metric {
   double distance_;
 };
 
+// docs/callbacks.md
+#include <chrono>
+
+#include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/lambda_callback.h>
+#include <lightning/callbacks/timer.h>
+#include <lightning/trainer/trainer.h>
+
+class UnfreezesEncoder : public lightning::BaseFinetuning {
+ public:
+  void freeze_before_training(lightning::LightningModule& module) override {
+    freeze(*module.named_children()["encoder"]);
+  }
+  void finetune_function(lightning::LightningModule& module, int64_t epoch,
+                         torch::optim::Optimizer& optimizer) override {
+    if (epoch != 3) return;
+    unfreeze_and_add_param_group(*module.named_children()["encoder"], optimizer, {.lr = 1e-4});
+  }
+};
+
+lightning::Callbacks callbacks_of_the_program() {
+  // clang-format off
+lightning::Callbacks callbacks = {
+    std::make_shared<lightning::EarlyStopping>(
+        lightning::EarlyStoppingOptions{.monitor = "val_loss", .patience = 5}),
+    std::make_shared<lightning::Timer>(
+        lightning::TimerOptions{.duration = std::chrono::hours(12)}),
+    std::make_shared<lightning::GradientAccumulationScheduler>(
+        lightning::GradientAccumulationSchedulerOptions{.scheduling = {{0, 1}, {4, 2}}})};
+auto reports = std::make_shared<lightning::LambdaCallback>(lightning::LambdaHooks{
+    .on_train_epoch_end = [](lightning::TrainerContext& trainer, lightning::LightningModule&) {
+      trainer.print(lightning::format("epoch {} is over", trainer.current_epoch()));
+    }});
+  // clang-format on
+  callbacks.push_back(std::make_shared<UnfreezesEncoder>());
+  callbacks.push_back(std::move(reports));
+  return callbacks;
+}
+
 // docs/config.md
 #include <lightning/config/fields.h>
 

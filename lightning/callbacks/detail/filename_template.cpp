@@ -91,7 +91,7 @@ std::vector<std::string> names_in_template(std::string_view text) {
   return names;
 }
 
-std::string format_filename(std::string_view text, const FilenameValues& values) {
+std::string format_filename(std::string_view text, const FilenameValues& values, bool with_names) {
   std::string result;
   for_each_part(
       text, [&](std::string_view literal) { result += literal; },
@@ -103,8 +103,8 @@ std::string format_filename(std::string_view text, const FilenameValues& values)
           throw ConfigError(detail::concat("ModelCheckpoint: filename asks for \"", name,
                                            "\", which was not logged. Available: ", known, "."));
         }
-        result += detail::concat(
-            name, "=", found->second ? format_number(*found->second, number_format) : "none");
+        if (with_names) result += detail::concat(name, "=");
+        result += found->second ? format_number(*found->second, number_format) : "none";
       });
   // A metric such as "val/loss" must not make a folder.
   std::replace(result.begin(), result.end(), '/', '_');

@@ -21,6 +21,8 @@ LIGHTNING_API void check_filename_template(std::string_view text);
 LIGHTNING_API std::vector<std::string> names_in_template(std::string_view text);
 /// Throws ConfigError that lists the names there are when the template asks for another one.
 /// Formats are printf's for one number: "{epoch:03d}", "{val_loss:.2f}"; without a value "none".
-LIGHTNING_API std::string format_filename(std::string_view text, const FilenameValues& values);
+/// `with_names`: "epoch=3" rather than "3".
+LIGHTNING_API std::string format_filename(std::string_view text, const FilenameValues& values,
+                                          bool with_names = true);
 
 }  // namespace lightning

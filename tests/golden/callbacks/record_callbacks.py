@@ -1,4 +1,4 @@
-"""Records when Lightning's EarlyStopping ends a fit and which files its ModelCheckpoint keeps, for
+"""Records when and why Lightning's EarlyStopping ends a fit and which files its ModelCheckpoint keeps, for
 tests/unit/callbacks/{early_stopping,model_checkpoint}_test.cpp.
 
   .venv/bin/python tests/golden/callbacks/record_callbacks.py
@@ -82,9 +82,10 @@ def record_early_stopping():
             divergence_threshold=divergence, check_on_train_epoch_end=True)
         with tempfile.TemporaryDirectory() as folder:
             epochs = fit(callback, values, folder).current_epoch
+        reason = callback.stopping_reason.name.lower()
         lines.append(" ".join([
             mode, str(patience), text_of(delta), text_of(stopping), text_of(divergence), "|",
-            *map(text_of, values), "|", str(epochs)]))
+            *map(text_of, values), "|", str(epochs), reason]))
     (FOLDER / "early_stopping.txt").write_text("\n".join(lines) + "\n")
 
 

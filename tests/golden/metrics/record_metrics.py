@@ -159,6 +159,30 @@ class ScheduledModule(pl.LightningModule):
                 "lr_scheduler": {"scheduler": self.schedule(optimizer), **self.config}}
 
 
+class TwoOptimizers(pl.LightningModule):
+    """The second has a schedule and two groups; both are stepped by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(3))
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        self.manual_backward(sum(layer(batch).mean() for layer in self.layers))
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+    def on_train_epoch_end(self):
+        self.lr_schedulers().step()
+
+    def configure_optimizers(self):
+        first = torch.optim.SGD(self.layers[0].parameters(), lr=0.5, momentum=0.9)
+        second = torch.optim.SGD(
+            [{"params": self.layers[1].parameters(), "lr": 2.0},
+             {"params": self.layers[2].parameters(), "lr": 4.0, "weight_decay": 0.01}], lr=1.0)
+        return [first, second], [torch.optim.lr_scheduler.StepLR(second, 1, gamma=0.5)]
+
+
 def loader(first, last):
     """The numbers from first to last, two in a batch."""
     numbers = torch.arange(first, last + 1, dtype=torch.float32).reshape(-1, 1)
@@ -224,8 +248,9 @@ def record_grad_norms():
 
 
 def record_learning_rates():
-    def case(name, module, interval, last=6, **options):
-        monitor = pl.callbacks.LearningRateMonitor(logging_interval=interval)
+    def case(name, module, interval, last=6, values=False, **options):
+        monitor = pl.callbacks.LearningRateMonitor(
+            logging_interval=interval, log_momentum=values, log_weight_decay=values)
         return record(name, "fit", module, loader(1, last), max_epochs=3, callbacks=[monitor],
                       **options)
 
@@ -246,7 +271,14 @@ def record_learning_rates():
           # Lightning counts the batches of an epoch for `frequency`: an even number of them.
           case("named", ScheduledModule(adamw, rising, "step", name="rate", frequency=2), "step",
                last=8, log_every_n_steps=3),
-          case("no schedule", ScheduledModule(adamw, None, "step"), "step", log_every_n_steps=3))
+          case("no schedule", ScheduledModule(adamw, None, "step"), "step", log_every_n_steps=3),
+          case("momentum and weight decay", ScheduledModule(adamw, rising, "step"), "step",
+               values=True, log_every_n_steps=1),
+          case("two optimizers", TwoOptimizers(), "step", values=True, log_every_n_steps=1),
+          case("no interval, schedule per epoch", ScheduledModule(sgd, halved, "epoch"), None,
+               log_every_n_steps=1),
+          case("no interval, schedule per step", ScheduledModule(sgd, halved, "step"), None,
+               log_every_n_steps=1))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ namespace {
 
 using lightning::EarlyStopping;
 using lightning::EarlyStoppingOptions;
+using lightning::EarlyStoppingReason;
 using lightning::MonitorMode;
 using lightning::Trainer;
 using lightning::TrainerOptions;
@@ -25,6 +26,7 @@ struct GoldenCase {
   EarlyStoppingOptions options;
   std::vector<double> values;
   int64_t epochs;
+  std::string reason;
 };
 
 std::vector<GoldenCase> golden_cases() {
@@ -35,14 +37,14 @@ std::vector<GoldenCase> golden_cases() {
     std::istringstream words(line);
     std::string mode, patience, min_delta, stopping, divergence, epochs;
     words >> mode >> patience >> min_delta >> stopping >> divergence;
-    GoldenCase golden = {line, {.monitor = "score"}, {}, 0};
+    GoldenCase golden = {line, {.monitor = "score"}, {}, 0, ""};
     golden.options.mode = mode == "max" ? MonitorMode::kMax : MonitorMode::kMin;
     golden.options.patience = std::stoll(patience);
     golden.options.min_delta = std::stod(min_delta);
     if (stopping != "-") golden.options.stopping_threshold = std::stod(stopping);
     if (divergence != "-") golden.options.divergence_threshold = std::stod(divergence);
     golden.values = lightning_tests::numbers_between_bars(words);
-    words >> golden.epochs;
+    words >> golden.epochs >> golden.reason;
     cases.push_back(std::move(golden));
   }
   REQUIRE(cases.size() >= 10);
@@ -58,10 +60,14 @@ TEST_CASE("EarlyStopping ends a fit when Lightning's does", "[callbacks]") {
     TrainerOptions options = quiet_options();
     options.default_root_dir = folder.path();
     options.max_epochs = static_cast<int64_t>(golden.values.size());
-    Trainer trainer(options, {std::make_shared<EarlyStopping>(golden.options)},
-                    lightning::Loggers{});
+    const auto stopping = std::make_shared<EarlyStopping>(golden.options);
+    Trainer trainer(options, {stopping}, lightning::Loggers{});
     trainer.fit(std::make_shared<ScriptedScore>(golden.values), boring_loader(), boring_loader());
     CHECK(trainer.current_epoch() == golden.epochs);
+    CHECK(to_string(stopping->stopping_reason()) == golden.reason);
+    const bool stopped = stopping->stopping_reason() != EarlyStoppingReason::kNotStopped;
+    CHECK(stopping->stopping_reason_message().empty() == !stopped);
+    CHECK(stopping->stopped_epoch() == (stopped ? golden.epochs - 1 : 0));
   }
 }
 
@@ -167,6 +173,72 @@ TEST_CASE("EarlyStopping judges a value once, and none of an earlier epoch", "[c
   trainer.fit(std::make_shared<ScriptedScore>(std::vector{1.0, 2.0, 3.0}), boring_loader(),
               boring_loader());
   CHECK(stopping->wait_count() == 1);
+}
+
+TEST_CASE("EarlyStopping without strict waits for a metric that isn't there", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  options.max_epochs = 3;
+  const auto fit = [&](bool strict) {
+    const auto stopping = std::make_shared<EarlyStopping>(
+        EarlyStoppingOptions{.monitor = "unheard_of", .patience = 0, .strict = strict});
+    Trainer trainer(options, {stopping}, lightning::Loggers{});
+    trainer.fit(std::make_shared<BoringModule>(), boring_loader(), boring_loader());
+    CHECK(stopping->wait_count() == 0);
+    return trainer.current_epoch();
+  };
+  CHECK(fit(false) == 3);
+  CHECK_THROWS_AS(fit(true), lightning::ConfigError);
+}
+
+TEST_CASE("EarlyStopping looks at epoch ends or after validations", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.default_root_dir = folder.path();
+  options.max_epochs = 2;
+  options.val_check_interval = 1;  // three validations in each epoch, each worse than the last
+  const auto looks = [&](std::optional<bool> check_on_train_epoch_end) {
+    const auto stopping = std::make_shared<EarlyStopping>(EarlyStoppingOptions{
+        .monitor = "score", .patience = 50, .check_on_train_epoch_end = check_on_train_epoch_end});
+    Trainer trainer(options, {stopping}, lightning::Loggers{});
+    trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(), boring_loader());
+    return stopping->wait_count() + 1;  // the first look is an improvement
+  };
+  CHECK(looks(true) == 2);
+  CHECK(looks(false) == 6);
+  CHECK(looks(std::nullopt) == 6);
+  options.val_check_interval = 1.0;
+  CHECK(looks(false) == 2);
+  CHECK(looks(std::nullopt) == 2);
+}
+
+TEST_CASE("EarlyStopping is silent in a fast_dev_run", "[callbacks]") {
+  TrainerOptions options = quiet_options();
+  options.fast_dev_run = 3;
+  options.val_check_interval = 1;
+  const auto stopping =
+      std::make_shared<EarlyStopping>(EarlyStoppingOptions{.monitor = "score", .patience = 0});
+  Trainer trainer(options, {stopping}, lightning::Loggers{});
+  trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(), boring_loader());
+  CHECK(trainer.global_step() == 3);
+  CHECK(stopping->stopping_reason() == EarlyStoppingReason::kNotStopped);
+}
+
+TEST_CASE("EarlyStopping's reason is in its state", "[callbacks]") {
+  const EarlyStoppingOptions options = {.monitor = "score"};
+  EarlyStopping stopping(options);
+  lightning::StateDict state = stopping.state_dict();
+  CHECK(state.get<std::string>("stopping_reason") == "not_stopped");
+  state.set("stopping_reason", "patience_exhausted");
+  state.set("stopping_reason_message", "score did not improve");
+  state.set("stopped_epoch", 7);
+  stopping.load_state_dict(state);
+  CHECK(stopping.stopping_reason() == EarlyStoppingReason::kPatienceExhausted);
+  CHECK(stopping.stopping_reason_message() == "score did not improve");
+  CHECK(stopping.stopped_epoch() == 7);
+  state.set("stopping_reason", "boredom");
+  CHECK_THROWS_AS(stopping.load_state_dict(state), lightning::CheckpointError);
 }
 
 TEST_CASE("EarlyStopping refuses options out of range", "[callbacks]") {

@@ -2,6 +2,7 @@
 // (tests/golden/metrics/record_metrics.py).
 #include <catch2/catch.hpp>
 
+#include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/trainer/trainer.h>
@@ -61,21 +62,35 @@ std::shared_ptr<lightning::optim::LRScheduler> rising(const OptimizerPtr& optimi
       optimizer, [](int64_t step) { return 1.0 + static_cast<double>(step); });
 }
 
-lightning_tests::Lines fit(std::function<OptimizerList(Scheduled&)> configure, Interval interval,
-                           int64_t log_every_n_steps, int64_t samples = 6) {
+lightning_tests::Lines fit(std::shared_ptr<lightning::LightningModule> module,
+                           lightning::LearningRateMonitorOptions monitor, int64_t log_every_n_steps,
+                           int64_t samples = 6, lightning::Callbacks further = {}) {
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions options = quiet_options();
   options.max_epochs = 3;
   options.log_every_n_steps = log_every_n_steps;
   options.default_root_dir = folder.path();
   const auto rows = std::make_shared<MetricRows>();
-  lightning::Trainer trainer(
-      options,
-      {std::make_shared<lightning::LearningRateMonitor>(
-          lightning::LearningRateMonitorOptions{.logging_interval = interval})},
-      lightning::Loggers{rows});
-  trainer.fit(std::make_shared<Scheduled>(std::move(configure)), boring_loader(samples));
+  lightning::Callbacks callbacks = std::move(further);
+  callbacks.push_back(std::make_shared<lightning::LearningRateMonitor>(monitor));
+  lightning::Trainer trainer(options, std::move(callbacks), lightning::Loggers{rows});
+  trainer.fit(std::move(module), boring_loader(samples));
   return rows->lines;
+}
+
+lightning_tests::Lines fit(std::function<OptimizerList(Scheduled&)> configure,
+                           std::optional<Interval> interval, int64_t log_every_n_steps,
+                           int64_t samples = 6) {
+  return fit(std::make_shared<Scheduled>(std::move(configure)), {.logging_interval = interval},
+             log_every_n_steps, samples);
+}
+
+/// Rows of epochs: Lightning writes one of its own at each epoch's beginning, with the same values.
+lightning_tests::Lines at_epoch_ends(lightning_tests::Lines lines) {
+  for (size_t epoch = 0; epoch < lines.size(); ++epoch) {
+    lines[epoch] = std::to_string(3 * (epoch + 1)) + lines[epoch].substr(1);
+  }
+  return lines;
 }
 
 lightning_tests::Lines golden(const std::string& name) {
@@ -157,10 +172,78 @@ TEST_CASE("LearningRateMonitor logs what each epoch began with, in the epoch's r
     const OptimizerPtr optimizer = sgd(module);
     return OptimizerConfig{optimizer, {halved(optimizer), Interval::kEpoch, 2}};
   };
-  // Lightning writes a row of its own at the epoch's beginning, with the same values.
-  lightning_tests::Lines expected = golden("every second epoch");
-  for (size_t epoch = 0; epoch < expected.size(); ++epoch) {
-    expected[epoch] = std::to_string(3 * (epoch + 1)) + expected[epoch].substr(1);
+  CHECK(fit(configure, Interval::kEpoch, 1) == at_epoch_ends(golden("every second epoch")));
+}
+
+TEST_CASE("LearningRateMonitor without an interval logs as the schedule steps", "[callbacks]") {
+  const auto configure = [](Interval interval) {
+    return [interval](Scheduled& module) {
+      const OptimizerPtr optimizer = sgd(module);
+      return OptimizerConfig{optimizer, {halved(optimizer), interval}};
+    };
+  };
+  CHECK(fit(configure(Interval::kEpoch), std::nullopt, 1) ==
+        at_epoch_ends(golden("no interval, schedule per epoch")));
+  CHECK(fit(configure(Interval::kStep), std::nullopt, 1) ==
+        lightning_tests::with_completed_steps(golden("no interval, schedule per step")));
+}
+
+TEST_CASE("LearningRateMonitor logs momentum and weight decay, as in Lightning", "[callbacks]") {
+  const lightning::LearningRateMonitorOptions monitor = {
+      .logging_interval = Interval::kStep, .log_momentum = true, .log_weight_decay = true};
+  SECTION("of AdamW") {
+    const auto module = std::make_shared<Scheduled>([](Scheduled& of) {
+      const OptimizerPtr optimizer = adamw(of);
+      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep}};
+    });
+    CHECK(fit(module, monitor, 1) ==
+          lightning_tests::with_completed_steps(golden("momentum and weight decay")));
   }
-  CHECK(fit(configure, Interval::kEpoch, 1) == expected);
+  SECTION("of two optimizers, those with a schedule named first") {
+    class Manual : public BoringModule {
+     public:
+      Manual() {
+        second = register_module("second", torch::nn::Linear(2, 1));
+        third = register_module("third", torch::nn::Linear(2, 1));
+        set_automatic_optimization(false);
+      }
+      lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+        const at::Tensor& x = batch["x"];
+        manual_backward((layer->forward(x) + second->forward(x) + third->forward(x)).mean());
+        optimizer(0).step();
+        optimizer(1).step();
+        return lightning::StepOutput::skip();
+      }
+      void on_train_epoch_end() override { lr_scheduler(1).step(); }
+      OptimizerList configure_optimizers() override {
+        std::vector<torch::optim::OptimizerParamGroup> groups;
+        groups.emplace_back(second->parameters(), std::make_unique<torch::optim::SGDOptions>(2.0));
+        auto decayed = std::make_unique<torch::optim::SGDOptions>(4.0);
+        decayed->weight_decay(0.01);
+        groups.emplace_back(third->parameters(), std::move(decayed));
+        const OptimizerPtr plain = std::make_shared<lightning::optim::SGD>(
+            layer->parameters(), torch::optim::SGDOptions(0.5).momentum(0.9));
+        const OptimizerPtr grouped = std::make_shared<lightning::optim::SGD>(
+            std::move(groups), torch::optim::SGDOptions(1.0));
+        return std::vector<OptimizerConfig>{{plain}, {grouped, {halved(grouped)}}};
+      }
+      torch::nn::Linear second{nullptr};
+      torch::nn::Linear third{nullptr};
+    };
+    CHECK(fit(std::make_shared<Manual>(), monitor, 1) ==
+          lightning_tests::with_completed_steps(golden("two optimizers")));
+  }
+}
+
+TEST_CASE("LearningRateMonitor names groups that are added later", "[callbacks]") {
+  const auto module = std::make_shared<Scheduled>([](Scheduled& of) {
+    return OptimizerConfig{std::make_shared<lightning::optim::SGD>(of.layer->parameters(),
+                                                                   torch::optim::SGDOptions(0.5))};
+  });
+  const auto finetuning =
+      std::make_shared<lightning::BackboneFinetuning>(lightning::BackboneFinetuningOptions{
+          .backbone = "second", .unfreeze_backbone_at_epoch = 1, .backbone_initial_lr = 0.25});
+  const lightning_tests::Lines rows = fit(module, {}, 3, 6, {finetuning});
+  CHECK(rows == lightning_tests::Lines{"3 lr-SGD=0.5", "6 lr-SGD/pg1=0.5 lr-SGD/pg2=0.25",
+                                       "9 lr-SGD/pg1=0.5 lr-SGD/pg2=0.5"});
 }

@@ -1,11 +1,14 @@
 // Which checkpoints are kept, compared with Lightning 2.6.6
 // (tests/golden/callbacks/record_callbacks.py).
+#include <chrono>
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include <catch2/catch.hpp>
 
+#include <lightning/callbacks/detail/time_trigger.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/trainer/trainer.h>
@@ -72,7 +75,9 @@ std::vector<GoldenCase> golden_cases() {
     std::istringstream words(line);
     GoldenCase golden = {line, {.filename = "{epoch}", .monitor = "score"}, {}, {}, 0, 0.0};
     std::string mode;
-    words >> mode >> golden.options.save_top_k >> golden.options.every_n_epochs;
+    int64_t every_n_epochs = 0;
+    words >> mode >> golden.options.save_top_k >> every_n_epochs;
+    golden.options.every_n_epochs = every_n_epochs;
     golden.options.mode = mode == "max" ? MonitorMode::kMax : MonitorMode::kMin;
     golden.values = lightning_tests::numbers_between_bars(words);
     for (std::string word; words >> word && word != "|";) golden.kept.insert(std::stoll(word));
@@ -454,4 +459,115 @@ TEST_CASE("ModelCheckpoint takes no paths from a checkpoint", "[callbacks]") {
   checkpoint.load_state_dict(state("x.ckpt", "y.ckpt"));
   CHECK(checkpoint.best_model_path().empty());
   CHECK(checkpoint.last_model_path().empty());
+}
+
+TEST_CASE("ModelCheckpoint saves by one of steps, time and epochs", "[callbacks]") {
+  using std::chrono::hours;
+  const auto refuses = [](ModelCheckpointOptions options, const char* text) {
+    CHECK_THROWS_WITH(make(std::move(options)), Catch::Contains(text));
+  };
+  const char* one_of_them = "expected one of them";
+  refuses({.every_n_train_steps = 5, .every_n_epochs = 1}, one_of_them);
+  refuses({.every_n_train_steps = 5, .train_time_interval = hours(1)}, one_of_them);
+  refuses({.train_time_interval = hours(1), .every_n_epochs = 2}, one_of_them);
+  refuses({.train_time_interval = std::chrono::milliseconds(0)}, "train_time_interval is 0");
+  refuses({.every_n_epochs = -1}, "every_n_epochs is -1");
+  CHECK(make({})->every_n_epochs() == 1);
+  CHECK(make({.every_n_train_steps = 5, .every_n_epochs = 0})->every_n_epochs() == 0);
+  CHECK(make({.train_time_interval = hours(1)})->every_n_epochs() == 0);
+}
+
+TEST_CASE("ModelCheckpoint saves when the time interval is over", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 1;
+  const auto names = [&](std::chrono::milliseconds interval) {
+    Trainer trainer(
+        options, {make({.filename = "{step}", .save_top_k = -1, .train_time_interval = interval})},
+        lightning::Loggers{});
+    trainer.fit(std::make_shared<BoringModule>(), boring_loader(), {});
+    return names_in(trainer.run_dir() / "checkpoints");
+  };
+  // Every step takes longer than nothing, none an hour; the fit's last state is saved anyway.
+  CHECK(names(std::chrono::milliseconds(1)).contains("step=3"));
+  CHECK(names(std::chrono::hours(1)) == Names{"step=3"});
+  // After the validation of its step, which scores it.
+  class Slow : public ScoresSteps {
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      return ScoresSteps::training_step(batch, index);
+    }
+  };
+  options.val_check_interval = 1;
+  const auto checkpoint = make({.filename = "{score:.0f}",
+                                .auto_insert_metric_name = false,
+                                .monitor = "score",
+                                .save_top_k = -1,
+                                .train_time_interval = std::chrono::milliseconds(1)});
+  Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+  trainer.fit(std::make_shared<Slow>(), boring_loader(), boring_loader());
+  CHECK(names_in(trainer.run_dir() / "checkpoints") == Names{"1", "2", "3"});
+}
+
+TEST_CASE("A time trigger looks more often as its interval ends", "[callbacks]") {
+  using std::chrono::seconds;
+  const lightning::TimeTrigger::Clock::time_point start{};
+  lightning::TimeTrigger trigger{seconds(100)};
+  trigger.start(0, start);
+  // One second a step: a look at once, then after half of the steps that are left.
+  std::vector<int64_t> looks;
+  std::vector<int64_t> due;
+  int64_t next = 1;
+  for (int64_t step = 1; step <= 250; ++step) {
+    if (step < next) continue;
+    looks.push_back(step);
+    const auto look = trigger.look(step, start + seconds(step));
+    if (look.is_due) due.push_back(step);
+    REQUIRE(look.next > step);
+    next = look.next;
+  }
+  CHECK(due == std::vector<int64_t>{100, 200});
+  CHECK(looks.size() < 25);
+}
+
+TEST_CASE("ModelCheckpoint saves at epoch ends or after validations", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 1;
+  const auto fit = [&](std::optional<bool> at_epoch_end, lightning::BatchLimit interval) {
+    options.val_check_interval = interval;
+    Trainer trainer(options,
+                    {make({.filename = "{step}",
+                           .monitor = "score",
+                           .save_top_k = -1,
+                           .save_on_train_epoch_end = at_epoch_end})},
+                    lightning::Loggers{});
+    trainer.fit(std::make_shared<ScoresSteps>(), boring_loader(), boring_loader());
+    return names_in(trainer.run_dir() / "checkpoints");
+  };
+  CHECK(fit(std::nullopt, 1) == Names{"step=1", "step=2", "step=3"});
+  CHECK(fit(true, 1) == Names{"step=3"});
+  CHECK(fit(false, 1.0) == Names{"step=3"});
+}
+
+TEST_CASE("ModelCheckpoint tells which ones it keeps", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = checkpointing(folder.path());
+  options.max_epochs = 4;
+  const auto checkpoint =
+      make({.filename = "{epoch}", .monitor = "score", .save_top_k = 2, .verbose = true});
+  CHECK_FALSE(checkpoint->kth_value());
+  const lightning_tests::CapturedStderr output;
+  Trainer trainer(options, {checkpoint}, lightning::Loggers{});
+  trainer.fit(std::make_shared<ScriptedScore>(std::vector{5.0, 3.0, 4.0, 9.0}), boring_loader(),
+              boring_loader());
+  const auto models = checkpoint->best_k_models();
+  REQUIRE(models.size() == 2);
+  CHECK(models[0].first.stem() == "epoch=1");
+  CHECK(models[0].second == 3.0);
+  CHECK(models[1].second == 4.0);
+  CHECK(checkpoint->kth_value() == 4.0);
+  CHECK(checkpoint->current_score() == 9.0);
+  CHECK_THAT(output.text(),
+             Catch::Contains("ModelCheckpoint: wrote ") && Catch::Contains("epoch=1.ckpt"));
 }
