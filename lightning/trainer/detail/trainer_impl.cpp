@@ -103,8 +103,8 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
       options_.user.dry_run ? std::nullopt : SlurmJob::from_environment(current_environment()));
   // Before anything that takes time: signals that arrive during it are acted on, too.
   SignalHandler signals(slurm.requeue_signal());
-  const CudnnBenchmark benchmark(options_.user);
   begin_run(Stage::kFit, std::move(module), std::move(data));
+  const CudnnBenchmark benchmark(options_.user);
   session_->state.loaders.train = std::move(train);
   session_->state.loaders.validation = std::move(val);
   session_->state.stop.watch(&signals);
@@ -299,8 +299,8 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
 void Trainer::Impl::evaluate(Stage stage, std::shared_ptr<LightningModule> module,
                              std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
                              const RunArguments& arguments, const std::function<void()>& pass) {
-  const CudnnBenchmark benchmark(options_.user);
   begin_run(stage, std::move(module), std::move(data));
+  const CudnnBenchmark benchmark(options_.user);
   guarded([&] {
     Session& run = *session_;
     const std::optional<fs::path> checkpoint = resolve_checkpoint(arguments.ckpt_path);
