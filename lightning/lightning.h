@@ -12,6 +12,7 @@
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
+#include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/callbacks/registry.h>
 #include <lightning/callbacks/timer.h>

@@ -6,6 +6,7 @@
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
+#include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/callbacks/timer.h>
 
@@ -25,6 +26,8 @@ config::Registry<Callback> builtin_callbacks() {
   registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
                                                         "writes and keeps checkpoints");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
+  registry.add<PredictionWriter, PredictionWriterOptions>(
+      "PredictionWriter", "writes predictions per batch or in order of the data");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
   registry.add<Timer, TimerOptions>("Timer", "measures time, and ends the fit when it is up");
   return registry;
