@@ -15,6 +15,7 @@
 #include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/callbacks/registry.h>
+#include <lightning/callbacks/spike_detection.h>
 #include <lightning/callbacks/timer.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>

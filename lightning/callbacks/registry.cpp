@@ -8,6 +8,7 @@
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/spike_detection.h>
 #include <lightning/callbacks/timer.h>
 
 namespace lightning {
@@ -29,6 +30,8 @@ config::Registry<Callback> builtin_callbacks() {
   registry.add<PredictionWriter, PredictionWriterOptions>(
       "PredictionWriter", "writes predictions per batch or in order of the data");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+  registry.add<SpikeDetection, SpikeDetectionOptions>("SpikeDetection",
+                                                      "ends the fit when the loss jumps");
   registry.add<Timer, TimerOptions>("Timer", "measures time, and ends the fit when it is up");
   return registry;
 }

@@ -85,7 +85,7 @@ TEST_CASE("PredictionWriter writes all batches in order after the last", "[callb
   // What was killed may have left something.
   fs::create_directories(folder.path() / ".spool" / "rank=0");
   std::ofstream(folder.path() / ".spool" / "rank=0" / "part-00000.safetensors") << "broken";
-  predict(writer, {numbers(1, 5), numbers(11, 13)});
+  predict(writer, std::vector{numbers(1, 5), numbers(11, 13)});
   CHECK(names_in(folder.path()) == Names{"predictions-00000.safetensors"});
   const fs::path file = folder.path() / "predictions-00000.safetensors";
   CHECK(values(file, "y") == Floats{1, 2, 3, 4, 5});
