@@ -72,7 +72,11 @@ void BaseFinetuning::setup(TrainerContext&, LightningModule& module, Stage stage
   freeze_before_training(module);
 }
 
-void BaseFinetuning::teardown(TrainerContext&, LightningModule&, Stage) { module_ = nullptr; }
+void BaseFinetuning::teardown(TrainerContext&, LightningModule&, Stage) {
+  for (const auto& [module, momentum] : momenta_) batch_norm_options(*module)->momentum(momentum);
+  momenta_.clear();
+  module_ = nullptr;
+}
 
 void BaseFinetuning::on_fit_start(TrainerContext& trainer, LightningModule&) {
   if (!restored_) return;

@@ -58,8 +58,8 @@ class LIGHTNING_API BaseFinetuning : public Callback {
 
  protected:
   /// Freezes all parameters of `module`. BatchNorm layers are left trainable with `train_bn`; else
-  /// torch::nn::BatchNorm1d, 2d and 3d keep their running statistics, too, and normalise by those
-  /// of the batch in training.
+  /// torch::nn::BatchNorm1d, 2d and 3d keep their running statistics, too, until the fit ends, and
+  /// normalise by those of the batch in training.
   void freeze(torch::nn::Module& module, bool train_bn = true);
   /// Makes all parameters trainable; BatchNorm layers update their running statistics again.
   void make_trainable(torch::nn::Module& module);

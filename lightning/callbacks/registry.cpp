@@ -6,7 +6,9 @@
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
+#include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/spike_detection.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/timer.h>
 #include <lightning/callbacks/weight_averaging.h>
@@ -29,7 +31,11 @@ config::Registry<Callback> builtin_callbacks() {
   registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
                                                         "writes and keeps checkpoints");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
+  registry.add<PredictionWriter, PredictionWriterOptions>(
+      "PredictionWriter", "writes predictions per batch or in order of the data");
   registry.add<ProgressBar, ProgressBarOptions>("ProgressBar", "shows progress on the terminal");
+  registry.add<SpikeDetection, SpikeDetectionOptions>("SpikeDetection",
+                                                      "ends the fit when the loss jumps");
   registry.add<StochasticWeightAveraging, StochasticWeightAveragingOptions>(
       "StochasticWeightAveraging", "averages the weights at the starts of the last epochs");
   registry.add<WeightAveraging, WeightAveragingOptions>(

@@ -7,8 +7,8 @@
 namespace lightning {
 
 /// The classes that trainer.callbacks may name: BackboneFinetuning, EarlyStopping,
-/// GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar,
-/// Timer, and those that the program adds in main().
+/// GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint, ModelSummary,
+/// PredictionWriter, ProgressBar, SpikeDetection, Timer, and those that the program adds in main().
 LIGHTNING_API config::Registry<Callback>& callback_registry();
 
 }  // namespace lightning

@@ -181,7 +181,12 @@ class RanksModel : public lightning::LightningModule {
       }
       return configs;
     }
-    return std::make_shared<lightning::optim::AdamW>(parameters(),
+    // A callback may have frozen some.
+    std::vector<at::Tensor> trainable;
+    for (const at::Tensor& parameter : parameters()) {
+      if (parameter.requires_grad()) trainable.push_back(parameter);
+    }
+    return std::make_shared<lightning::optim::AdamW>(std::move(trainable),
                                                      torch::optim::AdamWOptions(0.02));
   }
 

@@ -347,6 +347,70 @@ def test_request_stops_all(tmp_path):
     assert 3 <= max(steps) < 8, steps
 
 
+def callbacks_option(*callbacks, **checkpoint):
+    """--trainer.callbacks: these (class, init_args), and a ModelCheckpoint."""
+    every = ("ModelCheckpoint", {"filename": "{step}", "save_top_k": -1, **checkpoint})
+    return ("--trainer.callbacks", json.dumps(
+        [{"class_path": name, "init_args": args} for name, args in (*callbacks, every)]))
+
+
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3}, exhaustive=("3",)))
+def test_callbacks_that_change_training_equal_one_process(ranks, tmp_path):
+    """A layer that joins in the second epoch, when a step begins to take two batches: the weights of
+    one process, and the same bits when the run is resumed in either epoch."""
+    options = callbacks_option(
+        ("BackboneFinetuning", {"backbone": "net.0", "unfreeze_backbone_at_epoch": 1}),
+        ("GradientAccumulationScheduler", {"scheduling": {"1": 2}}), every_n_train_steps=1)
+    for name, count in (("one", 1), ("whole", ranks)):
+        train(tmp_path / name, count, *options)
+    whole = weights(tmp_path / "whole")
+    assert difference(weights(tmp_path / "one"), whole) < 1e-10
+    for stop in (2, 5):
+        train(tmp_path / str(stop), ranks, *options, "--trainer.max_steps", stop)
+        run(tmp_path / str(stop), ranks, *options, "--ckpt_path", "last")
+        assert difference(whole, weights(tmp_path / str(stop))) == 0.0
+
+
+def test_timer_stops_all_ranks_at_one_step(trained, tmp_path):
+    """Rank 0's clock decides; the run resumes exactly."""
+    slow = ("--model.step_seconds", 0.3)
+    output = train(tmp_path, 2, *slow, *callbacks_option(("Timer", {"duration": "1s"}),
+                                                         every_n_train_steps=1))
+    assert "Timer: the duration of 1s is over" in output, output
+    assert 2 <= max(int(row["step"]) for row in rows(tmp_path)) < 8
+    run(tmp_path, 2, *callbacks_option(("Timer", {"duration": "1h"}), every_n_train_steps=1),
+        "--ckpt_path", "last")
+    assert difference(weights(trained(2)), weights(tmp_path)) == 0.0
+
+
+def test_checkpoints_by_time_on_several_ranks(tmp_path):
+    """All ranks save at the same steps, of which there are some in between."""
+    train(tmp_path, 3, "--model.step_seconds", 0.3,
+          *callbacks_option(train_time_interval="500ms"))
+    steps = {int(path.stem.partition("=")[2]) for path in checkpoints(tmp_path).glob("step=*.ckpt")}
+    assert 8 in steps and 2 <= len(steps) < 8, steps
+
+
+@pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3}, exhaustive=("2",)))
+def test_prediction_writer_keeps_the_order_of_the_data(ranks, trained, tmp_path):
+    """Rank 0 writes what one process writes, also with a ragged last batch."""
+    def write_predictions(root, ranks):
+        trainings.configure(root)
+        writer = [{"class_path": "PredictionWriter",
+                   "init_args": {"dirpath": str(root / "out"), "write_interval": "epoch"}}]
+        trainings.run(root, "--trainer.devices", ranks, "--ckpt_path",
+                      checkpoints(trained(1)) / "last.ckpt", "--trainer.callbacks",
+                      json.dumps(writer), name="predict")
+        assert [path.name for path in (root / "out").iterdir()] == ["predictions-00000.safetensors"]
+        return load_file(root / "out/predictions-00000.safetensors")
+
+    one, several = write_predictions(tmp_path / "one", 1), write_predictions(tmp_path / "several", ranks)
+    assert one.keys() == several.keys()
+    for name, values_of_one in one.items():
+        close(values_of_one.ravel(), several[name].ravel())
+    assert several["number"].ravel().tolist() == list(range(13))
+
+
 @pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "3")))
 def test_batch_norm_equals_one_process(ranks, trained, tmp_path):
     """Synchronised, also where ranks have no sample left in the last global batch."""

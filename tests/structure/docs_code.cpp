@@ -216,6 +216,7 @@ class HitRate final : public lightning::metrics::Metric {
 #include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/lambda_callback.h>
+#include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/timer.h>
 #include <lightning/trainer/trainer.h>
 
@@ -228,6 +229,17 @@ class UnfreezesEncoder : public lightning::BaseFinetuning {
                          torch::optim::Optimizer& optimizer) override {
     if (epoch != 3) return;
     unfreeze_and_add_param_group(*module.named_children()["encoder"], optimizer, {.lr = 1e-4});
+  }
+};
+
+class CountsAnswers : public lightning::PredictionWriter {
+ public:
+  CountsAnswers() : PredictionWriter({.write_interval = lightning::WriteInterval::kEpoch}) {}
+  void write_on_epoch_end(lightning::TrainerContext& trainer, lightning::LightningModule&,
+                          const lightning::Predictions& predictions) override {
+    int64_t answers = 0;
+    for (int64_t i = 0; i < predictions.size(); ++i) answers += predictions.read(i)["y"].size(0);
+    trainer.print(lightning::format("{} answers", answers));
   }
 };
 
@@ -246,6 +258,7 @@ auto reports = std::make_shared<lightning::LambdaCallback>(lightning::LambdaHook
     }});
   // clang-format on
   callbacks.push_back(std::make_shared<UnfreezesEncoder>());
+  callbacks.push_back(std::make_shared<CountsAnswers>());
   callbacks.push_back(std::move(reports));
   return callbacks;
 }

@@ -1,9 +1,10 @@
-"""Records when and why Lightning's EarlyStopping ends a fit and which files its ModelCheckpoint keeps, for
-tests/unit/callbacks/{early_stopping,model_checkpoint}_test.cpp.
+"""Records when and why Lightning's EarlyStopping ends a fit, which files its ModelCheckpoint keeps and
+where its SpikeDetection sees a spike, for
+tests/unit/callbacks/{early_stopping,model_checkpoint,spike_detection}_test.cpp.
 
   .venv/bin/python tests/golden/callbacks/record_callbacks.py
 
-Writes early_stopping.txt and model_checkpoint.txt beside this script; each line is one case: its
+Writes early_stopping.txt, model_checkpoint.txt and spike_detection.txt beside this script; each line is one case: its
 options, the values of the metric in one epoch after the other, and what came of it. Made with
 lightning 2.6.6.
 """
@@ -12,10 +13,12 @@ import logging
 import math
 import pathlib
 import tempfile
+import types
 import warnings
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.spike import SpikeDetection, TrainingSpikeException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -111,8 +114,44 @@ def record_model_checkpoint():
     (FOLDER / "model_checkpoint.txt").write_text("\n".join(lines) + "\n")
 
 
+def record_spike_detection():
+    calm = [5.0, 4.0, 4.5, 3.5, 4.0, 3.0, 3.5, 2.5]
+    cases = [  # mode, window, warmup, atol, rtol, finite_only, losses
+        ("min", 10, 1, None, 2.0, True, calm),
+        ("min", 10, 1, None, 2.0, True, [*calm, 12.0, 2.0]),
+        ("min", 2, 1, None, 2.0, True, [*calm, 8.0, 9.5]),
+        ("min", 10, 1, None, 0.2, True, calm),
+        ("min", 10, 4, None, 0.1, True, calm),
+        ("min", 3, 1, 1.5, None, True, [*calm, 4.0, 5.5]),
+        ("min", 3, 1, 1.5, 0.9, True, [*calm, 4.0, 5.5, 8.5]),
+        ("max", 10, 1, None, 0.5, True, [1.0, 2.0, 3.0, 2.5, 1.0]),
+        ("min", 10, 1, None, 2.0, True, [5.0, 4.0, math.nan, 3.0]),
+        ("min", 10, 1, None, 2.0, True, [5.0, -math.inf, 3.0]),
+    ]
+    strategy = types.SimpleNamespace(
+        root_device=torch.device("cpu"), barrier=lambda: None,
+        reduce_boolean_decision=lambda decision, all: decision)
+    fabric = types.SimpleNamespace(strategy=strategy, global_rank=0)
+    lines = []
+    for mode, window, warmup, atol, rtol, finite_only, losses in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            spikes = SpikeDetection(mode, window, warmup, atol, rtol, f"{folder}/skip.json",
+                                    finite_only)
+            found = -1
+            try:
+                for i, loss in enumerate(losses):
+                    spikes.on_train_batch_end(fabric, torch.tensor(loss), None, i)
+            except TrainingSpikeException:
+                found = i
+        lines.append(" ".join([
+            mode, str(window), str(warmup), text_of(atol), text_of(rtol), str(int(finite_only)), "|",
+            *map(text_of, losses), "|", str(found)]))
+    (FOLDER / "spike_detection.txt").write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     record_early_stopping()
     record_model_checkpoint()
+    record_spike_detection()

@@ -266,6 +266,7 @@ TEST_CASE("BaseFinetuning freezes parameters and running statistics until it unf
     CHECK(torch::equal(weights_of(*module->backbone), before));
     CHECK(module->running_means[0].abs().max().item<double>() == 0.0);
     CHECK(module->norm().is_training());
+    CHECK(module->norm().options.momentum() == 0.1);
   }
   SECTION("then trains both") {
     const auto callback = std::make_shared<Unfreezes>();
