@@ -9,7 +9,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <lightning/loggers/logger.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/warmup_schedules.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/util/error.h>
@@ -230,8 +230,8 @@ lightning::OptimizerList SquadModule::configure_optimizers() {
   return lightning::OptimizerConfig{
       .optimizer = optimizer,
       .lr_scheduler = {
-          .scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(optimizer, warmup, steps),
-          .interval = lightning::Interval::kStep}};
+          {.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(optimizer, warmup, steps),
+           .interval = lightning::Interval::kStep}}};
 }
 
 void SquadModule::on_fit_start() {

@@ -14,17 +14,30 @@ void LearningRateMonitor::on_train_start(TrainerContext& trainer, LightningModul
   watched_.clear();
   std::map<std::string, int64_t> used;
   for (const OptimizerConfig& config : trainer.optimizers()) {
-    std::string name = config.lr_scheduler.name;
-    if (name.empty()) name = detail::concat("lr-", optim::optimizer_name(*config.optimizer));
-    const int64_t before = used[name]++;
-    if (before > 0) name = detail::concat(name, "-", before);
-    Watched watched = {config.optimizer, {}};
-    const size_t groups = config.optimizer->param_groups().size();
-    for (size_t i = 0; i < groups; ++i) {
-      watched.names.push_back(groups == 1 ? name : detail::concat(name, "/pg", i + 1));
+    for (const LRSchedulerConfig& schedule : config.lr_scheduler) {
+      watch(config.optimizer, schedule.name, used);
     }
-    watched_.push_back(std::move(watched));
   }
+  for (const OptimizerConfig& config : trainer.optimizers()) {
+    if (config.lr_scheduler.empty()) watch(config.optimizer, "", used);
+  }
+}
+
+void LearningRateMonitor::watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer,
+                                std::string name, std::map<std::string, int64_t>& used) {
+  int64_t& count = used[optim::optimizer_name(*optimizer)];
+  if (name.empty()) {
+    ++count;
+    name = detail::concat("lr-", optim::optimizer_name(*optimizer));
+  }
+  // As in Lightning also a name of the user's own, after two without.
+  if (count > 1) name = detail::concat(name, "-", count - 1);
+  Watched watched = {optimizer, {}};
+  const size_t groups = optimizer->param_groups().size();
+  for (size_t i = 0; i < groups; ++i) {
+    watched.names.push_back(groups == 1 ? name : detail::concat(name, "/pg", i + 1));
+  }
+  watched_.push_back(std::move(watched));
 }
 
 void LearningRateMonitor::on_train_epoch_start(TrainerContext&, LightningModule& module) {
@@ -40,8 +53,8 @@ void LearningRateMonitor::on_before_optimizer_step(TrainerContext&, LightningMod
   }
 }
 
-void LearningRateMonitor::log_rates(LightningModule& module, size_t optimizer, Interval interval) {
-  const Watched& watched = watched_[optimizer];
+void LearningRateMonitor::log_rates(LightningModule& module, size_t index, Interval interval) {
+  const Watched& watched = watched_[index];
   const auto& groups = std::as_const(*watched.optimizer).param_groups();
   const bool per_step = interval == Interval::kStep;
   for (size_t i = 0; i < groups.size() && i < watched.names.size(); ++i) {

@@ -2,6 +2,8 @@
 /// metrics.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,8 +24,9 @@ struct LearningRateMonitorOptions {
 
 LIGHTNING_FIELDS(LearningRateMonitorOptions, LIGHTNING_FIELD(logging_interval, "step or epoch"))
 
-/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on;
-/// of a second optimizer of that class "lr-AdamW-1".
+/// There is an entry for each schedule, then one for each optimizer without. Names are "lr-AdamW" or
+/// LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on; a second entry of that
+/// class, of the same optimizer or another, is "lr-AdamW-1".
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:
   using Options = LearningRateMonitorOptions;
@@ -35,7 +38,10 @@ class LIGHTNING_API LearningRateMonitor final : public Callback {
                                 torch::optim::Optimizer& optimizer) override;
 
  private:
-  void log_rates(LightningModule& module, size_t optimizer, Interval interval);
+  /// Adds an entry; `used`: those without a name of their own so far, by class.
+  void watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer, std::string name,
+             std::map<std::string, int64_t>& used);
+  void log_rates(LightningModule& module, size_t index, Interval interval);
 
   LearningRateMonitorOptions options_;
   struct Watched {

@@ -1,6 +1,10 @@
 /// What is said before and after the epochs of a fit about options that lead to nothing.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
+#include <lightning/core/optimizer_config.h>
 #include <lightning/loops/evaluation_loop.h>
 #include <lightning/loops/run_state.h>
 
@@ -8,6 +12,9 @@ namespace lightning {
 
 /// Throws ConfigError when a ModelCheckpoint's names would be too long for the file system.
 void check_file_names(const RunState& run);
+
+/// Steps or epochs of the whole fit, its limits reached; nothing without limits, or when unknown.
+std::optional<int64_t> planned_intervals(const RunState& run, Interval interval);
 
 /// Before the first step: warns of what never comes in the steps and epochs that are planned: rows
 /// of step metrics, validations, checkpoints, the end of a schedule.

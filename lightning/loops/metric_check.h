@@ -1,4 +1,4 @@
-/// The metrics that callbacks can't do without (Callback::required_metrics()): their names are
+/// The metrics that callbacks (Callback::required_metrics()) and LR schedules can't do without: their names are
 /// checked as soon as it can be known what is logged.
 #pragma once
 

@@ -32,8 +32,9 @@ class TrainEpochLoop {
  private:
   /// Runs one batch; returns whether the optimizer stepped.
   bool advance(const Batch& batch, bool last_batch);
-  /// The validation of a batch when one is due; false when a signal leaves it to the next session.
-  bool finish_batch(bool last_batch);
+  /// The validation of a batch and what waits for it; false when a signal leaves it to the next
+  /// session.
+  bool validate_after_batch();
   bool is_last_batch();
   /// Whether a step is still to come of gradients that are there.
   bool keeps_gradients() const;
@@ -45,7 +46,8 @@ class TrainEpochLoop {
   void log_step_row();
   /// Once per epoch, whatever its last batch is.
   void schedule_epoch();
-  void step_schedulers(Interval interval);
+  /// The schedules that judge a metric after steps.
+  void step_monitored();
   void count_time(std::chrono::steady_clock::time_point began);
   void safe_point(SafePoint position);
 

@@ -45,6 +45,8 @@ class LRScheduler::Shared {
   static std::shared_ptr<Shared> of(std::shared_ptr<torch::optim::Optimizer> optimizer);
 
   void include_new_groups();
+  /// Takes other base rates, on which the factors of schedules with rates of their own depend.
+  void rebase(std::vector<double> rates);
   void set_rates() const;
 
   const std::shared_ptr<torch::optim::Optimizer> optimizer;
@@ -86,6 +88,7 @@ std::shared_ptr<LRScheduler::Shared> LRScheduler::Shared::of(
 }
 
 void LRScheduler::Shared::include_new_groups() {
+  if (std::as_const(*optimizer).param_groups().size() == base_lrs.size()) return;
   const std::vector<double> rates = rates_of(*optimizer);
   for (size_t group = base_lrs.size(); group < rates.size(); ++group) {
     base_lrs.push_back(rates[group]);
@@ -98,6 +101,13 @@ void LRScheduler::Shared::include_new_groups() {
     for (LRScheduler* schedule : schedules) {
       schedule->factors_.push_back(schedule->factor(schedule->step_count_, group));
     }
+  }
+}
+
+void LRScheduler::Shared::rebase(std::vector<double> rates) {
+  base_lrs = std::move(rates);
+  for (LRScheduler* schedule : schedules) {
+    schedule->factors_ = schedule->factors_at(schedule->step_count_);
   }
 }
 
@@ -242,8 +252,7 @@ void LRScheduler::load_state_dict(const StateDict& state) {
                   max_steps().value_or(step_count), ". HINT: resume from a different checkpoint.");
   load_state(state);
   step_count_ = step_count;
-  shared_->base_lrs = base_lrs;
-  factors_ = factors_at(step_count_);
+  shared_->rebase(base_lrs);
   // Not computed from the count: a callback may have set a different rate since the last step().
   for (size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(last_lrs[i]);
 }
@@ -255,8 +264,9 @@ void LRScheduler::resume_at(int64_t step_count, std::vector<double> base_lrs) {
                   " parameter groups. HINT: build the optimizer with the groups that it was saved "
                   "with.");
   step_count_ = step_count;
-  shared_->base_lrs = std::move(base_lrs);
-  apply();
+  shared_->rebase(std::move(base_lrs));
+  set_momenta();
+  shared_->set_rates();
 }
 
 std::string LRScheduler::describe() const { return c10::demangle(typeid(*this).name()); }

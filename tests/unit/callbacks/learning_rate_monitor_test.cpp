@@ -89,7 +89,7 @@ TEST_CASE("LearningRateMonitor logs what each step was made with, as in Lightnin
   SECTION("under a schedule per epoch") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = sgd(module);
-      return OptimizerConfig{optimizer, {halved(optimizer), Interval::kEpoch}};
+      return OptimizerConfig{optimizer, {{halved(optimizer), Interval::kEpoch}}};
     };
     CHECK(fit(configure, Interval::kStep, 1) ==
           with_completed_steps(golden("steps of a schedule per epoch")));
@@ -97,14 +97,14 @@ TEST_CASE("LearningRateMonitor logs what each step was made with, as in Lightnin
   SECTION("of each group") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = adamw_of_two_groups(module);
-      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep}};
+      return OptimizerConfig{optimizer, {{rising(optimizer), Interval::kStep}}};
     };
     CHECK(fit(configure, Interval::kStep, 1) == with_completed_steps(golden("two groups")));
   }
   SECTION("under the schedule's name, at every third step, scheduled at every second") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = adamw(module);
-      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep, 2, "rate"}};
+      return OptimizerConfig{optimizer, {{rising(optimizer), Interval::kStep, 2, "rate"}}};
     };
     CHECK(fit(configure, Interval::kStep, 3, 8) == with_completed_steps(golden("named")));
   }
@@ -155,7 +155,7 @@ TEST_CASE("LearningRateMonitor logs what each epoch began with, in the epoch's r
           "[callbacks]") {
   const auto configure = [](Scheduled& module) {
     const OptimizerPtr optimizer = sgd(module);
-    return OptimizerConfig{optimizer, {halved(optimizer), Interval::kEpoch, 2}};
+    return OptimizerConfig{optimizer, {{halved(optimizer), Interval::kEpoch, 2}}};
   };
   // Lightning writes a row of its own at the epoch's beginning, with the same values.
   lightning_tests::Lines expected = golden("every second epoch");

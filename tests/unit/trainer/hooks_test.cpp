@@ -103,8 +103,8 @@ class RecordingModule : public BoringModule {
         std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
-                         .interval = lightning::Interval::kStep}};
+        .lr_scheduler = {{.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
+                          .interval = lightning::Interval::kStep}}};
   }
   StepOutput training_step(const Batch& batch, int64_t index) override {
     calls.push_back("LM.training_step");
@@ -145,9 +145,10 @@ class RecordingModule : public BoringModule {
                                    lightning::GradientClipAlgorithm) override {
     calls.push_back("LM.configure_gradient_clipping");
   }
-  void lr_scheduler_step(lightning::optim::LRScheduler& scheduler) override {
+  void lr_scheduler_step(lightning::optim::LRScheduler& scheduler,
+                         std::optional<double> metric) override {
     calls.push_back("LM.lr_scheduler_step");
-    scheduler.step();
+    BoringModule::lr_scheduler_step(scheduler, metric);
   }
 };
 
@@ -163,7 +164,7 @@ class ManualRecordingModule : public RecordingModule {
                                                                torch::optim::SGDOptions(0.1));
       configs.push_back({.optimizer = optimizer});
     }
-    configs[0].lr_scheduler.scheduler =
+    configs[0].lr_scheduler =
         std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
     return configs;
   }
