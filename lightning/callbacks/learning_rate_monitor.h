@@ -24,8 +24,8 @@ struct LearningRateMonitorOptions {
 
 LIGHTNING_FIELDS(LearningRateMonitorOptions, LIGHTNING_FIELD(logging_interval, "step or epoch"))
 
-/// There is an entry for each schedule, then one for each optimizer without. Names are "lr-AdamW" or
-/// LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on; a second entry of that
+/// There is an entry for each schedule, then one for each optimizer without. Names are "lr-AdamW"
+/// or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on; a second entry of that
 /// class, of the same optimizer or another, is "lr-AdamW-1".
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:

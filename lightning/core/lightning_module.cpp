@@ -53,9 +53,9 @@ OptimizerList LightningModule::configure_optimizers() {
     // Unknown: schedules that need it say so.
   }
   const auto scheduler = specs.lr_scheduler.create(context);
-  config.lr_scheduler = LRSchedulerConfig{
-      .scheduler = scheduler,
-      .interval = scheduler->counts_steps() ? Interval::kStep : Interval::kEpoch};
+  config.lr_scheduler =
+      LRSchedulerConfig{.scheduler = scheduler,
+                        .interval = scheduler->counts_steps() ? Interval::kStep : Interval::kEpoch};
   return config;
 }
 

@@ -69,9 +69,9 @@ const StateDict::Value* find_entry(const StateDict& state, std::string_view name
 /// Of what "configured" has of a schedule.
 std::string describe_schedule(const StateDict& entry) {
   if (entry.empty()) return "none";
-  std::string text = detail::concat(entry.get<std::string>("schedule"), " every ",
-                                    entry.get<int64_t>("frequency"), " ",
-                                    entry.get<std::string>("interval"), "(s)");
+  std::string text =
+      detail::concat(entry.get<std::string>("schedule"), " every ", entry.get<int64_t>("frequency"),
+                     " ", entry.get<std::string>("interval"), "(s)");
   if (entry.contains("monitor")) text += " by " + entry.get<std::string>("monitor");
   return text;
 }
@@ -437,7 +437,8 @@ void CheckpointConnector::load_schedule(const LRSchedulerConfig& schedule, const
   const auto judged = saved.get<int64_t>("judged_step");
   LIGHTNING_CHECK(judged >= 0 && judged <= run_.progress.global_step, CheckpointError,
                   "lr_scheduler: the checkpoint has judged_step ", judged, ", expected 0 to ",
-                  run_.progress.global_step, ", its global step. HINT: resume from a different "
+                  run_.progress.global_step,
+                  ", its global step. HINT: resume from a different "
                   "checkpoint.");
   run_.judged_steps[schedule.scheduler.get()] = judged;
 }

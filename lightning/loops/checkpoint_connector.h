@@ -87,8 +87,8 @@ class CheckpointConnector {
   /// The optimizer of this index and its schedules; adds what differs to changes_.
   void restore_optimizer(size_t index);
   void restore_schedules(size_t optimizer, bool keep_new);
-  /// The state of a schedule (`key`: see schedule_key()), or its place in the run when it is another
-  /// one than the checkpoint has the state of; returns whether it is.
+  /// The state of a schedule (`key`: see schedule_key()), or its place in the run when it is
+  /// another one than the checkpoint has the state of; returns whether it is.
   bool restore_schedule(const LRSchedulerConfig& schedule, const std::string& key,
                         const std::vector<double>& base_rates);
   void load_schedule(const LRSchedulerConfig& schedule, const StateDict& saved);

@@ -92,8 +92,7 @@ std::optional<Reading> read_metric(RunState& run, const std::string& name) {
     const MetricMap& metrics = run.context.trainer.callback_metrics();
     const auto found = metrics.find(name);
     if (found != metrics.end()) {
-      const int64_t step =
-          run.context.trainer.metric_step(name).value_or(run.progress.global_step);
+      const int64_t step = run.context.trainer.metric_step(name).value_or(run.progress.global_step);
       text = to_text({found->second, step});
     }
   }
@@ -144,11 +143,11 @@ void check_schedule_lengths(const RunState& run) {
     const std::optional<int64_t> intervals = planned_intervals(run, schedule.interval);
     if (!most || !intervals) return;
     const int64_t steps = *intervals / schedule.frequency;
-    LIGHTNING_CHECK(steps <= *most, ConfigError, "LightningModule: ",
-                    schedule.scheduler->describe(), " can make ", *most,
-                    " steps and the fit is planned for ", steps,
-                    ", expected at least as many. HINT: pass the trainer's "
-                    "estimated_stepping_batches() as its length, or lower max_epochs or max_steps.");
+    LIGHTNING_CHECK(
+        steps <= *most, ConfigError, "LightningModule: ", schedule.scheduler->describe(),
+        " can make ", *most, " steps and the fit is planned for ", steps,
+        ", expected at least as many. HINT: pass the trainer's "
+        "estimated_stepping_batches() as its length, or lower max_epochs or max_steps.");
   });
 }
 

@@ -15,8 +15,8 @@
 
 namespace lightning {
 
-/// The name under which checkpoints hold a schedule: "0" for the first of optimizer 0, "0.1" for its
-/// second.
+/// The name under which checkpoints hold a schedule: "0" for the first of optimizer 0, "0.1" for
+/// its second.
 std::string schedule_key(size_t optimizer, size_t schedule);
 
 /// The settings that configure_optimizers() gave, as checkpoints hold them under "configured":

@@ -50,8 +50,8 @@ struct RunState {
   /// Of LR schedules that judge a metric after steps: TrainerContext::metric_step() of the value
   /// that was judged last.
   std::map<const optim::LRScheduler*, int64_t> judged_steps;
-  std::string end_reason;                // why the fit ended, set where that is decided
-  RunLeases leases;                      // of what the run writes into; rank 0 has them
+  std::string end_reason;  // why the fit ended, set where that is decided
+  RunLeases leases;        // of what the run writes into; rank 0 has them
 
   /// A warning that is said once in this fit, and again in the next.
   void warn(const std::string& text) const;

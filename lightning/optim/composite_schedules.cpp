@@ -43,8 +43,8 @@ SequentialLR::SequentialLR(std::shared_ptr<torch::optim::Optimizer> optimizer, S
       schedulers_(std::move(schedulers)),
       milestones_(std::move(milestones)) {
   first_of(schedulers_, "SequentialLR");
-  LIGHTNING_CHECK(milestones_.size() + 1 == schedulers_.size(), ConfigError, "SequentialLR: ",
-                  milestones_.size(), " milestones and ", schedulers_.size(),
+  LIGHTNING_CHECK(milestones_.size() + 1 == schedulers_.size(), ConfigError,
+                  "SequentialLR: ", milestones_.size(), " milestones and ", schedulers_.size(),
                   " schedules were given, expected one milestone less than schedules. HINT: a "
                   "milestone is where the next schedule begins.");
   for (size_t i = 0; i < milestones_.size(); ++i) {
@@ -108,7 +108,8 @@ void SequentialLR::save_state(StateDict& state) const {
 }
 
 void SequentialLR::load_state(const StateDict& state) {
-  for (size_t i = 0; i < schedulers_.size(); ++i) load_part(*schedulers_[i], state.nested(key_of(i)));
+  for (size_t i = 0; i < schedulers_.size(); ++i)
+    load_part(*schedulers_[i], state.nested(key_of(i)));
 }
 
 ChainedScheduler::ChainedScheduler(Schedules schedulers,
@@ -165,7 +166,8 @@ void ChainedScheduler::save_state(StateDict& state) const {
 }
 
 void ChainedScheduler::load_state(const StateDict& state) {
-  for (size_t i = 0; i < schedulers_.size(); ++i) load_part(*schedulers_[i], state.nested(key_of(i)));
+  for (size_t i = 0; i < schedulers_.size(); ++i)
+    load_part(*schedulers_[i], state.nested(key_of(i)));
 }
 
 }  // namespace lightning::optim

@@ -24,8 +24,8 @@ void check_eta_min(const char* schedule, double eta_min) {
 
 /// 1 at the beginning of a period, 0 at its end.
 double half_cosine(int64_t step, int64_t period) {
-  return (1.0 + std::cos(std::numbers::pi * static_cast<double>(step) /
-                         static_cast<double>(period))) /
+  return (1.0 +
+          std::cos(std::numbers::pi * static_cast<double>(step) / static_cast<double>(period))) /
          2.0;
 }
 

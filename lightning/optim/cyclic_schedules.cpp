@@ -96,8 +96,8 @@ std::string CyclicLR::describe() const {
   std::string text = detail::concat(
       "CyclicLR(base_lr=", options_.base_lr.to_text(), ", max_lr=", options_.max_lr.to_text(),
       ", step_size_up=", options_.step_size_up,
-      ", step_size_down=", options_.step_size_down.value_or(options_.step_size_up), ", mode=",
-      scale_fn_ ? "scale_fn" : text_of(options_.mode), ", gamma=", options_.gamma);
+      ", step_size_down=", options_.step_size_down.value_or(options_.step_size_up),
+      ", mode=", scale_fn_ ? "scale_fn" : text_of(options_.mode), ", gamma=", options_.gamma);
   if (options_.cycle_momentum) {
     text += detail::concat(", base_momentum=", options_.base_momentum.to_text(),
                            ", max_momentum=", options_.max_momentum.to_text());
@@ -107,16 +107,14 @@ std::string CyclicLR::describe() const {
 
 std::string CyclicLR::mismatch(int64_t intervals) const {
   if (options_.step_size_up <= intervals) return {};
-  return detail::concat(describe(), ": it rises for ", options_.step_size_up,
-                        " steps and the fit has ", intervals,
-                        ", so max_lr is not reached. HINT: set step_size_up to less than ",
-                        intervals, ".");
+  return detail::concat(
+      describe(), ": it rises for ", options_.step_size_up, " steps and the fit has ", intervals,
+      ", so max_lr is not reached. HINT: set step_size_up to less than ", intervals, ".");
 }
 
 double CyclicLR::height(int64_t step) const {
   const auto up = static_cast<double>(options_.step_size_up);
-  const double down =
-      static_cast<double>(options_.step_size_down.value_or(options_.step_size_up));
+  const double down = static_cast<double>(options_.step_size_down.value_or(options_.step_size_up));
   const double total = up + down;
   const double ratio = up / total;
   const double cycle = std::floor(1.0 + static_cast<double>(step) / total);
@@ -185,8 +183,8 @@ OneCycleLR::OneCycleLR(const LRSchedulerContext& context, const OneCycleLROption
 std::string OneCycleLR::describe() const {
   std::string text = detail::concat(
       "OneCycleLR(max_lr=", options_.max_lr.to_text(), ", total_steps=", total_steps_,
-      ", pct_start=", options_.pct_start, ", anneal_strategy=",
-      options_.anneal_strategy == AnnealStrategy::kCos ? "cos" : "linear",
+      ", pct_start=", options_.pct_start,
+      ", anneal_strategy=", options_.anneal_strategy == AnnealStrategy::kCos ? "cos" : "linear",
       ", div_factor=", options_.div_factor, ", final_div_factor=", options_.final_div_factor,
       ", three_phase=", options_.three_phase);
   if (options_.cycle_momentum) {
@@ -230,8 +228,8 @@ double OneCycleLR::momentum_at(Point point, size_t group) const {
 
 double OneCycleLR::factor(int64_t step, size_t group) const {
   const auto [phase, fraction] = place(step);
-  return factor_of_rate(
-      anneal(rate_at(phase.start, group), rate_at(phase.end, group), fraction), group);
+  return factor_of_rate(anneal(rate_at(phase.start, group), rate_at(phase.end, group), fraction),
+                        group);
 }
 
 std::optional<double> OneCycleLR::momentum(int64_t step, size_t group) const {

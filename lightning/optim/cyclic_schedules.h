@@ -101,19 +101,18 @@ struct OneCycleLROptions {
   double final_div_factor = 1e4;
   bool three_phase = false;
 };
-LIGHTNING_FIELDS(
-    OneCycleLROptions, LIGHTNING_FIELD(max_lr, "highest rate (required)"),
-    LIGHTNING_FIELD(total_steps, "steps of the cycle; null: the whole fit"),
-    LIGHTNING_FIELD(epochs, "with steps_per_epoch in the place of total_steps"),
-    LIGHTNING_FIELD(steps_per_epoch, "with epochs in the place of total_steps"),
-    LIGHTNING_FIELD(pct_start, "fraction of the cycle in which the rate rises"),
-    LIGHTNING_FIELD(anneal_strategy, "cos or linear"),
-    LIGHTNING_FIELD(cycle_momentum, "move momentum against the rate"),
-    LIGHTNING_FIELD(base_momentum, "momentum at max_lr"),
-    LIGHTNING_FIELD(max_momentum, "momentum at the beginning and the end"),
-    LIGHTNING_FIELD(div_factor, "max_lr is so many times the first rate"),
-    LIGHTNING_FIELD(final_div_factor, "the first rate is so many times the last one"),
-    LIGHTNING_FIELD(three_phase, "down as slowly as up, then to the last rate"))
+LIGHTNING_FIELDS(OneCycleLROptions, LIGHTNING_FIELD(max_lr, "highest rate (required)"),
+                 LIGHTNING_FIELD(total_steps, "steps of the cycle; null: the whole fit"),
+                 LIGHTNING_FIELD(epochs, "with steps_per_epoch in the place of total_steps"),
+                 LIGHTNING_FIELD(steps_per_epoch, "with epochs in the place of total_steps"),
+                 LIGHTNING_FIELD(pct_start, "fraction of the cycle in which the rate rises"),
+                 LIGHTNING_FIELD(anneal_strategy, "cos or linear"),
+                 LIGHTNING_FIELD(cycle_momentum, "move momentum against the rate"),
+                 LIGHTNING_FIELD(base_momentum, "momentum at max_lr"),
+                 LIGHTNING_FIELD(max_momentum, "momentum at the beginning and the end"),
+                 LIGHTNING_FIELD(div_factor, "max_lr is so many times the first rate"),
+                 LIGHTNING_FIELD(final_div_factor, "the first rate is so many times the last one"),
+                 LIGHTNING_FIELD(three_phase, "down as slowly as up, then to the last rate"))
 
 /// Up to a high rate and down to a very low one, once (Smith and Topin, Super-Convergence, 2018). A
 /// step is an optimizer step; more than total_steps of them are a ConfigError, in a fit before its

@@ -136,9 +136,10 @@ torch::optim::Optimizer& LRScheduler::optimizer() const { return *shared_->optim
 std::vector<double> LRScheduler::get_last_lr() const { return rates_of(*shared_->optimizer); }
 
 void LRScheduler::require_independence() const {
-  LIGHTNING_CHECK(!is_part_, ConfigError, describe(),
-                  ": step() was called on a schedule that is part of another one, expected the "
-                  "whole to be stepped. HINT: call step() of the SequentialLR or ChainedScheduler.");
+  LIGHTNING_CHECK(
+      !is_part_, ConfigError, describe(),
+      ": step() was called on a schedule that is part of another one, expected the "
+      "whole to be stepped. HINT: call step() of the SequentialLR or ChainedScheduler.");
 }
 
 void LRScheduler::step() {
@@ -218,8 +219,7 @@ void LRScheduler::take_over(const std::shared_ptr<LRScheduler>& part, const LRSc
   std::erase(part->shared_->schedules, part.get());
 }
 
-const std::shared_ptr<torch::optim::Optimizer>& LRScheduler::optimizer_of(
-    const LRScheduler& part) {
+const std::shared_ptr<torch::optim::Optimizer>& LRScheduler::optimizer_of(const LRScheduler& part) {
   return part.shared_->optimizer;
 }
 

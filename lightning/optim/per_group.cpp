@@ -14,9 +14,10 @@ void PerGroup::check(std::string_view schedule, std::string_view option, size_t 
   LIGHTNING_CHECK(!values_.empty(), ConfigError, schedule, ": ", option,
                   " is not given, expected a number, or one for each of the ", groups,
                   " parameter groups. HINT: set ", option, ".");
-  LIGHTNING_CHECK(values_.size() == 1 || values_.size() == groups, ConfigError, schedule, ": ",
-                  option, " has ", values_.size(), " numbers and the optimizer ", groups,
-                  " parameter groups, expected one for all or one for each. HINT: give one number.");
+  LIGHTNING_CHECK(
+      values_.size() == 1 || values_.size() == groups, ConfigError, schedule, ": ", option, " has ",
+      values_.size(), " numbers and the optimizer ", groups,
+      " parameter groups, expected one for all or one for each. HINT: give one number.");
   const bool usable = std::all_of(values_.begin(), values_.end(), [](double value) {
     return std::isfinite(value) && value >= 0.0;
   });

@@ -18,9 +18,9 @@ class LIGHTNING_API PerGroup {
  public:
   /// Not given.
   PerGroup() = default;
-  PerGroup(double value) : values_{value} {}                                   // NOLINT: implicit
-  PerGroup(std::initializer_list<double> values) : values_(values) {}          // NOLINT
-  PerGroup(std::vector<double> values) : values_(std::move(values)) {}         // NOLINT
+  PerGroup(double value) : values_{value} {}                            // NOLINT: implicit
+  PerGroup(std::initializer_list<double> values) : values_(values) {}   // NOLINT
+  PerGroup(std::vector<double> values) : values_(std::move(values)) {}  // NOLINT
 
   bool empty() const { return values_.empty(); }
   const std::vector<double>& values() const { return values_; }

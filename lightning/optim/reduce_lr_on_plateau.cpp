@@ -33,8 +33,8 @@ std::string ReduceLROnPlateau::describe() const {
   return detail::concat(
       "ReduceLROnPlateau(mode=", options_.mode == PlateauMode::kMin ? "min" : "max",
       ", factor=", options_.factor, ", patience=", options_.patience,
-      ", threshold=", options_.threshold, ", threshold_mode=",
-      options_.threshold_mode == ThresholdMode::kRel ? "rel" : "abs",
+      ", threshold=", options_.threshold,
+      ", threshold_mode=", options_.threshold_mode == ThresholdMode::kRel ? "rel" : "abs",
       ", cooldown=", options_.cooldown, ", min_lr=", options_.min_lr.to_text(),
       ", eps=", options_.eps, ")");
 }

@@ -111,8 +111,8 @@ config::Registry<LRScheduler, const LRSchedulerContext&> builtin_lr_schedulers()
       "CosineAnnealingWarmRestarts", "half cosines, each from the base rate");
   registry.add<CosineWarmupLR, CosineWarmupLROptions>(
       "CosineWarmupLR", "linear warmup, then half a cosine; counts optimizer steps");
-  registry.add<CyclicLR, CyclicLROptions>(
-      "CyclicLR", "up and down between two rates; counts optimizer steps");
+  registry.add<CyclicLR, CyclicLROptions>("CyclicLR",
+                                          "up and down between two rates; counts optimizer steps");
   registry.add<ExponentialLR, ExponentialLROptions>("ExponentialLR", "times gamma every epoch");
   registry.add<LinearLR, LinearLROptions>(
       "LinearLR", "in a straight line between two factors over total_iters epochs");

@@ -116,7 +116,8 @@ struct SequentialLRArguments {
   std::vector<config::SpecOf<lr_scheduler_registry>> schedulers = {};
   std::vector<int64_t> milestones = {};
 };
-LIGHTNING_FIELDS(SequentialLRArguments, LIGHTNING_FIELD(schedulers, "one after the other (required)"),
+LIGHTNING_FIELDS(SequentialLRArguments,
+                 LIGHTNING_FIELD(schedulers, "one after the other (required)"),
                  LIGHTNING_FIELD(milestones, "where the next one begins, one less (required)"))
 
 /// init_args of ChainedScheduler.

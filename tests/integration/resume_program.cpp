@@ -67,10 +67,10 @@ class ResumeModel : public lightning::LightningModule {
     if (options_.schedule == "epoch") {
       return lightning::OptimizerConfig{
           .optimizer = optimizer,
-          .lr_scheduler = {{
-              .scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
-              .interval = lightning::Interval::kEpoch,
-              .frequency = 2}}};
+          .lr_scheduler = {
+              {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
+               .interval = lightning::Interval::kEpoch,
+               .frequency = 2}}};
     }
     return lightning::OptimizerConfig{
         .optimizer = optimizer,

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include <lightning/callbacks/learning_rate_monitor.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/trainer/trainer.h>
 
 #include "support/boring_module.h"

@@ -164,8 +164,7 @@ class ManualRecordingModule : public RecordingModule {
                                                                torch::optim::SGDOptions(0.1));
       configs.push_back({.optimizer = optimizer});
     }
-    configs[0].lr_scheduler =
-        std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
+    configs[0].lr_scheduler = std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
     return configs;
   }
   StepOutput training_step(const Batch& batch, int64_t) override {

@@ -14,7 +14,7 @@
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/checkpoint.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/precision/detail/modes.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
