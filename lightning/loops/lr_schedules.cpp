@@ -45,7 +45,7 @@ void check_schedule(const LRSchedulerConfig& schedule, const torch::optim::Optim
   const std::string name = class_of(*schedule.scheduler);
   LIGHTNING_CHECK(schedule.frequency >= 1, ConfigError,
                   "LightningModule: the LR scheduler's frequency is ", schedule.frequency,
-                  ", expected at least 1.");
+                  ", expected at least 1. HINT: use 1 to step in each interval.");
   LIGHTNING_CHECK(&schedule.scheduler->optimizer() == &optimizer, ConfigError,
                   "LightningModule: the LR scheduler ", name,
                   " is of another optimizer than the one that it is given for, expected the same. "

@@ -111,6 +111,26 @@ class ScheduledModule(pl.LightningModule):
                 "lr_scheduler": {"scheduler": self.schedule(optimizer), **self.config}}
 
 
+class ThreeSchedules(ScheduledModule):
+    """Of one optimizer, the last one named."""
+
+    def __init__(self):
+        super().__init__(torch.optim.AdamW, None, "step", groups=2)
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+
+        def halved():
+            return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+
+        # Rising as 1, 2, 3, ... from step to step, in the form that chains.
+        rising = torch.optim.lr_scheduler.MultiplicativeLR(
+            optimizer, lambda step: (1 + step) / step)
+        return [optimizer], [
+            {"scheduler": halved()}, {"scheduler": rising, "interval": "step"},
+            {"scheduler": halved(), "name": "named"}]
+
+
 def loader(first, last):
     """The numbers from first to last, two in a batch."""
     numbers = torch.arange(first, last + 1, dtype=torch.float32).reshape(-1, 1)
@@ -174,7 +194,8 @@ def record_learning_rates():
           # Lightning counts the batches of an epoch for `frequency`: an even number of them.
           case("named", ScheduledModule(adamw, rising, "step", name="rate", frequency=2), "step",
                last=8, log_every_n_steps=3),
-          case("no schedule", ScheduledModule(adamw, None, "step"), "step", log_every_n_steps=3))
+          case("no schedule", ScheduledModule(adamw, None, "step"), "step", log_every_n_steps=3),
+          case("three schedules", ThreeSchedules(), "step", log_every_n_steps=1))
 
 
 if __name__ == "__main__":

@@ -151,6 +151,18 @@ TEST_CASE("LearningRateMonitor logs the rates of all optimizers", "[callbacks]")
   }
 }
 
+TEST_CASE("LearningRateMonitor has an entry for each schedule", "[callbacks]") {
+  const auto configure = [](Scheduled& module) {
+    const OptimizerPtr optimizer = adamw_of_two_groups(module);
+    return OptimizerConfig{optimizer,
+                           {{.scheduler = halved(optimizer)},
+                            {.scheduler = rising(optimizer), .interval = Interval::kStep},
+                            {.scheduler = halved(optimizer), .name = "named"}}};
+  };
+  CHECK(fit(configure, Interval::kStep, 1) ==
+        lightning_tests::with_completed_steps(golden("three schedules")));
+}
+
 TEST_CASE("LearningRateMonitor logs what each epoch began with, in the epoch's row",
           "[callbacks]") {
   const auto configure = [](Scheduled& module) {

@@ -181,6 +181,35 @@ class ManualRecordingModule : public RecordingModule {
   }
 };
 
+/// Two schedules of one optimizer, one of which watches a metric.
+class PlateauRecordingModule : public RecordingModule {
+ public:
+  PlateauRecordingModule(lightning::Interval interval, std::string monitor)
+      : interval_(interval), monitor_(std::move(monitor)) {}
+  lightning::OptimizerList configure_optimizers() override {
+    calls.push_back("LM.configure_optimizers");
+    auto optimizer =
+        std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
+    return lightning::OptimizerConfig{
+        .optimizer = optimizer,
+        .lr_scheduler = {
+            {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
+             .interval = interval_},
+            {.scheduler = std::make_shared<lightning::optim::ReduceLROnPlateau>(optimizer),
+             .interval = interval_,
+             .monitor = monitor_}}};
+  }
+  StepOutput training_step(const Batch& batch, int64_t index) override {
+    const StepOutput output = RecordingModule::training_step(batch, index);
+    log("train_loss", output.loss);
+    return output;
+  }
+
+ private:
+  lightning::Interval interval_;
+  std::string monitor_;
+};
+
 class RecordingCallback : public lightning::Callback {
  public:
   CB_HOOK(on_fit_start)
@@ -410,6 +439,24 @@ TEST_CASE("fit with manual optimization calls hooks in Lightning's order", "[tra
       "fit_manual.txt", options,
       [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
       std::make_shared<ManualRecordingModule>());
+}
+
+TEST_CASE("fit steps schedules that watch a metric where Lightning does", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.num_sanity_val_steps = 0;
+  const auto fit = [](auto& trainer, auto module, auto data) { trainer.fit(module, data); };
+  SECTION("after each epoch") {
+    options.max_epochs = 2;
+    check_order("fit_plateau_epoch.txt", options, fit,
+                std::make_shared<PlateauRecordingModule>(lightning::Interval::kEpoch, "val_loss"));
+  }
+  SECTION("after each step, between windows") {
+    options.max_epochs = 1;
+    options.accumulate_grad_batches = 2;
+    options.val_check_interval = 2;
+    check_order("fit_plateau_step.txt", options, fit,
+                std::make_shared<PlateauRecordingModule>(lightning::Interval::kStep, "train_loss"));
+  }
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {
