@@ -47,7 +47,7 @@
 #include <lightning/metrics/regression.h>
 #include <lightning/metrics/squad.h>
 #include <lightning/optim/adadelta.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>

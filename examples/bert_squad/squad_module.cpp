@@ -9,9 +9,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <lightning/loggers/logger.h>
-#include <lightning/optim/lr_scheduler.h>
 #include <lightning/optim/optimizers.h>
 #include <lightning/optim/parameter_groups.h>
+#include <lightning/optim/warmup_schedules.h>
 #include <lightning/util/error.h>
 #include <lightning/util/file_system.h>
 #include <lightning/util/log.h>
@@ -229,9 +229,9 @@ lightning::OptimizerList SquadModule::configure_optimizers() {
   const auto warmup = static_cast<int64_t>(options_.warmup_fraction * static_cast<double>(steps));
   return lightning::OptimizerConfig{
       .optimizer = optimizer,
-      .lr_scheduler = {
-          .scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(optimizer, warmup, steps),
-          .interval = lightning::Interval::kStep}};
+      .lr_scheduler = {{.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(
+                            optimizer, warmup, steps),
+                        .interval = lightning::Interval::kStep}}};
 }
 
 void SquadModule::on_fit_start() {

@@ -11,10 +11,6 @@
 namespace lightning {
 namespace {
 
-bool has_schedule(const OptimizerConfig& config) {
-  return config.lr_scheduler.scheduler != nullptr;
-}
-
 LogOptions log_options_of(Interval interval) {
   const bool per_step = interval == Interval::kStep;
   return {.on_step = per_step, .on_epoch = !per_step, .reduce_fx = ReduceFx::kMax};
@@ -34,21 +30,28 @@ void LearningRateMonitor::on_train_start(TrainerContext& trainer, LightningModul
   watched_.clear();
   std::map<std::string, int64_t> used;
   // Lightning names those with a schedule first.
-  for (const bool scheduled : {true, false}) {
-    for (const OptimizerConfig& config : trainer.optimizers()) {
-      if (has_schedule(config) != scheduled) continue;
-      std::string name = config.lr_scheduler.name;
-      if (name.empty()) name = detail::concat("lr-", optim::optimizer_name(*config.optimizer));
-      const int64_t before = used[name]++;
-      watch(config, before > 0 ? detail::concat(name, "-", before) : std::move(name));
+  for (const OptimizerConfig& config : trainer.optimizers()) {
+    for (const LRSchedulerConfig& schedule : config.lr_scheduler) {
+      watch(config.optimizer, schedule.name, schedule.interval, used);
     }
+  }
+  for (const OptimizerConfig& config : trainer.optimizers()) {
+    if (config.lr_scheduler.empty()) watch(config.optimizer, "", Interval::kStep, used);
   }
 }
 
-void LearningRateMonitor::watch(const OptimizerConfig& config, std::string name) {
-  const Interval own = has_schedule(config) ? config.lr_scheduler.interval : Interval::kStep;
+void LearningRateMonitor::watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer,
+                                std::string name, Interval own_interval,
+                                std::map<std::string, int64_t>& used) {
+  int64_t& count = used[optim::optimizer_name(*optimizer)];
+  if (name.empty()) {
+    ++count;
+    name = detail::concat("lr-", optim::optimizer_name(*optimizer));
+  }
+  // As in Lightning also a name of the user's own, after two without.
+  if (count > 1) name = detail::concat(name, "-", count - 1);
   watched_.push_back(
-      {config.optimizer, std::move(name), options_.logging_interval.value_or(own), {}});
+      {optimizer, std::move(name), options_.logging_interval.value_or(own_interval), {}});
 }
 
 void LearningRateMonitor::on_train_epoch_start(TrainerContext&, LightningModule& module) {

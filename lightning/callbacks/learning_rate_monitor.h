@@ -2,6 +2,8 @@
 /// metrics.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,9 +33,10 @@ LIGHTNING_FIELDS(LearningRateMonitorOptions,
                  LIGHTNING_FIELD(log_momentum, "also log momentum (of Adam beta1)"),
                  LIGHTNING_FIELD(log_weight_decay, "also log weight decay"))
 
-/// Names are "lr-AdamW" or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on,
-/// also from when on a second one is added; of a second optimizer of that class "lr-AdamW-1", where
-/// those with a schedule are counted first. All optimizers are logged. Sync: none.
+/// There is an entry for each schedule, then one for each optimizer without. Names are "lr-AdamW"
+/// or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on, also from when on a
+/// second one is added; a second entry of that class, of the same optimizer or another, is
+/// "lr-AdamW-1". Sync: none.
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:
   using Options = LearningRateMonitorOptions;
@@ -52,7 +55,9 @@ class LIGHTNING_API LearningRateMonitor final : public Callback {
     std::vector<std::string> names;  // of its groups
   };
 
-  void watch(const OptimizerConfig& config, std::string name);
+  /// Adds an entry; `used`: those without a name of their own so far, by class.
+  void watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer, std::string name,
+             Interval own_interval, std::map<std::string, int64_t>& used);
   void log_rates(LightningModule& module, Watched& watched) const;
   void log_options(LightningModule& module, const Watched& watched) const;
 

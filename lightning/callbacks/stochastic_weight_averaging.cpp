@@ -19,11 +19,9 @@ constexpr double kPi = 3.14159265358979323846;
 
 /// LR schedules of an optimizer set its rates no more in this fit; as in Lightning they aren't
 /// taken up again.
-void remove_schedules(OptimizerConfig& config) { config.lr_scheduler.scheduler.reset(); }
+void remove_schedules(OptimizerConfig& config) { config.lr_scheduler = {}; }
 
-bool has_schedule(const OptimizerConfig& config) {
-  return config.lr_scheduler.scheduler != nullptr;
-}
+bool has_schedule(const OptimizerConfig& config) { return !config.lr_scheduler.empty(); }
 
 bool all_positive(const std::vector<double>& rates) {
   return std::all_of(rates.begin(), rates.end(),

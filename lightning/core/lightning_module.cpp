@@ -59,8 +59,10 @@ OptimizerList LightningModule::configure_optimizers() {
   } catch (const ConfigError&) {
     // Unknown: schedules that need it say so.
   }
-  config.lr_scheduler.scheduler = specs.lr_scheduler.create(context);
-  if (config.lr_scheduler.scheduler->counts_steps()) config.lr_scheduler.interval = Interval::kStep;
+  const auto scheduler = specs.lr_scheduler.create(context);
+  config.lr_scheduler =
+      LRSchedulerConfig{.scheduler = scheduler,
+                        .interval = scheduler->counts_steps() ? Interval::kStep : Interval::kEpoch};
   return config;
 }
 
@@ -88,20 +90,24 @@ void LightningModule::configure_gradient_clipping(torch::optim::Optimizer& optim
   if (gradient_clip_val) clip_gradients(optimizer, *gradient_clip_val, algorithm);
 }
 
-void LightningModule::lr_scheduler_step(optim::LRScheduler& scheduler) { scheduler.step(); }
+void LightningModule::lr_scheduler_step(optim::LRScheduler& scheduler,
+                                        std::optional<double> metric) {
+  metric ? scheduler.step(*metric) : scheduler.step();
+}
 
 LightningOptimizer& LightningModule::optimizer(size_t index) {
   return trainer().lightning_optimizer(index);
 }
 
-optim::LRScheduler& LightningModule::lr_scheduler(size_t optimizer) {
+optim::LRScheduler& LightningModule::lr_scheduler(size_t optimizer, size_t index) {
   const auto& configs = trainer().optimizers();
-  LIGHTNING_CHECK(optimizer < configs.size() && configs[optimizer].lr_scheduler.scheduler,
-                  ConfigError, "LightningModule: lr_scheduler(", optimizer,
-                  ") was asked for, and of the ", configs.size(),
-                  " optimizers that configure_optimizers() gave none has this index "
-                  "and a schedule. HINT: give the optimizer a schedule in OptimizerConfig.");
-  return *configs[optimizer].lr_scheduler.scheduler;
+  LIGHTNING_CHECK(
+      optimizer < configs.size() && index < configs[optimizer].lr_scheduler.size(), ConfigError,
+      "LightningModule: lr_scheduler(", optimizer, ", ", index, ") was asked for, and of the ",
+      configs.size(),
+      " optimizers that configure_optimizers() gave none has this index and as many schedules. "
+      "HINT: give the optimizer a schedule in OptimizerConfig.");
+  return *configs[optimizer].lr_scheduler[index].scheduler;
 }
 
 void LightningModule::manual_backward(const at::Tensor& loss, Sync sync) {

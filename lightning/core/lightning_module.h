@@ -164,7 +164,8 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   virtual void configure_gradient_clipping(torch::optim::Optimizer& optimizer,
                                            std::optional<double> gradient_clip_val,
                                            GradientClipAlgorithm algorithm);
-  virtual void lr_scheduler_step(optim::LRScheduler& scheduler);
+  /// `metric`: the value for a schedule that watches one, nothing for others.
+  virtual void lr_scheduler_step(optim::LRScheduler& scheduler, std::optional<double> metric);
 
   // ---- manual optimization
   /// False, set before fit(): training_step() itself runs backward and steps the optimizers, of
@@ -173,8 +174,8 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   bool automatic_optimization() const { return automatic_optimization_; }
   /// An optimizer of configure_optimizers(). Throws ConfigError outside of fit's epochs.
   LightningOptimizer& optimizer(size_t index = 0);
-  /// The LR schedule of an optimizer; ConfigError when it has none.
-  optim::LRScheduler& lr_scheduler(size_t optimizer = 0);
+  /// A schedule of an optimizer; ConfigError when there is none of this index.
+  optim::LRScheduler& lr_scheduler(size_t optimizer = 0, size_t index = 0);
   /// The gradients of a loss, under every strategy and precision: on_before_backward(), backward(),
   /// on_after_backward(). On ranks whose batches differ in size the loss is multiplied by
   /// Batch::rank_weight. Every rank must call it, with the same parameters trainable. Throws

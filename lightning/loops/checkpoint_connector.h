@@ -87,11 +87,19 @@ class CheckpointConnector {
   /// In the middle of an epoch a metric can't begin, nor end. Throws CheckpointError.
   void check_metric_names(const std::vector<std::string>& saved) const;
   void restore_optimizer_progress();
-  /// The optimizer of this index and its schedule; adds what differs to changes_.
+  /// The optimizer of this index and its schedules; adds what differs to changes_.
   void restore_optimizer(size_t index);
-  void restore_schedule(const LRSchedulerConfig& schedule, const std::string& index, bool keep_new);
+  void restore_schedules(size_t optimizer, bool keep_new);
+  /// The state of a schedule (`key`: see schedule_key()), or its place in the run when it is
+  /// another one than the checkpoint has the state of; returns whether it is.
+  bool restore_schedule(const LRSchedulerConfig& schedule, const std::string& key,
+                        const std::vector<double>& base_rates);
+  void load_schedule(const LRSchedulerConfig& schedule, const StateDict& saved);
+  /// Notes the schedules that the checkpoint has beyond those of an optimizer; returns whether
+  /// there are any.
+  bool note_removed_schedules(size_t optimizer, bool keep_new);
   /// Intervals of a schedule that this run has completed.
-  int64_t completed_intervals(const LRSchedulerConfig& schedule, const std::string& index) const;
+  int64_t completed_intervals(const LRSchedulerConfig& schedule, const std::string& key) const;
   void report_changes();
   void warn_about_environment();
   bool state_is_finite();

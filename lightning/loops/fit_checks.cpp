@@ -128,17 +128,17 @@ void warn_of_checkpoint_intervals(const RunState& run, std::optional<int64_t> pl
   });
 }
 
-void warn_of_schedules(const RunState& run, std::optional<int64_t> planned) {
+void warn_of_schedules(const RunState& run) {
   // Else the module decides when they step.
   if (!run.context.module->automatic_optimization()) return;
   // With max_time the fit may end before its steps are done.
   for (const OptimizerConfig& config : run.context.optimizers) {
-    const LRSchedulerConfig& schedule = config.lr_scheduler;
-    if (schedule.scheduler == nullptr) continue;
-    const auto intervals = schedule.interval == Interval::kStep ? planned : planned_epochs(run);
-    if (!intervals || *intervals < schedule.frequency) continue;
-    const std::string text = schedule.scheduler->mismatch(*intervals / schedule.frequency);
-    if (!text.empty()) run.warn(text);
+    for (const LRSchedulerConfig& schedule : config.lr_scheduler) {
+      const auto intervals = planned_intervals(run, schedule.interval);
+      if (!intervals || *intervals < schedule.frequency) continue;
+      const std::string text = schedule.scheduler->mismatch(*intervals / schedule.frequency);
+      if (!text.empty()) run.warn(text);
+    }
   }
 }
 
@@ -205,6 +205,10 @@ void check_averaging(const RunState& run) {
   }
 }
 
+std::optional<int64_t> planned_intervals(const RunState& run, Interval interval) {
+  return interval == Interval::kStep ? run.planned_steps() : planned_epochs(run);
+}
+
 void warn_of_plan(const RunState& run, const EvaluationLoop& validation) {
   if (is_trial(run) || run.num_training_batches() == 0) return;
   const std::optional<int64_t> planned = run.planned_steps();
@@ -213,7 +217,7 @@ void warn_of_plan(const RunState& run, const EvaluationLoop& validation) {
   if (planned) warn_of_log_interval(run, *planned);
   warn_of_validation(run, validation);
   warn_of_checkpoint_intervals(run, planned);
-  warn_of_schedules(run, planned);
+  warn_of_schedules(run);
 }
 
 void warn_of_skipped_epoch(RunState& run, const Progress& before, const BatchCounts& counts) {

@@ -7,6 +7,7 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/loops/fit_checks.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/lr_schedules.h>
 #include <lightning/loops/metric_check.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
@@ -66,6 +67,7 @@ void FitLoop::prepare() {
   }
   prepare_training_loader(run_);
   validation_.prepare_validation();
+  check_schedule_lengths(run_);
   checkpoints_.restore_data_and_generators();
   const bool interrupted = run_.stop.signal() != 0;
   if (!validation_.sanity_checked() && !interrupted) {
@@ -185,6 +187,7 @@ void FitLoop::end_epoch(bool completed) {
     const auto phase =
         run_.phases.enter(kTrainEpochEnd, run_.progress, run_.metrics.train, epoch_scope());
     call_epoch_end_hooks();
+    if (completed) step_monitored_schedules(run_, Interval::kEpoch);
   } catch (const MetricNameError& error) {
     refused = error;
   }

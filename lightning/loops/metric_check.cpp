@@ -10,12 +10,13 @@
 #include <lightning/loggers/csv_logger.h>
 #include <lightning/loggers/detail/csv_text.h>
 #include <lightning/loops/evaluation_loop.h>
+#include <lightning/loops/lr_schedules.h>
 
 namespace lightning {
 namespace {
 
 std::vector<MetricDemand> demands_of(const RunState& run) {
-  std::vector<MetricDemand> demands;
+  std::vector<MetricDemand> demands = schedule_demands(run);
   for (const auto& callback : run.context.callbacks) {
     for (MetricDemand& demand : callback->required_metrics()) demands.push_back(std::move(demand));
   }

@@ -111,21 +111,29 @@ std::string value_text(const StateDict::Value& value) {
   return "a list";
 }
 
+std::string schedule_key(size_t optimizer, size_t schedule) {
+  return schedule == 0 ? std::to_string(optimizer) : detail::concat(optimizer, ".", schedule);
+}
+
 StateDict configured_optimizers(const std::vector<OptimizerConfig>& optimizers) {
   StateDict configured;
   for (size_t i = 0; i < optimizers.size(); ++i) {
-    const LRSchedulerConfig& schedule = optimizers[i].lr_scheduler;
+    const LRSchedulers& schedules = optimizers[i].lr_scheduler;
     StateDict options = optim::group_options(*optimizers[i].optimizer);
-    if (schedule.scheduler != nullptr) {
-      const std::vector<double>& rates = schedule.scheduler->base_lrs();
+    if (!schedules.empty()) {
+      const std::vector<double>& rates = schedules[0].scheduler->base_lrs();
       for (size_t group = 0; group < rates.size(); ++group) {
         options.set(detail::concat("groups/", group, "/lr"), rates[group]);
       }
+    }
+    for (size_t k = 0; k < schedules.size(); ++k) {
+      const LRSchedulerConfig& schedule = schedules[k];
       StateDict entry;
       entry.set("schedule", schedule.scheduler->describe());
       entry.set("interval", schedule.interval == Interval::kStep ? "step" : "epoch");
       entry.set("frequency", schedule.frequency);
-      configured.set(detail::concat("lr_scheduler/", i), entry);
+      if (schedule.scheduler->watches_metric()) entry.set("monitor", schedule.monitored());
+      configured.set("lr_scheduler/" + schedule_key(i, k), entry);
     }
     configured.set(detail::concat("optimizer/", i), options);
   }

@@ -2,6 +2,7 @@
 /// from it, and which of the two holds (docs/checkpoint_format.md has the table).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -14,9 +15,14 @@
 
 namespace lightning {
 
+/// The name under which checkpoints hold a schedule: "0" for the first of optimizer 0, "0.1" for
+/// its second.
+std::string schedule_key(size_t optimizer, size_t schedule);
+
 /// The settings that configure_optimizers() gave, as checkpoints hold them under "configured":
 ///   optimizer/0/groups/0/lr ...   of each parameter group; with a schedule, lr is its base rate
-///   lr_scheduler/0/schedule, lr_scheduler/0/interval, lr_scheduler/0/frequency
+///   lr_scheduler/0/schedule, lr_scheduler/0/interval, lr_scheduler/0/frequency, and
+///   lr_scheduler/0/monitor of one that watches a metric; see schedule_key()
 StateDict configured_optimizers(const std::vector<OptimizerConfig>& optimizers);
 
 class ResumeChanges {

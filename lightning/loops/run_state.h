@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -49,8 +50,11 @@ struct RunState {
   BatchCounts batches;
   Optimization* optimization = nullptr;  // during the epochs of a fit
   bool said_nothing_trained = false;     // a warning of this fit
-  bool metrics_checked = false;          // what callbacks require was logged
-  std::string end_reason;                // why the fit ended, set where that is decided
+  bool metrics_checked = false;          // what callbacks and schedules require was logged
+  /// Of LR schedules that judge a metric after steps: TrainerContext::metric_step() of the value
+  /// that was judged last.
+  std::map<const optim::LRScheduler*, int64_t> judged_steps;
+  std::string end_reason;  // why the fit ended, set where that is decided
   /// After max_epochs comes one more epoch, without backward and steps, which renews BatchNorm's
   /// statistics.
   bool renews_statistics = false;

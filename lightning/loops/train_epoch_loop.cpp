@@ -9,6 +9,7 @@
 #include <lightning/core/detail/metric_registry.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/lr_schedules.h>
 #include <lightning/loops/metric_check.h>
 #include <lightning/loops/nonfinite.h>
 #include <lightning/util/error.h>
@@ -32,7 +33,7 @@ bool TrainEpochLoop::run() {
   }
   if (between_batches && run_.progress.position == SafePoint::kBatchEnd) {
     // The checkpoint was written before the validation of that batch.
-    if (!finish_batch(is_last_batch())) return false;
+    if (validation_is_due(is_last_batch()) && !validate_after_batch()) return false;
   }
   while (!is_last_batch()) {
     if (must_stop()) return false;
@@ -50,9 +51,11 @@ bool TrainEpochLoop::run() {
     if (run_.batches.all() == 1) check_reserved_names(run_);
     if (stepped) log_step_row();
     run_.metrics.connector.poll();
+    const bool validates = validation_is_due(last_batch);
+    if (!validates) step_monitored();
     safe_point(SafePoint::kBatchEnd);
     count_time(began);
-    if (!finish_batch(last_batch)) return false;
+    if (validates && !validate_after_batch()) return false;
   }
   return true;
 }
@@ -81,7 +84,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   in_window_ = !last_batch && optimization_.in_window();
   if (stepped) {
     ++progress.global_step;
-    step_schedulers(Interval::kStep);
+    step_schedules(run_, Interval::kStep);
   }
   if (last_batch) schedule_epoch();
 
@@ -112,8 +115,7 @@ void TrainEpochLoop::end_skipped_epoch() {
   schedule_epoch();
 }
 
-bool TrainEpochLoop::finish_batch(bool last_batch) {
-  if (!validation_is_due(last_batch)) return true;
+bool TrainEpochLoop::validate_after_batch() {
   if (run_.stop.signal() != 0 && !in_window_) return false;
   if (!keeps_gradients()) call_module(run_, module_hooks::on_validation_model_zero_grad);
   // A validation in the middle of a window can't be made up for after a resume (checkpoints are
@@ -125,8 +127,10 @@ bool TrainEpochLoop::finish_batch(bool last_batch) {
     if (in_window_) throw;  // half of the window's gradients can't be saved
     checkpoints_.save_and_throw(error);
   }
-  if (completed) safe_point(SafePoint::kValidationEnd);
-  return completed;
+  if (!completed) return false;
+  step_monitored();
+  safe_point(SafePoint::kValidationEnd);
+  return true;
 }
 
 bool TrainEpochLoop::keeps_gradients() const {
@@ -214,20 +218,13 @@ void TrainEpochLoop::log_step_row() {
 
 void TrainEpochLoop::schedule_epoch() {
   if (run_.progress.epoch_scheduled.value_or(false)) return;
-  step_schedulers(Interval::kEpoch);
+  step_schedules(run_, Interval::kEpoch);
   run_.progress.epoch_scheduled = true;
 }
 
-void TrainEpochLoop::step_schedulers(Interval interval) {
-  if (!run_.context.module->automatic_optimization()) return;
-  for (const OptimizerConfig& config : run_.context.optimizers) {
-    const LRSchedulerConfig& schedule = config.lr_scheduler;
-    if (schedule.scheduler == nullptr || schedule.interval != interval) continue;
-    const int64_t count =
-        interval == Interval::kStep ? run_.progress.global_step : run_.progress.epoch + 1;
-    if (count % schedule.frequency != 0) continue;
-    call_module(run_, module_hooks::lr_scheduler_step, *schedule.scheduler);
-  }
+void TrainEpochLoop::step_monitored() {
+  // Inside a window their step waits for its end: a checkpoint falls between windows.
+  if (!in_window_) step_monitored_schedules(run_, Interval::kStep);
 }
 
 void TrainEpochLoop::safe_point(SafePoint position) {

@@ -38,8 +38,9 @@ class TrainEpochLoop {
   bool start_batch(const Batch& batch, int64_t step);
   /// As after a last batch, but without the batch.
   void end_skipped_epoch();
-  /// The validation of a batch when one is due; false when a signal leaves it to the next session.
-  bool finish_batch(bool last_batch);
+  /// The validation of a batch and what waits for it; false when a signal leaves it to the next
+  /// session.
+  bool validate_after_batch();
   bool is_last_batch();
   /// Whether a step is still to come of gradients that are there.
   bool keeps_gradients() const;
@@ -51,7 +52,8 @@ class TrainEpochLoop {
   void log_step_row();
   /// Once per epoch, whatever its last batch is.
   void schedule_epoch();
-  void step_schedulers(Interval interval);
+  /// The schedules that judge a metric after steps.
+  void step_monitored();
   void count_time(std::chrono::steady_clock::time_point began);
   void safe_point(SafePoint position);
 

@@ -2,236 +2,275 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
+#include <mutex>
 #include <typeinfo>
+#include <unordered_map>
 #include <utility>
 
 #include <c10/util/Type.h>
 #include <torch/optim/optimizer.h>
 
+#include <lightning/optim/detail/group_momentum.h>
 #include <lightning/util/error.h>
 
 namespace lightning::optim {
 namespace {
 
-double fraction(int64_t part, int64_t whole) {
-  return static_cast<double>(part) / static_cast<double>(std::max<int64_t>(1, whole));
+/// Counts beyond this are not of a run: an int64_t can't overflow from here in any lifetime.
+constexpr int64_t kMostSteps = int64_t{1} << 53;
+
+bool are_rates(const std::vector<double>& rates) {
+  return std::all_of(rates.begin(), rates.end(),
+                     [](double rate) { return std::isfinite(rate) && rate >= 0.0; });
 }
 
-/// How far a schedule has come between its warmup and its end, 0 to 1.
-double progress_after_warmup(int64_t step, int64_t warmup_steps, int64_t total_steps) {
-  if (step >= total_steps) return 1.0;
-  return fraction(step - warmup_steps, total_steps - warmup_steps);
-}
-
-void check_steps(const char* scheduler, int64_t warmup_steps, int64_t total_steps) {
-  LIGHTNING_CHECK(warmup_steps >= 0, ConfigError, scheduler, ": warmup_steps is ", warmup_steps,
-                  ", expected 0 or more. HINT: use 0 for no warmup.");
-  LIGHTNING_CHECK(total_steps >= 0, ConfigError, scheduler, ": total_steps is ", total_steps,
-                  ", expected 0 or more. HINT: pass the trainer's estimated_stepping_batches().");
-}
-
-/// `given` steps, or those of the whole fit.
-int64_t total_of(const LRSchedulerContext& context, std::optional<int64_t> given,
-                 const char* scheduler) {
-  LIGHTNING_CHECK(given || context.total_steps > 0, ConfigError, scheduler,
-                  ": total_steps is null and the number of steps of the fit is unknown, expected "
-                  "one of them. HINT: set total_steps, or trainer.max_steps.");
-  return given.value_or(context.total_steps);
-}
-
-/// What is odd about a schedule with an end in a fit of `intervals`.
-std::string mismatch_of(const std::string& schedule, int64_t warmup_steps, int64_t total_steps,
-                        int64_t intervals) {
-  if (warmup_steps >= intervals && warmup_steps > 0) {
-    return detail::concat(schedule, ": its warmup of ", warmup_steps,
-                          " steps is not over when the fit ends, after ", intervals,
-                          ", so the rate never comes down. HINT: set warmup_steps to less than ",
-                          intervals, ".");
-  }
-  if (total_steps == intervals) return {};
-  return detail::concat(
-      schedule, ": it is made for ", total_steps, " steps and the fit has ", intervals,
-      total_steps > intervals
-          ? ", so it ends before the lowest rate is reached. HINT: set total_steps to "
-          : ", so the rate stays at its lowest for the rest. HINT: set total_steps to ",
-      intervals, ", or leave it out where the config names the schedule.");
+std::vector<double> rates_of(const torch::optim::Optimizer& optimizer) {
+  std::vector<double> rates;
+  for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
+  return rates;
 }
 
 }  // namespace
 
-LRScheduler::LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer)
-    : optimizer_(std::move(optimizer)) {
-  LIGHTNING_CHECK(optimizer_ != nullptr, ConfigError,
+/// What the schedules of one optimizer have in common.
+class LRScheduler::Shared {
+ public:
+  explicit Shared(std::shared_ptr<torch::optim::Optimizer> of)
+      : optimizer(std::move(of)), base_lrs(rates_of(*optimizer)) {}
+  ~Shared();
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  /// The one of this optimizer, as long as a schedule of it lives.
+  static std::shared_ptr<Shared> of(std::shared_ptr<torch::optim::Optimizer> optimizer);
+
+  void include_new_groups();
+  /// Takes other base rates, on which the factors of schedules with rates of their own depend.
+  void rebase(std::vector<double> rates);
+  void set_rates() const;
+
+  const std::shared_ptr<torch::optim::Optimizer> optimizer;
+  std::vector<double> base_lrs;
+  std::vector<LRScheduler*> schedules;  // in the order in which they were made
+
+ private:
+  struct Directory {
+    std::mutex mutex;
+    std::unordered_map<const torch::optim::Optimizer*, std::weak_ptr<Shared>> entries;
+  };
+  static Directory& directory() {
+    static Directory all;
+    return all;
+  }
+};
+
+LRScheduler::Shared::~Shared() {
+  Directory& all = directory();
+  const std::lock_guard lock(all.mutex);
+  const auto entry = all.entries.find(optimizer.get());
+  if (entry != all.entries.end() && entry->second.expired()) all.entries.erase(entry);
+}
+
+std::shared_ptr<LRScheduler::Shared> LRScheduler::Shared::of(
+    std::shared_ptr<torch::optim::Optimizer> optimizer) {
+  LIGHTNING_CHECK(optimizer != nullptr, ConfigError,
                   "LRScheduler: the optimizer is null, expected an optimizer. HINT: make the "
                   "optimizer first and hand it to the scheduler.");
-  base_lrs_ = get_last_lr();
+  Directory& all = directory();
+  const std::lock_guard lock(all.mutex);
+  std::weak_ptr<Shared>& entry = all.entries[optimizer.get()];
+  std::shared_ptr<Shared> shared = entry.lock();
+  if (shared == nullptr) {
+    shared = std::make_shared<Shared>(std::move(optimizer));
+    entry = shared;
+  }
+  return shared;
 }
 
-LRScheduler::~LRScheduler() = default;
+void LRScheduler::Shared::include_new_groups() {
+  if (std::as_const(*optimizer).param_groups().size() == base_lrs.size()) return;
+  const std::vector<double> rates = rates_of(*optimizer);
+  for (size_t group = base_lrs.size(); group < rates.size(); ++group) {
+    base_lrs.push_back(rates[group]);
+    double product = 1.0;
+    for (const LRScheduler* schedule : schedules) {
+      product *= schedule->factor(schedule->step_count_, group);
+    }
+    // A rate that isn't 0 where the schedules are at 0 is nobody's multiple: it is the base.
+    if (product != 0.0) base_lrs[group] = rates[group] / product;
+    for (LRScheduler* schedule : schedules) {
+      schedule->factors_.push_back(schedule->factor(schedule->step_count_, group));
+    }
+  }
+}
+
+void LRScheduler::Shared::rebase(std::vector<double> rates) {
+  base_lrs = std::move(rates);
+  for (LRScheduler* schedule : schedules) {
+    schedule->factors_ = schedule->factors_at(schedule->step_count_);
+  }
+}
+
+void LRScheduler::Shared::set_rates() const {
+  auto& groups = optimizer->param_groups();
+  for (size_t i = 0; i < std::min(groups.size(), base_lrs.size()); ++i) {
+    double product = 1.0;
+    for (const LRScheduler* schedule : schedules) product *= schedule->factors_[i];
+    groups[i].options().set_lr(base_lrs[i] * product);
+  }
+}
+
+LRScheduler::LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer)
+    : shared_(Shared::of(std::move(optimizer))) {
+  shared_->include_new_groups();
+  factors_.assign(shared_->base_lrs.size(), 1.0);
+  shared_->schedules.push_back(this);
+}
+
+LRScheduler::~LRScheduler() { std::erase(shared_->schedules, this); }
+
+const std::vector<double>& LRScheduler::base_lrs() const { return shared_->base_lrs; }
+
+torch::optim::Optimizer& LRScheduler::optimizer() const { return *shared_->optimizer; }
+
+std::vector<double> LRScheduler::get_last_lr() const { return rates_of(*shared_->optimizer); }
+
+void LRScheduler::require_independence() const {
+  LIGHTNING_CHECK(
+      !is_part_, ConfigError, describe(),
+      ": step() was called on a schedule that is part of another one, expected the "
+      "whole to be stepped. HINT: call step() of the SequentialLR or ChainedScheduler.");
+}
 
 void LRScheduler::step() {
-  include_new_groups();
-  ++step_count_;
-  apply();
+  require_independence();
+  LIGHTNING_CHECK(!watches_metric(), ConfigError, describe(),
+                  ": step() was called without a metric, expected its value. HINT: call "
+                  "step(value), or name the metric by LRSchedulerConfig::monitor.");
+  advance();
 }
 
-void LRScheduler::include_new_groups() {
-  const std::vector<double> rates = get_last_lr();
-  for (size_t group = base_lrs_.size(); group < rates.size(); ++group) {
-    const double scale = factor(step_count_);
-    // A rate that isn't 0 where the schedule is at 0 is nobody's multiple: it is the base.
-    base_lrs_.push_back(scale == 0.0 ? rates[group] : rates[group] / scale);
+void LRScheduler::step(double metric) {
+  require_independence();
+  LIGHTNING_CHECK(watches_metric(), ConfigError, describe(), ": step() was called with the metric ",
+                  metric, ", expected none: this schedule watches no metric. HINT: call step().");
+  include_new_groups();
+  judge(metric);
+  advance();
+}
+
+void LRScheduler::advance() {
+  include_new_groups();
+  std::vector<double> factors = factors_at(step_count_ + 1);
+  ++step_count_;
+  factors_ = std::move(factors);
+  set_momenta();
+  shared_->set_rates();
+}
+
+void LRScheduler::include_new_groups() { shared_->include_new_groups(); }
+
+std::vector<double> LRScheduler::factors_at(int64_t step) const {
+  std::vector<double> factors(shared_->base_lrs.size());
+  for (size_t group = 0; group < factors.size(); ++group) factors[group] = factor(step, group);
+  return factors;
+}
+
+void LRScheduler::set_momenta() const {
+  auto& groups = shared_->optimizer->param_groups();
+  for (size_t i = 0; i < std::min(groups.size(), factors_.size()); ++i) {
+    if (const auto value = momentum(step_count_, i)) set_momentum(groups[i].options(), *value);
   }
 }
 
 void LRScheduler::apply() {
-  const double scale = factor(step_count_);
-  auto& groups = optimizer_->param_groups();
-  for (size_t i = 0; i < std::min(groups.size(), base_lrs_.size()); ++i) {
-    groups[i].options().set_lr(base_lrs_[i] * scale);
+  factors_ = factors_at(step_count_);
+  set_momenta();
+  shared_->set_rates();
+}
+
+double LRScheduler::factor_of_rate(double rate, size_t group) const {
+  const double base = shared_->base_lrs[group];
+  return base == 0.0 ? 1.0 : rate / base;
+}
+
+void LRScheduler::require_base_rates(std::string_view option) const {
+  for (size_t group = 0; group < shared_->base_lrs.size(); ++group) {
+    LIGHTNING_CHECK(shared_->base_lrs[group] > 0.0, ConfigError,
+                    c10::demangle(typeid(*this).name()), ": the learning rate of parameter group ",
+                    group, " is ", shared_->base_lrs[group], " and ", option,
+                    " is given, expected a rate above 0. HINT: set lr of the optimizer.");
   }
 }
 
-std::vector<double> LRScheduler::get_last_lr() const {
-  std::vector<double> rates;
-  for (const auto& group : std::as_const(*optimizer_).param_groups()) {
-    rates.push_back(group.options().get_lr());
-  }
-  return rates;
+void LRScheduler::take_over(const std::shared_ptr<LRScheduler>& part, const LRScheduler& owner,
+                            std::string_view name) {
+  LIGHTNING_CHECK(part != nullptr, ConfigError, name,
+                  ": one of its schedules is null, expected schedules.");
+  LIGHTNING_CHECK(!part->watches_metric(), ConfigError, name, ": ", part->describe(),
+                  " is one of its schedules, expected such as watch no metric. HINT: give the "
+                  "optimizer both as schedules of its own; their factors are multiplied.");
+  LIGHTNING_CHECK(!part->is_part_, ConfigError, name, ": ", part->describe(),
+                  " is part of two schedules, or twice of one, expected once. HINT: make another.");
+  LIGHTNING_CHECK(part->shared_ == owner.shared_, ConfigError, name, ": ", part->describe(),
+                  " is of another optimizer, expected schedules of one. HINT: make all of them "
+                  "with the same optimizer.");
+  part->is_part_ = true;
+  std::erase(part->shared_->schedules, part.get());
+}
+
+const std::shared_ptr<torch::optim::Optimizer>& LRScheduler::optimizer_of(const LRScheduler& part) {
+  return part.shared_->optimizer;
 }
 
 StateDict LRScheduler::state_dict() const {
   StateDict state;
   state.set("step_count", step_count_);
-  state.set("base_lrs", base_lrs_);
+  state.set("base_lrs", shared_->base_lrs);
   state.set("last_lrs", get_last_lr());
+  save_state(state);
   return state;
 }
 
 void LRScheduler::load_state_dict(const StateDict& state) {
+  const auto step_count = state.get<int64_t>("step_count");
   const auto& base_lrs = state.get<std::vector<double>>("base_lrs");
   const auto& last_lrs = state.get<std::vector<double>>("last_lrs");
-  auto& groups = optimizer_->param_groups();
-  LIGHTNING_CHECK(base_lrs.size() == base_lrs_.size() && last_lrs.size() == groups.size(),
+  auto& groups = shared_->optimizer->param_groups();
+  LIGHTNING_CHECK(base_lrs.size() == shared_->base_lrs.size() && last_lrs.size() == groups.size(),
                   CheckpointError, "LRScheduler: the checkpoint has learning rates for ",
                   last_lrs.size(), " parameter groups, but the optimizer has ", groups.size(),
                   ". HINT: build the optimizer with the groups that it was saved with.");
-  step_count_ = state.get<int64_t>("step_count");
-  base_lrs_ = base_lrs;
+  LIGHTNING_CHECK(step_count >= 0 && step_count <= kMostSteps, CheckpointError,
+                  "LRScheduler: the checkpoint has a step_count of ", step_count,
+                  ", expected a count. HINT: resume from a different checkpoint.");
+  LIGHTNING_CHECK(are_rates(base_lrs) && are_rates(last_lrs), CheckpointError,
+                  "LRScheduler: the checkpoint has a learning rate that is negative or not finite, "
+                  "expected finite rates. HINT: resume from a different checkpoint.");
+  LIGHTNING_CHECK(step_count <= max_steps().value_or(step_count), CheckpointError, describe(),
+                  ": the checkpoint has a step_count of ", step_count, ", expected at most ",
+                  max_steps().value_or(step_count), ". HINT: resume from a different checkpoint.");
+  load_state(state);
+  step_count_ = step_count;
+  shared_->rebase(base_lrs);
   // Not computed from the count: a callback may have set a different rate since the last step().
   for (size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(last_lrs[i]);
 }
 
 void LRScheduler::resume_at(int64_t step_count, std::vector<double> base_lrs) {
-  LIGHTNING_CHECK(base_lrs.size() == base_lrs_.size(), CheckpointError, "LRScheduler: there are ",
-                  base_lrs.size(), " base rates, expected one for each of the ", base_lrs_.size(),
+  LIGHTNING_CHECK(base_lrs.size() == shared_->base_lrs.size(), CheckpointError,
+                  "LRScheduler: there are ", base_lrs.size(),
+                  " base rates, expected one for each of the ", shared_->base_lrs.size(),
                   " parameter groups. HINT: build the optimizer with the groups that it was saved "
                   "with.");
   step_count_ = step_count;
-  base_lrs_ = std::move(base_lrs);
-  apply();
+  shared_->rebase(std::move(base_lrs));
+  set_momenta();
+  shared_->set_rates();
 }
 
 std::string LRScheduler::describe() const { return c10::demangle(typeid(*this).name()); }
 
 std::string LRScheduler::mismatch(int64_t /*intervals*/) const { return {}; }
-
-LambdaLR::LambdaLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
-                   std::function<double(int64_t)> factor)
-    : LRScheduler(std::move(optimizer)), function_(std::move(factor)) {
-  LIGHTNING_CHECK(function_ != nullptr, ConfigError,
-                  "LambdaLR: the function is empty, expected a factor for each step. HINT: use "
-                  "ConstantLR for a constant rate.");
-  apply();
-}
-
-ConstantLR::ConstantLR(std::shared_ptr<torch::optim::Optimizer> optimizer)
-    : LRScheduler(std::move(optimizer)) {}
-
-StepLR::StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_size, double gamma)
-    : LRScheduler(std::move(optimizer)), step_size_(step_size), gamma_(gamma) {
-  LIGHTNING_CHECK(step_size >= 1, ConfigError, "StepLR: step_size is ", step_size,
-                  ", expected 1 or more. HINT: use ConstantLR for a constant rate.");
-  apply();
-}
-
-std::string StepLR::describe() const {
-  return detail::concat("StepLR(step_size=", step_size_, ", gamma=", gamma_, ")");
-}
-
-std::string StepLR::mismatch(int64_t intervals) const {
-  if (step_size_ < intervals) return {};
-  return detail::concat(
-      describe(), ": the first change comes after ", step_size_, " intervals and the fit has ",
-      intervals, ", so the rate never changes. HINT: set step_size to less than ", intervals, ".");
-}
-
-double StepLR::factor(int64_t step) const {
-  return std::pow(gamma_, static_cast<double>(step / step_size_));
-}
-
-LinearWarmupLR::LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
-                               int64_t warmup_steps, int64_t total_steps)
-    : LRScheduler(std::move(optimizer)), warmup_steps_(warmup_steps), total_steps_(total_steps) {
-  check_steps("LinearWarmupLR", warmup_steps, total_steps);
-  apply();
-}
-
-LinearWarmupLR::LinearWarmupLR(const LRSchedulerContext& context,
-                               const LinearWarmupLROptions& options)
-    : LinearWarmupLR(context.optimizer, options.warmup_steps,
-                     total_of(context, options.total_steps, "LinearWarmupLR")) {}
-
-std::string LinearWarmupLR::describe() const {
-  return detail::concat("LinearWarmupLR(warmup_steps=", warmup_steps_,
-                        ", total_steps=", total_steps_, ")");
-}
-
-std::string LinearWarmupLR::mismatch(int64_t intervals) const {
-  return mismatch_of(describe(), warmup_steps_, total_steps_, intervals);
-}
-
-double LinearWarmupLR::factor(int64_t step) const {
-  if (step < warmup_steps_) return fraction(step, warmup_steps_);
-  return std::max(0.0, fraction(total_steps_ - step, total_steps_ - warmup_steps_));
-}
-
-CosineAnnealingLR::CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
-                                     int64_t total_steps, int64_t warmup_steps, double min_factor)
-    : LRScheduler(std::move(optimizer)),
-      total_steps_(total_steps),
-      warmup_steps_(warmup_steps),
-      min_factor_(min_factor) {
-  check_steps("CosineAnnealingLR", warmup_steps, total_steps);
-  LIGHTNING_CHECK(
-      min_factor >= 0.0 && min_factor <= 1.0, ConfigError, "CosineAnnealingLR: min_factor is ",
-      min_factor,
-      ", expected a fraction of the base rate in [0, 1]. HINT: divide the lowest learning "
-      "rate by the base rate.");
-  apply();
-}
-
-CosineAnnealingLR::CosineAnnealingLR(const LRSchedulerContext& context,
-                                     const CosineAnnealingLROptions& options)
-    : CosineAnnealingLR(context.optimizer,
-                        total_of(context, options.total_steps, "CosineAnnealingLR"),
-                        options.warmup_steps, options.min_factor) {}
-
-std::string CosineAnnealingLR::describe() const {
-  return detail::concat("CosineAnnealingLR(total_steps=", total_steps_,
-                        ", warmup_steps=", warmup_steps_, ", min_factor=", min_factor_, ")");
-}
-
-std::string CosineAnnealingLR::mismatch(int64_t intervals) const {
-  return mismatch_of(describe(), warmup_steps_, total_steps_, intervals);
-}
-
-double CosineAnnealingLR::factor(int64_t step) const {
-  if (step < warmup_steps_) return fraction(step, warmup_steps_);
-  const double progress = progress_after_warmup(step, warmup_steps_, total_steps_);
-  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
-  return min_factor_ + (1.0 - min_factor_) * cosine;
-}
 
 }  // namespace lightning::optim

@@ -1,16 +1,17 @@
-/// LR schedules. A schedule is a pure function from the number of steps it has made to a factor on
-/// the base learning rates; its whole state is that number and the base rates, so it is saved and
-/// restored exactly (LibTorch's own schedulers have no state to save).
+/// LRScheduler: what every LR schedule is. A schedule is a function from the number of steps it has
+/// made to a factor on the base rate of each parameter group. Its state is that number, the base
+/// rates and, of a few, what they have seen; so it is saved and restored exactly (LibTorch's own
+/// schedulers have no state to save). The schedules themselves: lr_schedules.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <lightning/config/fields.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
 
@@ -27,22 +28,45 @@ struct LRSchedulerContext {
   int64_t total_steps = 0;
 };
 
+/// An optimizer may have several schedules: the rate of a group is its base rate times the product
+/// of their factors. Where PyTorch chains schedules that are factors (all but those with rates of
+/// their own, such as eta_min) the values are the same, to rounding. A schedule belongs to the
+/// product from its construction to its destruction. Not synchronized: the schedules of one
+/// optimizer are used by one thread.
 class LIGHTNING_API LRScheduler {
  public:
   virtual ~LRScheduler();
+  LRScheduler(const LRScheduler&) = delete;
+  LRScheduler& operator=(const LRScheduler&) = delete;
+
   /// Whether a schedule that a config names counts optimizer steps; else it counts epochs.
   virtual bool counts_steps() const { return false; }
+  /// Whether it judges a metric (ReduceLROnPlateau): it then takes step(metric), else step().
+  virtual bool watches_metric() const { return false; }
+  /// The metric that its options name, for schedules that a config makes; empty: none.
+  virtual std::string monitor() const { return {}; }
+  /// How many steps it can make at most; nothing: any number. A fit that is planned for more is
+  /// refused before its first step.
+  virtual std::optional<int64_t> max_steps() const { return std::nullopt; }
 
-  /// One interval has passed: sets the learning rate of every parameter group. One that was added
-  /// to the optimizer meanwhile follows the schedule from here on, as in PyTorch.
+  /// One interval has passed: sets the learning rate of every parameter group, and the momentum
+  /// where the schedule moves it. A group that was added to the optimizer meanwhile follows the
+  /// schedule from here on, as in PyTorch. Throws ConfigError for a schedule that watches a metric,
+  /// that is part of another one, or whose max_steps() are made; nothing is changed then.
   void step();
+  /// The same with the metric's value. Throws ConfigError for a schedule that watches none.
+  void step(double metric);
   /// Takes the present rates of groups that were added to the optimizer for those of the present
-  /// step.
+  /// step, for all schedules of the optimizer. (With rates of their own, such as eta_min, exactly
+  /// where these are small beside the group's.)
   void include_new_groups();
   /// Learning rates of the parameter groups as they are now.
   std::vector<double> get_last_lr() const;
   int64_t step_count() const { return step_count_; }
-  const std::vector<double>& base_lrs() const { return base_lrs_; }
+  /// One per group, common to all schedules of the optimizer: its rates when the first of them was
+  /// made.
+  const std::vector<double>& base_lrs() const;
+  torch::optim::Optimizer& optimizer() const;
 
   /// What it computes, for messages and to find out whether a resumed run has the same one:
   /// "StepLR(step_size=30, gamma=0.1)". By default the name of the class.
@@ -50,127 +74,71 @@ class LIGHTNING_API LRScheduler {
   /// What is odd about it in a fit of `intervals` steps() in all, for a warning; empty: nothing.
   virtual std::string mismatch(int64_t intervals) const;
 
+  /// step_count, base_lrs, last_lrs (those of the optimizer now) and what save_state() adds.
+  /// Momentum is part of the optimizer's state.
   StateDict state_dict() const;
-  /// Throws CheckpointError when the number of parameter groups differs: include_new_groups()
-  /// first.
+  /// Throws CheckpointError, and changes nothing, when the number of parameter groups differs
+  /// (include_new_groups() first), or a value can't be one of a schedule.
   void load_state_dict(const StateDict& state);
   /// Continues as if `step_count` steps had been made from these base rates, one per group, and
   /// sets the learning rates. Throws CheckpointError for another number of rates.
   void resume_at(int64_t step_count, std::vector<double> base_lrs);
 
  protected:
-  /// Takes the optimizer's present rates as base rates.
+  /// Takes the optimizer's present rates as base rates, unless a schedule before did.
   explicit LRScheduler(std::shared_ptr<torch::optim::Optimizer> optimizer);
-  /// The factor after `step` steps; factor(0) holds before the first step(). Called once from each
-  /// subclass's constructor through apply().
-  virtual double factor(int64_t step) const = 0;
+
+  /// The factor on the base rate of a group after `step` steps; factor(0, group) holds before the
+  /// first step(). The same whenever it is asked, until judge().
+  virtual double factor(int64_t step, size_t group) const = 0;
+  /// SGD's momentum or Adam's beta1 of a group after `step` steps; nothing: it isn't moved.
+  virtual std::optional<double> momentum(int64_t /*step*/, size_t /*group*/) const {
+    return std::nullopt;
+  }
+  /// Of one that watches_metric(): takes the value before the step that it belongs to.
+  virtual void judge(double /*metric*/) {}
+  /// What the factors depend on besides the step. load_state() checks it (CheckpointError) before
+  /// it changes anything.
+  virtual void save_state(StateDict& /*state*/) const {}
+  virtual void load_state(const StateDict& /*state*/) {}
+
+  /// Sets the rates of the present step: to be called at the end of the constructor.
   void apply();
+  /// The factor with which a group has the learning rate `rate`, whatever its base rate.
+  double factor_of_rate(double rate, size_t group) const;
+  /// Throws ConfigError when a group has a base rate of 0, which no factor makes another one;
+  /// `option` is what needs it ("eta_min").
+  void require_base_rates(std::string_view option) const;
+
+  // For schedules that are made of others.
+  /// From here on `part` is no schedule of its own: `owner`'s factors are made of its. Throws
+  /// ConfigError for null, for one that watches a metric, that is part of a schedule already, or is
+  /// of another optimizer.
+  static void take_over(const std::shared_ptr<LRScheduler>& part, const LRScheduler& owner,
+                        std::string_view name);
+  static const std::shared_ptr<torch::optim::Optimizer>& optimizer_of(const LRScheduler& part);
+  static double factor_of(const LRScheduler& part, int64_t step, size_t group) {
+    return part.factor(step, group);
+  }
+  static std::optional<double> momentum_of(const LRScheduler& part, int64_t step, size_t group) {
+    return part.momentum(step, group);
+  }
+  static void save_part(const LRScheduler& part, StateDict& state) { part.save_state(state); }
+  static void load_part(LRScheduler& part, const StateDict& state) { part.load_state(state); }
 
  private:
-  std::shared_ptr<torch::optim::Optimizer> optimizer_;
-  std::vector<double> base_lrs_;
+  class Shared;
+
+  void require_independence() const;
+  /// Makes the step, unless factor() throws.
+  void advance();
+  std::vector<double> factors_at(int64_t step) const;
+  void set_momenta() const;
+
+  std::shared_ptr<Shared> shared_;  // by all schedules of the optimizer
+  std::vector<double> factors_;     // of the present step, one per group
   int64_t step_count_ = 0;
-};
-
-/// Any function of the step.
-class LIGHTNING_API LambdaLR : public LRScheduler {
- public:
-  LambdaLR(std::shared_ptr<torch::optim::Optimizer> optimizer,
-           std::function<double(int64_t)> factor);
-  std::string describe() const override { return "LambdaLR"; }
-
- private:
-  double factor(int64_t step) const override { return function_(step); }
-  std::function<double(int64_t)> function_;
-};
-
-/// The base rates, always.
-class LIGHTNING_API ConstantLR : public LRScheduler {
- public:
-  explicit ConstantLR(std::shared_ptr<torch::optim::Optimizer> optimizer);
-  explicit ConstantLR(const LRSchedulerContext& context) : ConstantLR(context.optimizer) {}
-  std::string describe() const override { return "ConstantLR"; }
-
- private:
-  double factor(int64_t) const override { return 1.0; }
-};
-
-struct StepLROptions {
-  int64_t step_size = 1;
-  double gamma = 0.1;
-};
-LIGHTNING_FIELDS(StepLROptions, LIGHTNING_FIELD(step_size, "epochs between changes"),
-                 LIGHTNING_FIELD(gamma, "factor of each change"))
-
-/// Times gamma every `step_size` steps (torch.optim.lr_scheduler.StepLR).
-class LIGHTNING_API StepLR : public LRScheduler {
- public:
-  StepLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t step_size, double gamma = 0.1);
-  StepLR(const LRSchedulerContext& context, const StepLROptions& options)
-      : StepLR(context.optimizer, options.step_size, options.gamma) {}
-  std::string describe() const override;
-  std::string mismatch(int64_t intervals) const override;
-
- private:
-  double factor(int64_t step) const override;
-  int64_t step_size_;
-  double gamma_;
-};
-
-struct LinearWarmupLROptions {
-  int64_t warmup_steps = 0;
-  /// None: those of the whole fit.
-  std::optional<int64_t> total_steps = std::nullopt;
-};
-LIGHTNING_FIELDS(LinearWarmupLROptions, LIGHTNING_FIELD(warmup_steps, "steps up to the base rate"),
-                 LIGHTNING_FIELD(total_steps, "steps until the rate is 0; null: the whole fit"))
-
-/// From 0 up to the base rates over `warmup_steps`, then linearly down to 0 at `total_steps`
-/// (transformers' get_linear_schedule_with_warmup).
-class LIGHTNING_API LinearWarmupLR : public LRScheduler {
- public:
-  LinearWarmupLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t warmup_steps,
-                 int64_t total_steps);
-  /// Throws ConfigError when neither gives the total.
-  LinearWarmupLR(const LRSchedulerContext& context, const LinearWarmupLROptions& options);
-  bool counts_steps() const override { return true; }
-  std::string describe() const override;
-  std::string mismatch(int64_t intervals) const override;
-
- private:
-  double factor(int64_t step) const override;
-  int64_t warmup_steps_;
-  int64_t total_steps_;
-};
-
-struct CosineAnnealingLROptions {
-  /// None: those of the whole fit.
-  std::optional<int64_t> total_steps = std::nullopt;
-  int64_t warmup_steps = 0;
-  double min_factor = 0.0;
-};
-LIGHTNING_FIELDS(CosineAnnealingLROptions,
-                 LIGHTNING_FIELD(total_steps, "steps until the lowest rate; null: the whole fit"),
-                 LIGHTNING_FIELD(warmup_steps, "steps up to the base rate"),
-                 LIGHTNING_FIELD(min_factor, "lowest rate as a fraction of the base rate"))
-
-/// Linear warmup, then half a cosine from the base rates down to `min_factor` times them at
-/// `total_steps` (torch's CosineAnnealingLR when warmup_steps is 0).
-class LIGHTNING_API CosineAnnealingLR : public LRScheduler {
- public:
-  CosineAnnealingLR(std::shared_ptr<torch::optim::Optimizer> optimizer, int64_t total_steps,
-                    int64_t warmup_steps = 0, double min_factor = 0.0);
-  /// Throws ConfigError when neither gives the total.
-  CosineAnnealingLR(const LRSchedulerContext& context, const CosineAnnealingLROptions& options);
-  bool counts_steps() const override { return true; }
-  std::string describe() const override;
-  std::string mismatch(int64_t intervals) const override;
-
- private:
-  double factor(int64_t step) const override;
-  int64_t total_steps_;
-  int64_t warmup_steps_;
-  double min_factor_;
+  bool is_part_ = false;  // of another schedule
 };
 
 }  // namespace lightning::optim

@@ -1,5 +1,6 @@
 #include <lightning/optim/registry.h>
 
+#include <algorithm>
 #include <memory>
 #include <tuple>
 #include <utility>
@@ -69,13 +70,63 @@ config::Registry<torch::optim::Optimizer, Groups> builtin_optimizers() {
   return registry;
 }
 
+/// A schedule that is part of another one takes what it leaves open from its share of the fit.
+std::shared_ptr<LRScheduler> make_part(const config::SpecOf<lr_scheduler_registry>& spec,
+                                       const LRSchedulerContext& context, int64_t total_steps) {
+  return spec.create(LRSchedulerContext{context.optimizer, std::max<int64_t>(total_steps, 0)});
+}
+
+std::shared_ptr<LRScheduler> make_sequential(const LRSchedulerContext& context,
+                                             const SequentialLRArguments& arguments) {
+  std::vector<std::shared_ptr<LRScheduler>> parts;
+  int64_t begin = 0;
+  for (const auto& spec : arguments.schedulers) {
+    const size_t i = parts.size();
+    const int64_t end =
+        i < arguments.milestones.size() ? arguments.milestones[i] : context.total_steps;
+    parts.push_back(make_part(spec, context, end - begin));
+    begin = end;
+  }
+  return std::make_shared<SequentialLR>(context.optimizer, std::move(parts), arguments.milestones);
+}
+
+std::shared_ptr<LRScheduler> make_chained(const LRSchedulerContext& context,
+                                          const ChainedSchedulerArguments& arguments) {
+  std::vector<std::shared_ptr<LRScheduler>> parts;
+  for (const auto& spec : arguments.schedulers) {
+    parts.push_back(make_part(spec, context, context.total_steps));
+  }
+  return std::make_shared<ChainedScheduler>(std::move(parts), context.optimizer);
+}
+
 config::Registry<LRScheduler, const LRSchedulerContext&> builtin_lr_schedulers() {
   config::Registry<LRScheduler, const LRSchedulerContext&> registry("LR scheduler");
-  registry.add<ConstantLR>("ConstantLR", "the base rates, always");
+  registry.add_factory<ChainedSchedulerArguments>(
+      "ChainedScheduler", "several at once, their factors multiplied", make_chained);
+  registry.add<ConstantLR, ConstantLROptions>("ConstantLR",
+                                              "factor times the base rate for total_iters epochs");
   registry.add<CosineAnnealingLR, CosineAnnealingLROptions>(
-      "CosineAnnealingLR", "linear warmup, then half a cosine; counts optimizer steps");
+      "CosineAnnealingLR", "half a cosine to eta_min over T_max epochs, then up again");
+  registry.add<CosineAnnealingWarmRestarts, CosineAnnealingWarmRestartsOptions>(
+      "CosineAnnealingWarmRestarts", "half cosines, each from the base rate");
+  registry.add<CosineWarmupLR, CosineWarmupLROptions>(
+      "CosineWarmupLR", "linear warmup, then half a cosine; counts optimizer steps");
+  registry.add<CyclicLR, CyclicLROptions>("CyclicLR",
+                                          "up and down between two rates; counts optimizer steps");
+  registry.add<ExponentialLR, ExponentialLROptions>("ExponentialLR", "times gamma every epoch");
+  registry.add<LinearLR, LinearLROptions>(
+      "LinearLR", "in a straight line between two factors over total_iters epochs");
   registry.add<LinearWarmupLR, LinearWarmupLROptions>(
       "LinearWarmupLR", "linear warmup, then linearly to 0; counts optimizer steps");
+  registry.add<MultiStepLR, MultiStepLROptions>("MultiStepLR", "times gamma at each milestone");
+  registry.add<OneCycleLR, OneCycleLROptions>(
+      "OneCycleLR", "up to max_lr and down, once; counts optimizer steps");
+  registry.add<PolynomialLR, PolynomialLROptions>("PolynomialLR",
+                                                  "down to 0 over total_iters epochs");
+  registry.add<ReduceLROnPlateau, ReduceLROnPlateauOptions>(
+      "ReduceLROnPlateau", "times factor when a metric no longer improves");
+  registry.add_factory<SequentialLRArguments>("SequentialLR", "one after the other",
+                                              make_sequential);
   registry.add<StepLR, StepLROptions>("StepLR", "times gamma every step_size epochs");
   return registry;
 }

@@ -7,9 +7,10 @@
 
 #include <torch/optim/optimizer.h>
 
+#include <lightning/config/class_spec.h>
 #include <lightning/config/fields.h>
 #include <lightning/config/registry.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/util/export.h>
 
 namespace lightning::optim {
@@ -105,9 +106,25 @@ LIGHTNING_API
 config::Registry<torch::optim::Optimizer, std::vector<torch::optim::OptimizerParamGroup>>&
 optimizer_registry();
 
-/// The classes that the key `lr_scheduler` may name: ConstantLR, CosineAnnealingLR, LinearWarmupLR,
-/// StepLR, and those that the program adds in main(). A class is constructible from an
-/// LRSchedulerContext and, if it has any, its options.
+/// The classes that the key `lr_scheduler` may name: the schedules of lr_schedules.h but LambdaLR
+/// and MultiplicativeLR, which need functions, and those that the program adds in main(). A class
+/// is constructible from an LRSchedulerContext and, if it has any, its options.
 LIGHTNING_API config::Registry<LRScheduler, const LRSchedulerContext&>& lr_scheduler_registry();
+
+/// init_args of SequentialLR.
+struct SequentialLRArguments {
+  std::vector<config::SpecOf<lr_scheduler_registry>> schedulers = {};
+  std::vector<int64_t> milestones = {};
+};
+LIGHTNING_FIELDS(SequentialLRArguments,
+                 LIGHTNING_FIELD(schedulers, "one after the other (required)"),
+                 LIGHTNING_FIELD(milestones, "where the next one begins, one less (required)"))
+
+/// init_args of ChainedScheduler.
+struct ChainedSchedulerArguments {
+  std::vector<config::SpecOf<lr_scheduler_registry>> schedulers = {};
+};
+LIGHTNING_FIELDS(ChainedSchedulerArguments,
+                 LIGHTNING_FIELD(schedulers, "whose factors are multiplied (required)"))
 
 }  // namespace lightning::optim

@@ -73,15 +73,15 @@ class ResumeModel : public lightning::LightningModule {
       return lightning::OptimizerConfig{
           .optimizer = optimizer,
           .lr_scheduler = {
-              .scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
-              .interval = lightning::Interval::kEpoch,
-              .frequency = 2}};
+              {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
+               .interval = lightning::Interval::kEpoch,
+               .frequency = 2}}};
     }
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(
-                             optimizer, 2, trainer().estimated_stepping_batches()),
-                         .interval = lightning::Interval::kStep}};
+        .lr_scheduler = {{.scheduler = std::make_shared<lightning::optim::LinearWarmupLR>(
+                              optimizer, 2, trainer().estimated_stepping_batches()),
+                          .interval = lightning::Interval::kStep}}};
   }
 
  private:

@@ -24,6 +24,7 @@
 #include <lightning/loggers/tensorboard_logger.h>
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
+#include <lightning/loops/lr_schedules.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/precision/precision.h>
@@ -438,12 +439,10 @@ void Trainer::Impl::check_optimizers() {
   for (const OptimizerConfig& config : optimizers) {
     LIGHTNING_CHECK(config.optimizer != nullptr, ConfigError,
                     "LightningModule: configure_optimizers() gave a null optimizer.");
-    LIGHTNING_CHECK(config.lr_scheduler.frequency >= 1, ConfigError,
-                    "LightningModule: the LR scheduler's frequency is ",
-                    config.lr_scheduler.frequency, ", expected at least 1.");
     optim::require_supported(*config.optimizer);
     optim::validate_parameters(*config.optimizer, *run.context.module);
   }
+  check_schedule_configs(optimizers, run.context.module->automatic_optimization());
   check_disjoint(optimizers, optim::ParameterNames(*run.context.module));
 }
 

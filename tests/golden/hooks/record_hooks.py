@@ -123,6 +123,33 @@ class FailingModule(Module):
         raise RuntimeError("mine")
 
 
+class PlateauModule(Module):
+    """Two schedules of one optimizer, one of which watches a metric."""
+
+    interval = "epoch"
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.layer(batch).mean())
+
+    def training_step(self, batch, batch_idx):
+        loss = self.layer(batch).mean()
+        self.log("train_loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        step = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        monitor = "val_loss" if self.interval == "epoch" else "train_loss"
+        return [optimizer], [
+            {"scheduler": step, "interval": self.interval},
+            {"scheduler": plateau, "interval": self.interval, "monitor": monitor}]
+
+
+class StepPlateauModule(PlateauModule):
+    interval = "step"
+
+
 class Data(pl.LightningDataModule):
     def loader(self):
         return torch.utils.data.DataLoader(torch.ones(6, 2), batch_size=2)
@@ -161,6 +188,11 @@ if __name__ == "__main__":
            callbacks=[pl.callbacks.GradientAccumulationScheduler({1: 2, 2: 3})])
     record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
            num_sanity_val_steps=0)
+    record("fit_plateau_epoch.txt", "fit", module_class=PlateauModule, max_epochs=2,
+           num_sanity_val_steps=0)
+    record("fit_plateau_step.txt", "fit", module_class=StepPlateauModule, max_epochs=1,
+           num_sanity_val_steps=0, accumulate_grad_batches=2, val_check_interval=2,
+           limit_train_batches=5)
     record("fit_val_loaders.txt", "fit", module_class=SeveralLoadersModule,
            data_class=ThreeLoadersData, max_epochs=1, limit_train_batches=1)
     record("fit_exception.txt", "fit", module_class=FailingModule, max_epochs=1)

@@ -183,6 +183,26 @@ class TwoOptimizers(pl.LightningModule):
         return [first, second], [torch.optim.lr_scheduler.StepLR(second, 1, gamma=0.5)]
 
 
+class ThreeSchedules(ScheduledModule):
+    """Of one optimizer, the last one named."""
+
+    def __init__(self):
+        super().__init__(torch.optim.AdamW, None, "step", groups=2)
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+
+        def halved():
+            return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+
+        # Rising as 1, 2, 3, ... from step to step, in the form that chains.
+        rising = torch.optim.lr_scheduler.MultiplicativeLR(
+            optimizer, lambda step: (1 + step) / step)
+        return [optimizer], [
+            {"scheduler": halved()}, {"scheduler": rising, "interval": "step"},
+            {"scheduler": halved(), "name": "named"}]
+
+
 def loader(first, last):
     """The numbers from first to last, two in a batch."""
     numbers = torch.arange(first, last + 1, dtype=torch.float32).reshape(-1, 1)
@@ -278,7 +298,8 @@ def record_learning_rates():
           case("no interval, schedule per epoch", ScheduledModule(sgd, halved, "epoch"), None,
                log_every_n_steps=1),
           case("no interval, schedule per step", ScheduledModule(sgd, halved, "step"), None,
-               log_every_n_steps=1))
+               log_every_n_steps=1),
+          case("three schedules", ThreeSchedules(), "step", log_every_n_steps=1))
 
 
 if __name__ == "__main__":

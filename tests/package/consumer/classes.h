@@ -225,7 +225,7 @@ class InverseLR final : public lightning::optim::LRScheduler {
   bool counts_steps() const override { return true; }
 
  private:
-  double factor(int64_t step) const override {
+  double factor(int64_t step, size_t /*group*/) const override {
     if (step > 0) traces().insert("lr_scheduler");
     return 1.0 / (1.0 + decay_ * static_cast<double>(step));
   }

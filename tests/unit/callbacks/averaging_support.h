@@ -81,8 +81,7 @@ class Net : public lightning::LightningModule {
     const auto optimizer = std::make_shared<lightning::optim::SGD>(groups, options);
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler =
-                             std::make_shared<lightning::optim::StepLR>(optimizer, 3, 0.9)}};
+        .lr_scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 3, 0.9)};
   }
   /// Parameters and floating-point buffers, layer by layer.
   at::Tensor weights() const {

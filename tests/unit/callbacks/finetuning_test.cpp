@@ -55,8 +55,9 @@ class Finetunes : public lightning::LightningModule {
     if (!scheduled_) return optimizer;
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 2, 0.9),
-                         .interval = lightning::Interval::kStep}};
+        .lr_scheduler = {
+            {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 2, 0.9),
+             .interval = lightning::Interval::kStep}}};
   }
 
   torch::nn::Linear backbone{nullptr};

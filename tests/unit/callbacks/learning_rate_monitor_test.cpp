@@ -4,7 +4,7 @@
 
 #include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/trainer/trainer.h>
 
 #include "support/boring_module.h"
@@ -104,7 +104,7 @@ TEST_CASE("LearningRateMonitor logs what each step was made with, as in Lightnin
   SECTION("under a schedule per epoch") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = sgd(module);
-      return OptimizerConfig{optimizer, {halved(optimizer), Interval::kEpoch}};
+      return OptimizerConfig{optimizer, {{halved(optimizer), Interval::kEpoch}}};
     };
     CHECK(fit(configure, Interval::kStep, 1) ==
           with_completed_steps(golden("steps of a schedule per epoch")));
@@ -112,14 +112,14 @@ TEST_CASE("LearningRateMonitor logs what each step was made with, as in Lightnin
   SECTION("of each group") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = adamw_of_two_groups(module);
-      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep}};
+      return OptimizerConfig{optimizer, {{rising(optimizer), Interval::kStep}}};
     };
     CHECK(fit(configure, Interval::kStep, 1) == with_completed_steps(golden("two groups")));
   }
   SECTION("under the schedule's name, at every third step, scheduled at every second") {
     const auto configure = [](Scheduled& module) {
       const OptimizerPtr optimizer = adamw(module);
-      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep, 2, "rate"}};
+      return OptimizerConfig{optimizer, {{rising(optimizer), Interval::kStep, 2, "rate"}}};
     };
     CHECK(fit(configure, Interval::kStep, 3, 8) == with_completed_steps(golden("named")));
   }
@@ -166,11 +166,23 @@ TEST_CASE("LearningRateMonitor logs the rates of all optimizers", "[callbacks]")
   }
 }
 
+TEST_CASE("LearningRateMonitor has an entry for each schedule", "[callbacks]") {
+  const auto configure = [](Scheduled& module) {
+    const OptimizerPtr optimizer = adamw_of_two_groups(module);
+    return OptimizerConfig{optimizer,
+                           {{.scheduler = halved(optimizer)},
+                            {.scheduler = rising(optimizer), .interval = Interval::kStep},
+                            {.scheduler = halved(optimizer), .name = "named"}}};
+  };
+  CHECK(fit(configure, Interval::kStep, 1) ==
+        lightning_tests::with_completed_steps(golden("three schedules")));
+}
+
 TEST_CASE("LearningRateMonitor logs what each epoch began with, in the epoch's row",
           "[callbacks]") {
   const auto configure = [](Scheduled& module) {
     const OptimizerPtr optimizer = sgd(module);
-    return OptimizerConfig{optimizer, {halved(optimizer), Interval::kEpoch, 2}};
+    return OptimizerConfig{optimizer, {{halved(optimizer), Interval::kEpoch, 2}}};
   };
   CHECK(fit(configure, Interval::kEpoch, 1) == at_epoch_ends(golden("every second epoch")));
 }

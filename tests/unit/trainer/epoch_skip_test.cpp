@@ -43,8 +43,7 @@ class Skipping : public BoringModule {
         std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler =
-                             std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5)}};
+        .lr_scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5)};
   }
 
   std::vector<Place> trained;

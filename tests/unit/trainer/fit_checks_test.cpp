@@ -274,7 +274,7 @@ TEST_CASE("A fit warns of a schedule that is not made for it", "[trainer]") {
       const auto optimizer =
           std::make_shared<optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
       return lightning::OptimizerConfig{optimizer,
-                                        {.scheduler = make_(optimizer), .interval = interval_}};
+                                        {{.scheduler = make_(optimizer), .interval = interval_}}};
     }
 
    private:

@@ -104,8 +104,8 @@ class RecordingModule : public BoringModule {
         std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
-                         .interval = lightning::Interval::kStep}};
+        .lr_scheduler = {{.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
+                          .interval = lightning::Interval::kStep}}};
   }
   StepOutput training_step(const Batch& batch, int64_t index) override {
     calls.push_back("LM.training_step");
@@ -146,9 +146,10 @@ class RecordingModule : public BoringModule {
                                    lightning::GradientClipAlgorithm) override {
     calls.push_back("LM.configure_gradient_clipping");
   }
-  void lr_scheduler_step(lightning::optim::LRScheduler& scheduler) override {
+  void lr_scheduler_step(lightning::optim::LRScheduler& scheduler,
+                         std::optional<double> metric) override {
     calls.push_back("LM.lr_scheduler_step");
-    scheduler.step();
+    BoringModule::lr_scheduler_step(scheduler, metric);
   }
 };
 
@@ -164,8 +165,7 @@ class ManualRecordingModule : public RecordingModule {
                                                                torch::optim::SGDOptions(0.1));
       configs.push_back({.optimizer = optimizer});
     }
-    configs[0].lr_scheduler.scheduler =
-        std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
+    configs[0].lr_scheduler = std::make_shared<lightning::optim::StepLR>(configs[0].optimizer, 1);
     return configs;
   }
   StepOutput training_step(const Batch& batch, int64_t) override {
@@ -203,8 +203,37 @@ class SkippingRecordingModule : public RecordingModule {
         std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1)}};
+        .lr_scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1)};
   }
+};
+
+/// Two schedules of one optimizer, one of which watches a metric.
+class PlateauRecordingModule : public RecordingModule {
+ public:
+  PlateauRecordingModule(lightning::Interval interval, std::string monitor)
+      : interval_(interval), monitor_(std::move(monitor)) {}
+  lightning::OptimizerList configure_optimizers() override {
+    calls.push_back("LM.configure_optimizers");
+    auto optimizer =
+        std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
+    return lightning::OptimizerConfig{
+        .optimizer = optimizer,
+        .lr_scheduler = {
+            {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1),
+             .interval = interval_},
+            {.scheduler = std::make_shared<lightning::optim::ReduceLROnPlateau>(optimizer),
+             .interval = interval_,
+             .monitor = monitor_}}};
+  }
+  StepOutput training_step(const Batch& batch, int64_t index) override {
+    const StepOutput output = RecordingModule::training_step(batch, index);
+    log("train_loss", output.loss);
+    return output;
+  }
+
+ private:
+  lightning::Interval interval_;
+  std::string monitor_;
 };
 
 class RecordingCallback : public lightning::Callback {
@@ -499,6 +528,26 @@ TEST_CASE("skip_rest_of_epoch() calls hooks in Lightning's order", "[trainer]") 
   check_order("fit_skip_epoch.txt", options,
               [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
               {.module = std::make_shared<SkippingRecordingModule>()});
+}
+
+TEST_CASE("fit steps schedules that watch a metric where Lightning does", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.num_sanity_val_steps = 0;
+  const auto fit = [](auto& trainer, auto module, auto data) { trainer.fit(module, data); };
+  SECTION("after each epoch") {
+    options.max_epochs = 2;
+    check_order("fit_plateau_epoch.txt", options, fit,
+                {.module = std::make_shared<PlateauRecordingModule>(lightning::Interval::kEpoch,
+                                                                    "val_loss")});
+  }
+  SECTION("after each step, between windows") {
+    options.max_epochs = 1;
+    options.accumulate_grad_batches = 2;
+    options.val_check_interval = 2;
+    check_order("fit_plateau_step.txt", options, fit,
+                {.module = std::make_shared<PlateauRecordingModule>(lightning::Interval::kStep,
+                                                                    "train_loss")});
+  }
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {

@@ -14,7 +14,7 @@
 #include <lightning/callbacks/callback.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/checkpoint.h>
-#include <lightning/optim/lr_scheduler.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/precision/detail/modes.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
@@ -264,7 +264,7 @@ TEST_CASE("Schedules are the module's to step", "[trainer]") {
    public:
     lightning::OptimizerList configure_optimizers() override {
       auto configs = Gan::configure_optimizers().configs();
-      configs[1].lr_scheduler.scheduler =
+      configs[1].lr_scheduler =
           std::make_shared<lightning::optim::StepLR>(configs[1].optimizer, 4, 0.5);
       return configs;
     }
@@ -275,7 +275,7 @@ TEST_CASE("Schedules are the module's to step", "[trainer]") {
     const lightning::StepOutput output = alternate(module, x, index);
     for (int i = 0; index == 0 && i < 4; ++i) module.lr_scheduler(1).step();
     rates.push_back(module.lr_scheduler(1).get_last_lr().front());
-    CHECK_THROWS_WITH(module.lr_scheduler(0), Catch::Contains("lr_scheduler(0)"));
+    CHECK_THROWS_WITH(module.lr_scheduler(0), Catch::Contains("lr_scheduler(0, 0)"));
     return output;
   };
   lightning::TrainerOptions options = quiet_options();

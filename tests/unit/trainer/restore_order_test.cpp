@@ -35,8 +35,9 @@ class BiasFirst : public BoringModule {
                                                              torch::optim::SGDOptions(0.1));
     return lightning::OptimizerConfig{
         .optimizer = optimizer,
-        .lr_scheduler = {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
-                         .interval = lightning::Interval::kStep}};
+        .lr_scheduler = {
+            {.scheduler = std::make_shared<lightning::optim::StepLR>(optimizer, 1, 0.5),
+             .interval = lightning::Interval::kStep}}};
   }
   void on_train_batch_end(const lightning::StepOutput&, const lightning::Batch&, int64_t) override {
     rates.clear();

@@ -42,8 +42,8 @@ class Noting : public BoringModule {
   OptimizerList configure_optimizers() override { return make_(parameters()); }
   void on_train_start() override {
     at_start = optim::group_options(*trainer().optimizers().front().optimizer);
-    const auto& schedule = trainer().optimizers().front().lr_scheduler.scheduler;
-    if (schedule != nullptr) schedule_steps = schedule->step_count();
+    const auto& schedules = trainer().optimizers().front().lr_scheduler;
+    if (!schedules.empty()) schedule_steps = schedules[0].scheduler->step_count();
   }
   lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
     if (weights.empty() || trainer().global_step() != last_step_) {
@@ -87,7 +87,7 @@ MakeOptimizer scheduled(double rate, MakeSchedule schedule,
   return [=](const std::vector<at::Tensor>& parameters) -> OptimizerList {
     const auto optimizer = std::make_shared<optim::SGD>(parameters, torch::optim::SGDOptions(rate));
     return lightning::OptimizerConfig{optimizer,
-                                      {.scheduler = schedule(optimizer), .interval = interval}};
+                                      {{.scheduler = schedule(optimizer), .interval = interval}}};
   };
 }
 
