@@ -2,8 +2,9 @@
 
   .venv/bin/python tests/golden/hooks/record_hooks.py
 
-Writes fit.txt, fit_accumulate.txt, fit_manual.txt, fit_skip_epoch.txt, validate.txt, test.txt and
-predict.txt beside this script, one hook per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
+Writes fit.txt, fit_accumulate.txt, fit_manual.txt, fit_skip_epoch.txt, fit_reload.txt,
+fit_transfer.txt, fit_transfer_some.txt, validate.txt, test.txt and predict.txt beside this script, one hook
+per line: LM (module), CB (callback) or DM (data module). Made with lightning 2.6.6.
 """
 
 import pathlib
@@ -120,10 +121,16 @@ class Data(pl.LightningDataModule):
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 
 
-def record(file_name, action, module_class=Module, **options):
+TRANSFER_HOOKS = [
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+]
+
+
+def record(file_name, action, module_class=Module, data_hooks=(), **options):
+    """`data_hooks`: those that the data module overrides beside DATA_HOOKS."""
     calls.clear()
     module = recording(module_class, "LM", MODULE_HOOKS)()
-    data = recording(Data, "DM", DATA_HOOKS)()
+    data = recording(Data, "DM", DATA_HOOKS + list(data_hooks))()
     callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
@@ -141,6 +148,12 @@ if __name__ == "__main__":
     record("fit_manual.txt", "fit", module_class=ManualModule, max_epochs=1,
            num_sanity_val_steps=0)
     record("fit_skip_epoch.txt", "fit", module_class=SkippingModule, max_epochs=2,
+           num_sanity_val_steps=0)
+    record("fit_reload.txt", "fit", max_epochs=4, num_sanity_val_steps=1,
+           reload_dataloaders_every_n_epochs=2)
+    record("fit_transfer.txt", "fit", data_hooks=TRANSFER_HOOKS, max_epochs=1,
+           num_sanity_val_steps=0)
+    record("fit_transfer_some.txt", "fit", data_hooks=TRANSFER_HOOKS[:1], max_epochs=1,
            num_sanity_val_steps=0)
     record("validate.txt", "validate")
     record("test.txt", "test")

@@ -267,6 +267,28 @@ class RecordingData : public lightning::LightningDataModule {
   }
 };
 
+/// Overrides one of the hooks that the module has too.
+class TransferringSome : public RecordingData {
+ public:
+  Batch on_before_batch_transfer(Batch batch) override {
+    calls.push_back("DM.on_before_batch_transfer");
+    return batch;
+  }
+};
+
+/// Overrides all of them.
+class Transferring : public TransferringSome {
+ public:
+  Batch transfer_batch_to_device(Batch batch, at::Device device) override {
+    calls.push_back("DM.transfer_batch_to_device");
+    return batch.to(device);
+  }
+  Batch on_after_batch_transfer(Batch batch) override {
+    calls.push_back("DM.on_after_batch_transfer");
+    return batch;
+  }
+};
+
 std::vector<std::string> golden(const std::string& file) {
   std::ifstream stream("tests/golden/hooks/" + file);
   REQUIRE(stream);
@@ -286,14 +308,15 @@ lightning::TrainerOptions recording_options() {
 /// Runs one action and compares; names the first difference.
 template <typename Action>
 void check_order(const std::string& file, const lightning::TrainerOptions& options, Action action,
-                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>()) {
+                 std::shared_ptr<LightningModule> module = std::make_shared<RecordingModule>(),
+                 std::shared_ptr<RecordingData> data = std::make_shared<RecordingData>()) {
   calls.clear();
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions in_folder = options;
   in_folder.default_root_dir = folder.path();
   lightning::Trainer trainer(in_folder, {std::make_shared<RecordingCallback>()},
                              lightning::Loggers{});
-  action(trainer, module, std::make_shared<RecordingData>());
+  action(trainer, module, data);
   const std::vector<std::string> expected = golden(file);
   for (size_t i = 0; i < std::min(calls.size(), expected.size()); ++i) {
     INFO("hook number " << i + 1);
@@ -437,6 +460,26 @@ TEST_CASE("skip_rest_of_epoch() calls hooks in Lightning's order", "[trainer]") 
       "fit_skip_epoch.txt", options,
       [](auto& trainer, auto module, auto data) { trainer.fit(module, data); },
       std::make_shared<SkippingRecordingModule>());
+}
+
+TEST_CASE("Loaders are asked for again in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 4;
+  options.num_sanity_val_steps = 1;
+  options.reload_dataloaders_every_n_epochs = 2;
+  check_order("fit_reload.txt", options,
+              [](auto& trainer, auto module, auto data) { trainer.fit(module, data); });
+}
+
+TEST_CASE("Transfer hooks are the data module's where it overrides them", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 1;
+  options.num_sanity_val_steps = 0;
+  const auto fit = [](auto& trainer, auto module, auto data) { trainer.fit(module, data); };
+  check_order("fit_transfer.txt", options, fit, std::make_shared<RecordingModule>(),
+              std::make_shared<Transferring>());
+  check_order("fit_transfer_some.txt", options, fit, std::make_shared<RecordingModule>(),
+              std::make_shared<TransferringSome>());
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {
