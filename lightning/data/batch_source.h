@@ -1,4 +1,5 @@
-/// BatchSource: what the loops ask of the data. A DataLoader is one, a CombinedLoader joins several.
+/// BatchSource: what the loops ask of the data. A DataLoader is one, a CombinedLoader joins
+/// several.
 #pragma once
 
 #include <concepts>
@@ -60,8 +61,8 @@ class LIGHTNING_API BatchSource {
   virtual void set_shard(const DataShard& shard) = 0;
   /// What `shard` would get of the next epoch's first global batches, at most `limit` of them;
   /// nothing when unknown.
-  virtual std::optional<ShardSize> shard_size(const DataShard& shard,
-                                              std::optional<int64_t> limit = std::nullopt) const = 0;
+  virtual std::optional<ShardSize> shard_size(
+      const DataShard& shard, std::optional<int64_t> limit = std::nullopt) const = 0;
   /// Pins batches unless options forbid it.
   virtual void set_default_pin_memory(bool pin) = 0;
   /// For overfit_batches: the same batches in each epoch. A change drops what is in progress.

@@ -46,8 +46,9 @@ void check_parts(const CombinedLoader::Parts& parts) {
     LIGHTNING_CHECK(!name.empty() && name.find('/') == std::string::npos, ConfigError,
                     "CombinedLoader: a part is named \"", name,
                     "\", expected a name without a slash. HINT: its tensors are named part/field.");
-    LIGHTNING_CHECK(names.insert(name).second, ConfigError, "CombinedLoader: two parts are named \"",
-                    name, "\", expected different names.");
+    LIGHTNING_CHECK(names.insert(name).second, ConfigError,
+                    "CombinedLoader: two parts are named \"", name,
+                    "\", expected different names.");
     LIGHTNING_CHECK(source != nullptr, ConfigError, "CombinedLoader: the loader of part \"", name,
                     "\" is null.");
     LIGHTNING_CHECK(sources.insert(source.get()).second, ConfigError,
@@ -231,9 +232,10 @@ StateDict CombinedLoader::state_dict() const {
 
 void CombinedLoader::load_state_dict(const StateDict& state) {
   const std::string& kind = state.get<std::string>("kind");
-  LIGHTNING_CHECK(kind == "combined", CheckpointError,
-                  "CombinedLoader: the checkpoint holds the position of a loader of kind \"", kind,
-                  "\", this one combines several. HINT: resume with the loaders of the checkpoint.");
+  LIGHTNING_CHECK(
+      kind == "combined", CheckpointError,
+      "CombinedLoader: the checkpoint holds the position of a loader of kind \"", kind,
+      "\", this one combines several. HINT: resume with the loaders of the checkpoint.");
   const std::string& mode = state.get<std::string>("mode");
   LIGHTNING_CHECK(mode == name_of(mode_), CheckpointError,
                   "CombinedLoader: the checkpoint was written with mode ", mode, ", this one has ",
@@ -261,9 +263,9 @@ void CombinedLoader::load_state_dict(const StateDict& state) {
 
 void CombinedLoader::load_part(PartState& part, const StateDict& state) {
   const std::string& name = state.get<std::string>("name");
-  LIGHTNING_CHECK(name == part.name, CheckpointError, "CombinedLoader: a part of the checkpoint is \"",
-                  name, "\", this one has \"", part.name,
-                  "\" in its place. HINT: resume with the loaders of the checkpoint.");
+  LIGHTNING_CHECK(name == part.name, CheckpointError,
+                  "CombinedLoader: a part of the checkpoint is \"", name, "\", this one has \"",
+                  part.name, "\" in its place. HINT: resume with the loaders of the checkpoint.");
   part.pass = count_in(state, "pass");
   part.begun = state.get<bool>("begun");
   part.served = 0;

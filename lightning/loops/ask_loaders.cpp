@@ -13,8 +13,7 @@ int64_t loaders_epoch(const RunState& run) {
   return every == 0 ? 0 : run.progress.epoch - run.progress.epoch % every;
 }
 
-DataLoaders ask_for_loaders(RunState& run,
-                            const OwnHook<LightningDataModule, DataLoaders>& of_data,
+DataLoaders ask_for_loaders(RunState& run, const OwnHook<LightningDataModule, DataLoaders>& of_data,
                             const OwnHook<LightningModule, DataLoaders>& of_module) {
   const auto ask = [&] {
     DataLoaders loaders = call_data_module(run, of_data);

@@ -17,8 +17,7 @@ int64_t loaders_epoch(const RunState& run);
 /// reload_dataloaders_every_n_epochs the hooks see loaders_epoch() as the current epoch and draw
 /// random numbers that depend on it and the seed alone: a run that resumes asks at another time and
 /// gets the same loaders.
-DataLoaders ask_for_loaders(RunState& run,
-                            const OwnHook<LightningDataModule, DataLoaders>& of_data,
+DataLoaders ask_for_loaders(RunState& run, const OwnHook<LightningDataModule, DataLoaders>& of_data,
                             const OwnHook<LightningModule, DataLoaders>& of_module);
 
 }  // namespace lightning

@@ -29,9 +29,8 @@ Batch transfer_batch(RunState& run, const Batch& loaded) {
   batch = call_one(run, data_hooks::on_before_batch_transfer,
                    module_hooks::on_before_batch_transfer, std::move(batch));
   batch =
-      call_one(run, data_hooks::transfer_batch_to_device,
-                           module_hooks::transfer_batch_to_device, std::move(batch),
-                           run.context.options.device);
+      call_one(run, data_hooks::transfer_batch_to_device, module_hooks::transfer_batch_to_device,
+               std::move(batch), run.context.options.device);
   batch = call_one(run, data_hooks::on_after_batch_transfer, module_hooks::on_after_batch_transfer,
                    std::move(batch));
   // A hook may have made a new one.

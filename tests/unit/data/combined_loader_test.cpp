@@ -24,11 +24,10 @@ using Indices = std::map<std::string, std::vector<int64_t>>;  // by part
 
 std::shared_ptr<DataLoader> loader_of(int64_t size, int64_t batch_size, bool shuffle = false,
                                       int64_t num_workers = 0) {
-  return std::make_shared<DataLoader>(std::make_shared<NoisyDataset>(size),
-                                      DataLoaderOptions{.batch_size = batch_size,
-                                                        .shuffle = shuffle,
-                                                        .num_workers = num_workers,
-                                                        .seed = 4});
+  return std::make_shared<DataLoader>(
+      std::make_shared<NoisyDataset>(size),
+      DataLoaderOptions{
+          .batch_size = batch_size, .shuffle = shuffle, .num_workers = num_workers, .seed = 4});
 }
 
 std::shared_ptr<DataLoader> stream_of(int64_t size, int64_t batch_size) {
@@ -156,9 +155,9 @@ TEST_CASE("CombinedLoader resumes after any batch, with any number of workers", 
       CombinedLoader resumed(two_parts(true, 1), mode);
       resumed.load_state_dict(stopped.state_dict());
       CHECK(resumed.batches_delivered() == static_cast<int64_t>(stop));
-      CHECK(rest_of(resumed) ==
-            std::vector<Indices>(epoch_3.begin() + static_cast<std::ptrdiff_t>(stop),
-                                 epoch_3.end()));
+      CHECK(
+          rest_of(resumed) ==
+          std::vector<Indices>(epoch_3.begin() + static_cast<std::ptrdiff_t>(stop), epoch_3.end()));
       resumed.begin_epoch(4);
       CHECK(rest_of(resumed) == epoch_4);
     }
@@ -283,8 +282,7 @@ TEST_CASE("CombinedLoader refuses parts that can't be combined", "[data_loader]"
                     Contains("two parts are named \"a\""));
   CHECK_THROWS_WITH(CombinedLoader(Parts{{"a", one}, {"b", one}}), Contains("one position"));
   CHECK_THROWS_WITH(CombinedLoader(Parts{{"a", nullptr}}), Contains("null"));
-  const auto sequence =
-      std::make_shared<CombinedLoader>(two_parts(), CombineMode::kSequential);
+  const auto sequence = std::make_shared<CombinedLoader>(two_parts(), CombineMode::kSequential);
   CHECK_THROWS_WITH(CombinedLoader(Parts{{"a", sequence}}), Contains("sequential"));
   CombinedLoader with_empty({{"a", one}, {"nothing", loader_of(0, 2)}});
   CHECK_THROWS_WITH(with_empty.check(), Contains("part \"nothing\" has no batches") &&
@@ -301,8 +299,7 @@ TEST_CASE("CombinedLoader refuses the position of other parts", "[resume]") {
   CHECK_THROWS_WITH(other_mode.load_state_dict(state), Contains("mode max_size_cycle"));
   CombinedLoader other_names({{"a", loader_of(5, 3)}, {"c", loader_of(14, 2)}});
   CHECK_THROWS_WITH(other_names.load_state_dict(state), Contains("\"b\"") && Contains("\"c\""));
-  CombinedLoader three(
-      {{"a", loader_of(5, 3)}, {"b", loader_of(14, 2)}, {"c", loader_of(14, 2)}});
+  CombinedLoader three({{"a", loader_of(5, 3)}, {"b", loader_of(14, 2)}, {"c", loader_of(14, 2)}});
   CHECK_THROWS_WITH(three.load_state_dict(state), Contains("has 2 parts"));
   CHECK_THROWS_AS(loader.load_state_dict(loader_of(4, 2)->state_dict()), CheckpointError);
   CHECK_THROWS_AS(loader.load_state_dict(StateDict()), CheckpointError);

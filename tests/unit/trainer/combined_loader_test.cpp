@@ -58,9 +58,7 @@ std::string text(const at::Tensor& values) {
 /// Notes its batches as the recorder does.
 class Noting : public lightning::LightningModule {
  public:
-  Noting() {
-    weight = register_parameter("weight", torch::zeros({}, torch::kDouble));
-  }
+  Noting() { weight = register_parameter("weight", torch::zeros({}, torch::kDouble)); }
   lightning::StepOutput training_step(const Batch& batch, int64_t) override {
     note(batch);
     const at::Tensor value = batch.contains("x") ? batch["x"] : batch[0];
@@ -141,16 +139,15 @@ std::shared_ptr<CombinedLoader> two_boring_loaders() {
   options.batch_size = 2;
   options.shuffle = true;
   options.seed = 6;
-  return std::make_shared<CombinedLoader>(
-      CombinedLoader::Parts{{"short", boring_loader(8, options)},
-                            {"long", boring_loader(20, options)}});
+  return std::make_shared<CombinedLoader>(CombinedLoader::Parts{
+      {"short", boring_loader(8, options)}, {"long", boring_loader(20, options)}});
 }
 
 class OfTwo : public BoringModule {
  public:
   lightning::StepOutput training_step(const Batch& batch, int64_t) override {
-    const at::Tensor loss = layer->forward(batch["short/x"]).square().mean() +
-                            layer->forward(batch["long/x"]).mean();
+    const at::Tensor loss =
+        layer->forward(batch["short/x"]).square().mean() + layer->forward(batch["long/x"]).mean();
     log("loss", loss, {.on_step = true, .on_epoch = true});
     return loss;
   }
@@ -181,7 +178,6 @@ TEST_CASE("Combined batches, limits and weights of metrics are Lightning's", "[t
 }
 
 TEST_CASE("Several training loaders are a cycle of the longest", "[trainer]") {
-  const auto module = std::make_shared<Noting>();
   class Named : public Noting {
    public:
     lightning::StepOutput training_step(const Batch& batch, int64_t) override {

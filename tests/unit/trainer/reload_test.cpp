@@ -112,7 +112,7 @@ TEST_CASE("A run that reloads its loaders resumes bitwise (pain #21492)", "[trai
   const std::filesystem::path checkpoints = folder.path() / "checkpoints";
   const auto [whole, data] =
       fit({std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
-              .dirpath = checkpoints, .save_top_k = -1, .every_n_train_steps = 1}),
+               .dirpath = checkpoints, .save_top_k = -1, .every_n_train_steps = 1}),
            std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
                .dirpath = folder.path() / "epochs", .save_top_k = -1})},
           "");
