@@ -32,6 +32,7 @@
 #include <lightning/core/grad_norm.h>
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/core/lightning_module.h>
+#include <lightning/data/combined_loader.h>
 #include <lightning/data/data_loader.h>
 #include <lightning/data/dataset.h>
 #include <lightning/data/sampler.h>

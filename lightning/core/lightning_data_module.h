@@ -1,9 +1,12 @@
 /// LightningDataModule: everything about the data of a run, in one reusable object.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <lightning/config/node.h>
 #include <lightning/config/options.h>
 #include <lightning/core/trainer_context.h>
+#include <lightning/data/batch.h>
 #include <lightning/data/data_loader.h>
 #include <lightning/util/export.h>
 #include <lightning/util/state_dict.h>
@@ -28,6 +31,14 @@ class LIGHTNING_API LightningDataModule {
   virtual DataLoaders test_dataloader() { return {}; }
   virtual DataLoaders predict_dataloader() { return {}; }
 
+  // ---- each batch on its way to a step; a hook that is overridden here runs in place of the
+  // module's of the same name. A base body leaves the batch to the module's hook, which then runs
+  // on what an override that calls it returns.
+  virtual Batch on_before_batch_transfer(Batch batch);
+  /// Must return the batch on `device`: batch.to(device, /*non_blocking=*/true).
+  virtual Batch transfer_batch_to_device(Batch batch, at::Device device);
+  virtual Batch on_after_batch_transfer(Batch batch);
+
   /// Custom state in checkpoints (the loaders' positions are saved without it).
   virtual void state_dict(StateDict& /*state*/) {}
   virtual void load_state_dict(const StateDict& /*state*/) {}
@@ -45,8 +56,12 @@ class LIGHTNING_API LightningDataModule {
 
   /// For the Trainer.
   void attach(TrainerContext* trainer) { trainer_ = trainer; }
+  /// Whether the base class's own body of a transfer hook answered.
+  bool base_body_ran() const { return base_body_ran_; }
+  void reset_base_body() { base_body_ran_ = false; }
 
  private:
+  bool base_body_ran_ = false;
   TrainerContext* trainer_ = nullptr;
   config::ConfigNode hyperparameters_;
 };

@@ -69,8 +69,9 @@ struct LIGHTNING_API StepOutput {
   bool skipped_on_purpose_ = false;
 };
 
-/// Hooks run in Lightning's order (docs/hooks.md); every rank runs each of them. Hooks of the data
-/// module with the same name are asked first where both exist.
+/// Hooks run in Lightning's order (docs/hooks.md); every rank runs each of them. Where the data
+/// module has a hook of the same name that makes data: its loaders are taken when it gives any, its
+/// transfer hooks when it overrides them.
 class LIGHTNING_API LightningModule : public torch::nn::Module {
  public:
   LightningModule();

@@ -452,7 +452,7 @@ bool DataLoader::has_own_order() const {
   return impl_->options.shuffle || impl_->sampler != nullptr || impl_->batch_sampler != nullptr;
 }
 
-std::shared_ptr<DataLoader> DataLoader::copy() const {
+std::shared_ptr<BatchSource> DataLoader::copy() const {
   if (impl_->stream) return nullptr;
   auto impl = std::make_unique<Impl>(impl_->options);
   impl->dataset = impl_->dataset;
@@ -460,12 +460,23 @@ std::shared_ptr<DataLoader> DataLoader::copy() const {
   impl->batch_sampler = impl_->batch_sampler;
   impl->pin_memory = impl_->pin_memory;
   impl->fixed_order = impl_->fixed_order;
-  return std::shared_ptr<DataLoader>(new DataLoader(std::move(impl)));
+  return std::shared_ptr<BatchSource>(new DataLoader(std::move(impl)));
 }
 
-DataLoaders::DataLoaders(std::shared_ptr<DataLoader> loader) {
-  LIGHTNING_CHECK(loader != nullptr, ConfigError, "DataLoaders: the loader is null.");
-  loaders_.push_back(std::move(loader));
+std::string DataLoader::why_no_batches() const {
+  const DataShard& shard = impl_->shard;
+  if (impl_->dataset && impl_->dataset->size() == 0) {
+    return "the data set is empty. HINT: check where the data is read.";
+  }
+  if (impl_->options.drop_last) {
+    return "drop_last leaves out the only batch, which isn't full. HINT: use a smaller batch size, "
+           "or drop_last: false.";
+  }
+  if (shard.uneven == UnevenInputs::kDrop && shard.world_size > 1) {
+    return "uneven_inputs is drop and there is less than one batch for each rank. HINT: use a "
+           "smaller batch size, or uneven_inputs: join.";
+  }
+  return "its sampler gives none. HINT: check the sampler.";
 }
 
 }  // namespace lightning

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <utility>
-#include <vector>
+#include <string>
 
 #include <lightning/data/batch.h>
+#include <lightning/data/batch_source.h>
 #include <lightning/data/dataset.h>
 #include <lightning/data/sampler.h>
 #include <lightning/data/shard.h>
@@ -39,14 +39,7 @@ struct DataLoaderOptions {
   std::optional<uint64_t> seed = std::nullopt;
 };
 
-/// A rank's part of an epoch.
-struct ShardSize {
-  int64_t batches = 0;
-  int64_t samples = 0;            // without padding batches
-  int64_t samples_all_ranks = 0;  // in these global batches, each sample once
-};
-
-class LIGHTNING_API DataLoader {
+class LIGHTNING_API DataLoader : public BatchSource {
  public:
   /// Order by options.shuffle.
   DataLoader(std::shared_ptr<Dataset> dataset, DataLoaderOptions options);
@@ -61,86 +54,70 @@ class LIGHTNING_API DataLoader {
              DataLoaderOptions options);
   /// A stream. One worker thread at most reads it (num_workers above 1 is a ConfigError).
   DataLoader(std::shared_ptr<IterableDataset> dataset, DataLoaderOptions options);
-  ~DataLoader();
-  DataLoader(const DataLoader&) = delete;
-  DataLoader& operator=(const DataLoader&) = delete;
+  ~DataLoader() override;
 
   /// Called by the Trainer before the first epoch: this rank's part of each global batch (shard.h).
   /// A position inside an epoch is kept, with the errors of load_state_dict(). ConfigError when the
   /// ranks don't divide global_batch_size.
-  void set_shard(const DataShard& shard);
+  void set_shard(const DataShard& shard) override;
   const DataShard& shard() const;
 
   /// Global batches in the next or current epoch, the same number on every rank; nothing for a
   /// stream of unknown length.
-  std::optional<int64_t> num_batches() const;
+  std::optional<int64_t> num_batches() const override;
   /// Those of them that this rank gets: one less than num_batches() on a rank that has no samples
   /// in the last one under UnevenInputs::kExact; nothing when unknown.
   std::optional<int64_t> num_rank_batches() const;
   /// What `shard` would get of the next epoch's first global batches, at most `limit` of them;
   /// nothing for a stream. Throws ConfigError like set_shard().
   std::optional<ShardSize> shard_size(const DataShard& shard,
-                                      std::optional<int64_t> limit = std::nullopt) const;
+                                      std::optional<int64_t> limit = std::nullopt) const override;
   const DataLoaderOptions& options() const;
   /// Samples per batch of this rank: options().batch_size, or its part of global_batch_size.
-  int64_t batch_size() const;
+  int64_t batch_size() const override;
 
   /// Starts `epoch` from its first batch and wakes the workers. What was in progress is dropped.
-  void begin_epoch(int64_t epoch);
+  void begin_epoch(int64_t epoch) override;
   /// The next batch, or nothing at the epoch's end. Without begin_epoch() the first call starts
   /// epoch 0. A worker's exception is thrown here, in the batch's place; the call after that gives
   /// the batch after it, but ends the epoch of a stream. The loader stays usable.
-  std::optional<Batch> next();
+  std::optional<Batch> next() override;
   /// Whether no batch is left; may wait for a stream's next batch.
-  bool exhausted();
+  bool exhausted() override;
 
   /// Global batches of the epoch up to the last delivered one: after load_state_dict() those that
   /// its samples fill with this loader's batch size.
-  int64_t batches_delivered() const;
+  int64_t batches_delivered() const override;
 
   /// Position after the last delivered batch, counted in samples of all ranks, and the seed. The
   /// same on every rank.
-  StateDict state_dict() const;
+  StateDict state_dict() const override;
   /// Continues exactly there, also with a different batch size or number of ranks when the position
   /// allows it (a CheckpointError when it lies inside a global batch, or when the data set's size
   /// has changed); no sample is lost or repeated. The saved seed and shuffle are used from then on,
   /// whatever the options set; a sampler that was given keeps its own. Workers start at the next
   /// next().
-  void load_state_dict(const StateDict& state);
+  void load_state_dict(const StateDict& state) override;
 
   /// Called by the Trainer before the first epoch: pins unless the options forbid it.
-  void set_default_pin_memory(bool pin);
+  void set_default_pin_memory(bool pin) override;
   /// Called by the Trainer for overfit_batches: each epoch has the data set's own order, whatever
   /// shuffle or sampler say, and with a batch sampler the batches of its epoch 0. A change drops
   /// what is in progress. Streams stay as they are. An epoch that load_state_dict() continues keeps
   /// the order it was saved with.
-  void set_fixed_order(bool fixed);
+  void set_fixed_order(bool fixed) override;
   /// Whether the order differs from epoch to epoch as far as the loader knows: it shuffles, or has
   /// a sampler.
-  bool has_own_order() const;
+  bool has_own_order() const override;
   /// A loader of the same data, samplers, options and fixed order, with a position of its own.
   /// Nothing for a stream, which can't be read in two places.
-  std::shared_ptr<DataLoader> copy() const;
+  std::shared_ptr<BatchSource> copy() const override;
+  std::string why_no_batches() const override;
 
  private:
   class Impl;
   explicit DataLoader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
-};
-
-/// One loader or several: what {train,val,test,predict}_dataloader() return.
-class LIGHTNING_API DataLoaders {
- public:
-  DataLoaders() = default;
-  DataLoaders(std::shared_ptr<DataLoader> loader);  // NOLINT: implicit on purpose
-  DataLoaders(std::vector<std::shared_ptr<DataLoader>> loaders) : loaders_(std::move(loaders)) {}
-
-  bool empty() const { return loaders_.empty(); }
-  int64_t size() const { return static_cast<int64_t>(loaders_.size()); }
-  DataLoader& operator[](int64_t index) const { return *loaders_[static_cast<size_t>(index)]; }
-
- private:
-  std::vector<std::shared_ptr<DataLoader>> loaders_;
 };
 
 }  // namespace lightning

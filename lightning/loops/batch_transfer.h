@@ -7,8 +7,8 @@
 
 namespace lightning {
 
-/// `loaded` in the run's number format, then through the module's three transfer hooks to the run's
-/// device.
+/// `loaded` in the run's number format, then through the three transfer hooks, each of the data
+/// module where it overrides it and else of the module, to the run's device.
 LIGHTNING_API Batch transfer_batch(RunState& run, const Batch& loaded);
 
 }  // namespace lightning

@@ -570,7 +570,7 @@ void CheckpointConnector::restore_data_and_generators() {
   if (!loaded_) return;
   // At an epoch's end the next epoch begins afresh; begin_epoch() puts the loader to its start.
   if (run_.progress.batch_idx > 0) {
-    DataLoader& loader = run_.loaders.train_loader();
+    BatchSource& loader = run_.loaders.train_loader();
     loader.load_state_dict(checkpoint_.state.nested("data_loader/train"));
     // With another batch size (or number of ranks) the same place has another number.
     run_.progress.batch_idx = loader.batches_delivered();

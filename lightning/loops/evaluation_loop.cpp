@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
 #include <lightning/core/detail/metric_registry.h>
+#include <lightning/data/combined_loader.h>
+#include <lightning/loops/ask_loaders.h>
 #include <lightning/loops/batch_transfer.h>
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
@@ -23,7 +27,7 @@ bool leaves_none(const BatchLimit& limit) {
   return limit.is_count() ? limit.count() == 0 : limit.fraction() == 0.0;
 }
 
-std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
+std::optional<int64_t> limited_batches(const BatchLimit& limit, const BatchSource& loader,
                                        std::string_view option) {
   const std::optional<int64_t> available = loader.num_batches();
   const std::optional<int64_t> batches = limit.resolve(available, option);
@@ -36,32 +40,32 @@ std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader
 
 namespace {
 
+/// The loaders with the parts of a sequential combination in its place: evaluations run loader
+/// after loader.
+DataLoaders with_parts_of_sequences(const DataLoaders& loaders) {
+  std::vector<std::shared_ptr<BatchSource>> sources;
+  for (const auto& source : loaders.sources()) {
+    const auto* combined = dynamic_cast<const CombinedLoader*>(source.get());
+    if (combined == nullptr || combined->mode() != CombineMode::kSequential) {
+      sources.push_back(source);
+      continue;
+    }
+    for (size_t i = 0; i < combined->size(); ++i) sources.push_back(combined->source(i));
+  }
+  return DataLoaders(std::move(sources));
+}
+
 /// Of every loader before the first batch of any.
 void check_limits(const RunState& run, const DataLoaders& loaders, const BatchLimit& limit,
                   std::string_view option) {
   for (int64_t i = 0; i < loaders.size(); ++i) {
     loaders[i].set_shard(run.context.shard(UnevenInputs::kExact));
+    loaders[i].check();
     limited_batches(limit, loaders[i], option);
   }
 }
 
 }  // namespace
-
-std::string why_no_batches(const DataLoader& loader) {
-  const StateDict state = loader.state_dict();
-  if (state.contains("dataset_size") && state.get<int64_t>("dataset_size") == 0) {
-    return "the data set is empty. HINT: check where the data is read.";
-  }
-  if (loader.options().drop_last) {
-    return "drop_last leaves out the only batch, which isn't full. HINT: use a smaller batch size, "
-           "or drop_last: false.";
-  }
-  if (loader.shard().uneven == UnevenInputs::kDrop && loader.shard().world_size > 1) {
-    return "uneven_inputs is drop and there is less than one batch for each rank. HINT: use a "
-           "smaller batch size, or uneven_inputs: join.";
-  }
-  return "its sampler gives none. HINT: check the sampler.";
-}
 
 void warn_of_empty_pass(const RunState& run, std::string_view pass, const DataLoaders& loaders,
                         const BatchLimit& limit, std::string_view option) {
@@ -69,7 +73,7 @@ void warn_of_empty_pass(const RunState& run, std::string_view pass, const DataLo
   if (leaves_none(limit)) {
     reason = detail::concat(option, " is ", limit.to_text(), ". HINT: use 1.0 for all batches.");
   } else if (loaders.size() > 0 && loaders[0].num_batches() == 0) {
-    reason = why_no_batches(loaders[0]);
+    reason = loaders[0].why_no_batches();
   }
   run.warn(detail::concat("Trainer: ", pass, " ran no batch, since ", reason));
 }
@@ -146,20 +150,30 @@ bool EvaluationLoop::enabled() const {
 }
 
 void EvaluationLoop::prepare_validation() {
-  if (std::exchange(run_.loaders.validation_ready, true)) return;
+  if (run_.loaders.validation_epoch) return;
+  run_.loaders.validation_epoch = loaders_epoch(run_);
   DataLoaders& loaders = run_.loaders.validation;
   // Given to fit(), or asked for.
-  if (loaders.empty()) loaders = call_data_module(run_, data_hooks::val_dataloader);
-  if (loaders.empty()) loaders = call_module(run_, module_hooks::val_dataloader);
+  if (loaders.empty()) {
+    loaders = ask_for_loaders(run_, data_hooks::val_dataloader, module_hooks::val_dataloader);
+  }
   if (!loaders.empty() && overfits(run_.context.options.user)) use_training_batches();
+  loaders = with_parts_of_sequences(loaders);
   const BatchLimit& limit = run_.context.options.user.limit_val_batches;
   if (!leaves_none(limit)) check_limits(run_, loaders, limit, "limit_val_batches");
+}
+
+void EvaluationLoop::reload_validation() {
+  if (run_.loaders.validation_given || run_.loaders.validation_epoch == loaders_epoch(run_)) return;
+  run_.loaders.validation = {};
+  run_.loaders.validation_epoch.reset();
+  prepare_validation();
 }
 
 void EvaluationLoop::use_training_batches() {
   prepare_training_loader(run_);
   // A validation may run while the training loader is in the middle of its epoch.
-  std::shared_ptr<DataLoader> copy = run_.loaders.train_loader().copy();
+  std::shared_ptr<BatchSource> copy = run_.loaders.train_loader().copy();
   LIGHTNING_CHECK(copy != nullptr, ConfigError, "Trainer: overfit_batches is ",
                   run_.context.options.user.overfit_batches.to_text(),
                   " and the training data is a stream, expected a data set with an index: the "
@@ -190,6 +204,7 @@ void EvaluationLoop::run_sanity_check() {
 }
 
 bool EvaluationLoop::run_validation(bool may_stop) {
+  reload_validation();
   const GeneratorState generators = GeneratorState::capture();
   const std::vector<int64_t> batches = run_.progress.validation_batches;
   MetricRegistry& registered = run_.context.module->registered_metrics();
@@ -293,7 +308,7 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   const auto precision = run_.context.precision->forward_context();
 
   for (int64_t loader_idx = 0; loader_idx < loaders.size(); ++loader_idx) {
-    DataLoader& loader = loaders[loader_idx];
+    BatchSource& loader = loaders[loader_idx];
     loader.set_shard(run_.context.shard(UnevenInputs::kExact));
     place_.num_batches = limited_batches(limit, loader, kind.limit_name);
     if (at_most) {
@@ -367,6 +382,7 @@ void prepare_evaluation_loaders(RunState& run) {
   LIGHTNING_CHECK(!loaders.empty(), ConfigError, "Trainer: there is no data, ", to_string(stage),
                   "() needs it. HINT: pass a DataLoader or a data module, or override ",
                   of_module.name, "().");
+  loaders = with_parts_of_sequences(loaders);
   const TrainerOptions& user = run.context.options.user;
   if (stage == Stage::kTest) {
     check_limits(run, loaders, user.limit_test_batches, "limit_test_batches");

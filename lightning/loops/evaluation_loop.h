@@ -15,11 +15,9 @@ namespace lightning {
 bool leaves_none(const BatchLimit& limit);
 /// The number of batches of a pass that `option` limits; nothing when unknown. Throws ConfigError
 /// when there are batches and a share of them leaves none.
-std::optional<int64_t> limited_batches(const BatchLimit& limit, const DataLoader& loader,
+std::optional<int64_t> limited_batches(const BatchLimit& limit, const BatchSource& loader,
                                        std::string_view option);
 
-/// Why a loader has no batches, with a hint: "the data set is empty. HINT: ...".
-std::string why_no_batches(const DataLoader& loader);
 /// Warns that a pass ran no batch and says why.
 void warn_of_empty_pass(const RunState& run, std::string_view pass, const DataLoaders& loaders,
                         const BatchLimit& limit, std::string_view option);
@@ -54,6 +52,8 @@ class EvaluationLoop {
   EvaluationPlace& place() { return place_; }
 
  private:
+  /// Asks for the validation loaders again where reload_dataloaders_every_n_epochs says so.
+  void reload_validation();
   /// overfit_batches: validates on a copy of the training loader.
   void use_training_batches();
   struct Kind;  // the hooks of validation or of test

@@ -1,10 +1,13 @@
 #include <lightning/loops/fit_loop.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/data/combined_loader.h>
+#include <lightning/loops/ask_loaders.h>
 #include <lightning/loops/fit_checks.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/lr_schedules.h>
@@ -16,19 +19,26 @@
 namespace lightning {
 
 void prepare_training_loader(RunState& run) {
-  if (std::exchange(run.loaders.train_ready, true)) return;
+  if (run.loaders.train_epoch) return;
+  run.loaders.train_epoch = loaders_epoch(run);
   DataLoaders& loaders = run.loaders.train;
-  if (loaders.empty()) loaders = call_data_module(run, data_hooks::train_dataloader);
-  if (loaders.empty()) loaders = call_module(run, module_hooks::train_dataloader);
+  if (loaders.empty()) {
+    loaders = ask_for_loaders(run, data_hooks::train_dataloader, module_hooks::train_dataloader);
+  }
   LIGHTNING_CHECK(
       !loaders.empty(), ConfigError,
       "Trainer: there is no training data, fit() needs it. HINT: pass a DataLoader or a "
       "data module to fit(), or override train_dataloader().");
-  LIGHTNING_CHECK(loaders.size() == 1, ConfigError, "Trainer: train_dataloader() gave ",
-                  loaders.size(), " loaders, expected one.");
+  // Lightning's default for several.
+  if (loaders.size() > 1) loaders = DataLoaders(std::make_shared<CombinedLoader>(loaders));
   const TrainerOptions& options = run.context.options.user;
-  DataLoader& loader = loaders[0];
+  BatchSource& loader = loaders[0];
+  const auto* combined = dynamic_cast<const CombinedLoader*>(&loader);
+  LIGHTNING_CHECK(combined == nullptr || combined->mode() != CombineMode::kSequential, ConfigError,
+                  "Trainer: the training loader is a CombinedLoader with mode sequential, expected "
+                  "max_size_cycle, min_size or max_size. HINT: sequential is for evaluations.");
   loader.set_shard(run.context.shard(options.uneven_inputs));
+  loader.check();
   loader.set_fixed_order(overfits(options));
   if (overfits(options) && loader.has_own_order()) {
     run.warn(detail::concat("Trainer: overfit_batches is ", options.overfit_batches.to_text(),
@@ -36,7 +46,7 @@ void prepare_training_loader(RunState& run) {
   }
   const std::optional<int64_t> available = loader.num_batches();
   LIGHTNING_CHECK(available != 0, DataError, "Trainer: the training loader has no batches, since ",
-                  why_no_batches(loader));
+                  loader.why_no_batches());
   const std::optional<int64_t> batches =
       limited_batches(options.limit_train_batches, loader, "limit_train_batches");
   const BatchLimit& interval = options.val_check_interval;
@@ -47,6 +57,13 @@ void prepare_training_loader(RunState& run) {
                   " training batches of an epoch. HINT: set check_val_every_n_epoch: null to count "
                   "batches across epochs.");
   loader.set_default_pin_memory(run.context.options.device.is_cuda());
+}
+
+void reload_training_loader(RunState& run) {
+  if (run.loaders.train_given || run.loaders.train_epoch == loaders_epoch(run)) return;
+  run.loaders.train = {};
+  run.loaders.train_epoch.reset();
+  prepare_training_loader(run);
 }
 
 FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector& checkpoints)
@@ -167,6 +184,7 @@ void FitLoop::begin_epoch() {
   // In the middle of an epoch the loader was put to its place by the checkpoint.
   if (run_.progress.batch_idx > 0) return;
   checkpoints_.take_restored();
+  reload_training_loader(run_);
   run_.loaders.train_loader().begin_epoch(run_.progress.epoch);
   run_.metrics.train.reset_epoch();
   const bool is_first = run_.progress.global_step == run_.clock.first_step;

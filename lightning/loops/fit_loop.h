@@ -39,8 +39,11 @@ class FitLoop {
   StatisticsRenewal renewal_;
 };
 
-/// Asks for the training loader once, checks it and the options that depend on its length.
-/// Throws ConfigError.
+/// Asks for the training loader once, checks it and the options that depend on its length. Several
+/// become one CombinedLoader. Throws ConfigError.
 void prepare_training_loader(RunState& run);
+/// The same again at the beginning of an epoch for which reload_dataloaders_every_n_epochs asks for
+/// it.
+void reload_training_loader(RunState& run);
 
 }  // namespace lightning

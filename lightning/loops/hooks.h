@@ -106,6 +106,9 @@ LIGHTNING_HOOK(train_dataloader)
 LIGHTNING_HOOK(val_dataloader)
 LIGHTNING_HOOK(test_dataloader)
 LIGHTNING_HOOK(predict_dataloader)
+LIGHTNING_HOOK(on_before_batch_transfer)
+LIGHTNING_HOOK(transfer_batch_to_device)
+LIGHTNING_HOOK(on_after_batch_transfer)
 LIGHTNING_HOOK(on_exception)
 }  // namespace data_hooks
 #undef LIGHTNING_HOOK
@@ -141,7 +144,7 @@ void call_hooks(RunState& run, const Hook<Params...>& hook, Args&&... args) {
 }
 
 /// The loader's next batch. `action` must be a literal.
-inline std::optional<Batch> next_batch(RunState& run, DataLoader& loader, const char* action) {
+inline std::optional<Batch> next_batch(RunState& run, BatchSource& loader, const char* action) {
   const Profiled timed = run.phases.hook("DataLoader", loader, action);
   return loader.next();
 }

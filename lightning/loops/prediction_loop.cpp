@@ -34,7 +34,7 @@ void PredictionLoop::run_batches(const PredictionSink& sink) {
   const at::NoGradGuard no_grad;
   const auto precision = run_.context.precision->forward_context();
   for (int64_t loader_idx = 0; loader_idx < run_.loaders.evaluation.size(); ++loader_idx) {
-    DataLoader& loader = run_.loaders.evaluation[loader_idx];
+    BatchSource& loader = run_.loaders.evaluation[loader_idx];
     loader.set_shard(run_.context.shard(UnevenInputs::kExact));
     place.num_batches = limited_batches(run_.context.options.user.limit_predict_batches, loader,
                                         "limit_predict_batches");

@@ -201,6 +201,9 @@ struct TrainerOptions {
   BatchLimit limit_test_batches = 1.0;
   BatchLimit limit_predict_batches = 1.0;
   FastDevRun fast_dev_run = false;
+  /// Asks for the loaders of training and validation again at the beginning of each n-th epoch; 0:
+  /// never. Loaders that were given to fit() stay.
+  int64_t reload_dataloaders_every_n_epochs = 0;
   /// More than 0: as many batches of the training data, in the data set's order, are trained on in
   /// each epoch, and validated on in place of the validation data. Goes before limit_train_batches
   /// and limit_val_batches.
@@ -285,6 +288,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(limit_test_batches, "fraction or number of test batches"),
     LIGHTNING_FIELD(limit_predict_batches, "fraction or number of prediction batches"),
     LIGHTNING_FIELD(fast_dev_run, "true or n: n batches of everything, no checkpoints, no logs"),
+    LIGHTNING_FIELD(reload_dataloaders_every_n_epochs,
+                    "call train_dataloader and val_dataloader again every n epochs; 0: never"),
     LIGHTNING_FIELD(overfit_batches,
                     "fraction or number of training batches, in order, to train and validate on; "
                     "0: off"),

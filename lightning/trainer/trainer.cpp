@@ -79,7 +79,7 @@ std::optional<int64_t> Trainer::num_evaluation_batches() const {
 bool Trainer::validates_once_per_epoch() const {
   const TrainerOptions& user = impl_->options().user;
   const Loaders& loaders = impl_->session().state.loaders;
-  const bool never = (loaders.validation_ready && loaders.validation.empty()) ||
+  const bool never = (loaders.validation_epoch && loaders.validation.empty()) ||
                      leaves_none(user.limit_val_batches);
   return never || (user.val_check_interval == BatchLimit(1.0) && user.check_val_every_n_epoch == 1);
 }

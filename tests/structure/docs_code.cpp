@@ -33,8 +33,46 @@ class Skipping : public lightning::LightningModule {
   static int64_t batches_of_epoch(int64_t epoch) { return 10 + epoch; }
 };
 
-// docs/optimization.md
+// docs/loaders.md
+#include <lightning/core/lightning_data_module.h>
+#include <lightning/data/combined_loader.h>
 
+class TwoLoaders : public lightning::LightningDataModule {
+ public:
+  lightning::DataLoaders train_dataloader() override {
+    return std::make_shared<lightning::CombinedLoader>(
+        lightning::CombinedLoader::Parts{{"labelled", labelled_}, {"unlabelled", unlabelled_}},
+        lightning::CombineMode::kMaxSizeCycle);
+  }
+
+ private:
+  std::shared_ptr<lightning::DataLoader> labelled_;
+  std::shared_ptr<lightning::DataLoader> unlabelled_;
+};
+
+class Scaling : public lightning::LightningDataModule {
+ public:
+  lightning::Batch on_after_batch_transfer(lightning::Batch batch) override {
+    batch.set("image", batch["image"] / 255.0);  // on the device
+    return batch;
+  }
+};
+
+class HalfSupervised : public lightning::LightningModule {
+ public:
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+    const at::Tensor supervised = loss(batch["labelled/image"], batch["labelled/label"]);
+    return supervised + 0.1 * consistency(batch["unlabelled/image"]);
+  }
+
+ private:
+  static at::Tensor loss(const at::Tensor& image, const at::Tensor& label) {
+    return torch::nn::functional::cross_entropy(image.flatten(1), label);
+  }
+  static at::Tensor consistency(const at::Tensor& image) { return image.square().mean(); }
+};
+
+// docs/optimization.md
 class Gan : public lightning::LightningModule {
  public:
   Gan() {

@@ -58,7 +58,7 @@ std::string ranks_table(const RunState& run, const Progress& before) {
 }
 
 /// Batches and samples per epoch of one loader.
-void add_loader_rows(TextTable& table, const std::string& name, DataLoader& loader,
+void add_loader_rows(TextTable& table, const std::string& name, BatchSource& loader,
                      const DataShard& first, const BatchLimit& limit, std::string_view option) {
   loader.set_shard(first);
   const std::optional<int64_t> batches = limit.resolve(loader.num_batches(), option);

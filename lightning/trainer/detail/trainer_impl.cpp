@@ -105,8 +105,11 @@ void Trainer::Impl::fit(std::shared_ptr<LightningModule> module,
   SignalHandler signals(slurm.requeue_signal());
   begin_run(Stage::kFit, std::move(module), std::move(data));
   const CudnnBenchmark benchmark(options_.user);
-  session_->state.loaders.train = std::move(train);
-  session_->state.loaders.validation = std::move(val);
+  Loaders& loaders = session_->state.loaders;
+  loaders.train_given = !train.empty();
+  loaders.validation_given = !val.empty();
+  loaders.train = std::move(train);
+  loaders.validation = std::move(val);
   session_->state.stop.watch(&signals);
   try {
     guarded([&] { run_fit(slurm, arguments); });

@@ -162,10 +162,17 @@ class ThreeLoadersData(Data):
         return [self.loader(), self.loader(), self.loader()]
 
 
-def record(file_name, action, module_class=Module, data_class=Data, callbacks=(), **options):
+TRANSFER_HOOKS = [
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+]
+
+
+def record(file_name, action, module_class=Module, data_class=Data, data_hooks=(), callbacks=(),
+           **options):
+    """`data_hooks`: those that the data module overrides beside DATA_HOOKS."""
     calls.clear()
     module = recording(module_class, "LM", MODULE_HOOKS)()
-    data = recording(data_class, "DM", DATA_HOOKS)()
+    data = recording(data_class, "DM", DATA_HOOKS + list(data_hooks))()
     callback = recording(pl.Callback, "CB", CALLBACK_HOOKS)()
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
@@ -197,6 +204,12 @@ if __name__ == "__main__":
            data_class=ThreeLoadersData, max_epochs=1, limit_train_batches=1)
     record("fit_exception.txt", "fit", module_class=FailingModule, max_epochs=1)
     record("fit_skip_epoch.txt", "fit", module_class=SkippingModule, max_epochs=2,
+           num_sanity_val_steps=0)
+    record("fit_reload.txt", "fit", max_epochs=4, num_sanity_val_steps=1,
+           reload_dataloaders_every_n_epochs=2)
+    record("fit_transfer.txt", "fit", data_hooks=TRANSFER_HOOKS, max_epochs=1,
+           num_sanity_val_steps=0)
+    record("fit_transfer_some.txt", "fit", data_hooks=TRANSFER_HOOKS[:1], max_epochs=1,
            num_sanity_val_steps=0)
     record("validate.txt", "validate")
     record("test.txt", "test")

@@ -306,7 +306,7 @@ TEST_CASE("DataLoader refuses the position of another data set", "[resume]") {
 }
 
 TEST_CASE("DataLoader in fixed order gives the same batches in each epoch", "[resume]") {
-  const auto order_of = [](DataLoader& loader, int64_t epoch) {
+  const auto order_of = [](BatchSource& loader, int64_t epoch) {
     loader.begin_epoch(epoch);
     return all_indices(rest_of_epoch(loader));
   };

@@ -42,7 +42,7 @@ inline Seen see(const lightning::Batch& batch) {
   return seen;
 }
 
-inline std::vector<Seen> rest_of_epoch(lightning::DataLoader& loader) {
+inline std::vector<Seen> rest_of_epoch(lightning::BatchSource& loader) {
   std::vector<Seen> all;
   while (const auto batch = loader.next()) all.push_back(see(*batch));
   return all;

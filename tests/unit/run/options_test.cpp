@@ -87,6 +87,7 @@ TEST_CASE("Trainer options out of range are errors that name them", "[trainer]")
       {"num_sanity_val_steps: -2", "num_sanity_val_steps"},
       {"overfit_batches: 1.5", "overfit_batches"},
       {"overfit_batches: -1", "overfit_batches"},
+      {"reload_dataloaders_every_n_epochs: -1", "reload_dataloaders_every_n_epochs"},
       {"num_nodes: 0", "num_nodes"},
       {"num_nodes: 2", "num_nodes"},
       {"devices: 0", "devices"},

@@ -317,6 +317,28 @@ class ThreeLoadersData : public RecordingData {
   }
 };
 
+/// Overrides one of the hooks that the module has too.
+class TransferringSome : public RecordingData {
+ public:
+  Batch on_before_batch_transfer(Batch batch) override {
+    calls.push_back("DM.on_before_batch_transfer");
+    return batch;
+  }
+};
+
+/// Overrides all of them.
+class Transferring : public TransferringSome {
+ public:
+  Batch transfer_batch_to_device(Batch batch, at::Device device) override {
+    calls.push_back("DM.transfer_batch_to_device");
+    return batch.to(device);
+  }
+  Batch on_after_batch_transfer(Batch batch) override {
+    calls.push_back("DM.on_after_batch_transfer");
+    return batch;
+  }
+};
+
 std::vector<std::string> golden(const std::string& file) {
   std::ifstream stream("tests/golden/hooks/" + file);
   REQUIRE(stream);
@@ -548,6 +570,25 @@ TEST_CASE("fit steps schedules that watch a metric where Lightning does", "[trai
                 {.module = std::make_shared<PlateauRecordingModule>(lightning::Interval::kStep,
                                                                     "train_loss")});
   }
+}
+
+TEST_CASE("Loaders are asked for again in Lightning's order", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 4;
+  options.num_sanity_val_steps = 1;
+  options.reload_dataloaders_every_n_epochs = 2;
+  check_order("fit_reload.txt", options,
+              [](auto& trainer, auto module, auto data) { trainer.fit(module, data); });
+}
+
+TEST_CASE("Transfer hooks are the data module's where it overrides them", "[trainer]") {
+  lightning::TrainerOptions options = recording_options();
+  options.max_epochs = 1;
+  options.num_sanity_val_steps = 0;
+  const auto fit = [](auto& trainer, auto module, auto data) { trainer.fit(module, data); };
+  check_order("fit_transfer.txt", options, fit, {.data = std::make_shared<Transferring>()});
+  check_order("fit_transfer_some.txt", options, fit,
+              {.data = std::make_shared<TransferringSome>()});
 }
 
 TEST_CASE("validate calls hooks in Lightning's order", "[trainer]") {
