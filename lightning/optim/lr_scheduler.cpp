@@ -35,14 +35,14 @@ std::vector<double> rates_of(const torch::optim::Optimizer& optimizer) {
 /// What the schedules of one optimizer have in common.
 class LRScheduler::Shared {
  public:
-  explicit Shared(std::shared_ptr<torch::optim::Optimizer> of)
-      : optimizer(std::move(of)), base_lrs(rates_of(*optimizer)) {}
+  explicit Shared(std::shared_ptr<torch::optim::Optimizer> key)
+      : optimizer(std::move(key)), base_lrs(rates_of(*optimizer)) {}
   ~Shared();
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
 
   /// The one of this optimizer, as long as a schedule of it lives.
-  static std::shared_ptr<Shared> of(std::shared_ptr<torch::optim::Optimizer> optimizer);
+  static std::shared_ptr<Shared> of(std::shared_ptr<torch::optim::Optimizer> key);
 
   void include_new_groups();
   /// Takes other base rates, on which the factors of schedules with rates of their own depend.
@@ -59,7 +59,8 @@ class LRScheduler::Shared {
     std::unordered_map<const torch::optim::Optimizer*, std::weak_ptr<Shared>> entries;
   };
   static Directory& directory() {
-    static Directory all;
+    // Never destroyed: a schedule may live until the end of the program.
+    static Directory& all = *new Directory;
     return all;
   }
 };
@@ -72,16 +73,16 @@ LRScheduler::Shared::~Shared() {
 }
 
 std::shared_ptr<LRScheduler::Shared> LRScheduler::Shared::of(
-    std::shared_ptr<torch::optim::Optimizer> optimizer) {
-  LIGHTNING_CHECK(optimizer != nullptr, ConfigError,
+    std::shared_ptr<torch::optim::Optimizer> key) {
+  LIGHTNING_CHECK(key != nullptr, ConfigError,
                   "LRScheduler: the optimizer is null, expected an optimizer. HINT: make the "
                   "optimizer first and hand it to the scheduler.");
   Directory& all = directory();
   const std::lock_guard lock(all.mutex);
-  std::weak_ptr<Shared>& entry = all.entries[optimizer.get()];
+  std::weak_ptr<Shared>& entry = all.entries[key.get()];
   std::shared_ptr<Shared> shared = entry.lock();
   if (shared == nullptr) {
-    shared = std::make_shared<Shared>(std::move(optimizer));
+    shared = std::make_shared<Shared>(std::move(key));
     entry = shared;
   }
   return shared;

@@ -13,7 +13,9 @@ struct ResumeModelOptions {
   /// lightning's: adam, adamw, sgd; LibTorch's: torch_adam, torch_adamw, torch_sgd, torch_rmsprop,
   /// torch_adagrad.
   std::string optimizer = "adamw";
-  /// step: linear warmup and decay; epoch: halved every second epoch.
+  /// step: linear warmup and decay; epoch: halved every second epoch; plateau: three schedules of
+  /// one optimizer, two of which watch a metric; rank_plateau: one that watches a metric of each
+  /// rank.
   std::string schedule = "step";
   /// Sends SIGINT or SIGTERM to itself in this step; 0: never.
   int64_t signal_step = 0;
@@ -25,7 +27,7 @@ struct ResumeModelOptions {
 };
 LIGHTNING_FIELDS(ResumeModelOptions, LIGHTNING_FIELD(learning_rate, "learning rate"),
                  LIGHTNING_FIELD(optimizer, "which optimizer"),
-                 LIGHTNING_FIELD(schedule, "step or epoch"),
+                 LIGHTNING_FIELD(schedule, "step, epoch, plateau or rank_plateau"),
                  LIGHTNING_FIELD(signal_step, "step in which a signal comes"),
                  LIGHTNING_FIELD(signal_validation_batch, "validation batch in which it comes"),
                  LIGHTNING_FIELD(signal, "number of that signal"),
@@ -56,6 +58,11 @@ class ResumeModel : public lightning::LightningModule {
     train_error_->update(output.detach(), batch["y"]);
     log("train_error", train_error_, {.on_step = true, .on_epoch = true});
     log("train_loss", loss, {.on_step = true, .on_epoch = true, .prog_bar = true});
+    if (options_.schedule == "rank_plateau") {
+      // Falls on rank 0, rises on others.
+      const auto step = static_cast<double>(global_step());
+      log("rank_loss", trainer().is_global_zero() ? 1.0 / (1.0 + step) : 1.0 + step);
+    }
     return loss;
   }
   void validation_step(const lightning::Batch& batch, int64_t) override {
@@ -69,6 +76,10 @@ class ResumeModel : public lightning::LightningModule {
   }
   lightning::OptimizerList configure_optimizers() override {
     const std::shared_ptr<torch::optim::Optimizer> optimizer = make_optimizer();
+    if (options_.schedule.ends_with("plateau")) {
+      return lightning::OptimizerConfig{.optimizer = optimizer,
+                                        .lr_scheduler = plateaus(optimizer)};
+    }
     if (options_.schedule == "epoch") {
       return lightning::OptimizerConfig{
           .optimizer = optimizer,
@@ -84,7 +95,32 @@ class ResumeModel : public lightning::LightningModule {
                           .interval = lightning::Interval::kStep}}};
   }
 
+  void on_train_end() override {
+    if (options_.schedule != "rank_plateau") return;
+    const double rate = lr_scheduler().get_last_lr().front();
+    for (const std::string& other : trainer().all_gather_bytes("rates", std::to_string(rate))) {
+      if (other != std::to_string(rate)) throw lightning::DataError("ranks have different rates");
+    }
+  }
+
  private:
+  lightning::LRSchedulers plateaus(const std::shared_ptr<torch::optim::Optimizer>& optimizer) {
+    const auto plateau = [&](lightning::Interval interval, const std::string& monitor) {
+      return lightning::LRSchedulerConfig{
+          .scheduler = std::make_shared<lightning::optim::ReduceLROnPlateau>(
+              optimizer, lightning::optim::ReduceLROnPlateauOptions{.factor = 0.8, .patience = 0}),
+          .interval = interval,
+          .monitor = monitor};
+    };
+    if (options_.schedule == "rank_plateau") {
+      return plateau(lightning::Interval::kStep, "rank_loss");
+    }
+    return {{.scheduler = std::make_shared<lightning::optim::LinearLR>(optimizer, 0.1, 1.0, 8),
+             .interval = lightning::Interval::kStep},
+            plateau(lightning::Interval::kStep, "val_loss_epoch"),
+            plateau(lightning::Interval::kEpoch, "train_loss_epoch")};
+  }
+
   std::shared_ptr<torch::optim::Optimizer> make_optimizer() {
     using namespace torch::optim;
     const double lr = options_.learning_rate;

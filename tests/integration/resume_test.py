@@ -157,6 +157,26 @@ def test_schedule_per_epoch(step, whole, tmp_path):
     check_same(root, tmp_path / "resumed")
 
 
+@pytest.mark.parametrize("step", support.cases(
+    {str(step): step for step in (3, 6, 9, 14, 18, 22)}, exhaustive=("6", "9", "18", "22")))
+def test_several_schedules(step, whole, tmp_path):
+    """Three schedules of one optimizer, two of which judge metrics between steps and epochs."""
+    root = whole(schedule="plateau", epochs=4, optimizer="sgd", accumulate=2, interval=4)
+    rates = [row["lr-SGD"] for row in rows(root) if row["lr-SGD"]]
+    assert len(set(rates)) > 8, rates
+    resume_from(step, root, tmp_path / "resumed")
+    check_same(root, tmp_path / "resumed")
+
+
+def test_ranks_judge_one_value(tmp_path):
+    """A metric that falls on rank 0 and rises on rank 1: all take rank 0's."""
+    root = tmp_path / "ranks"
+    write_config(root, schedule="rank_plateau", optimizer="sgd")
+    run(root, "--trainer.devices", 2)
+    rates = {float(row["lr-SGD"]) for row in rows(root) if row["lr-SGD"]}
+    assert rates == {0.01}, rates
+
+
 def test_second_interrupt(start, tmp_path):
     """Ctrl-C in a step that hangs; the second one ends the program at once."""
     root = tmp_path / "run"

@@ -134,6 +134,26 @@ at::Tensor with_other_options(const at::Tensor& input) {
   return model->predict_step(lightning::Batch({{"x", input}}), 0)["y"];
 }
 
+// docs/lr_schedules.md
+#include <lightning/optim/lr_schedules.h>
+
+class Scheduled : public lightning::LightningModule {
+ public:
+  lightning::OptimizerList configure_optimizers() override {
+    namespace optim = lightning::optim;
+    const auto optimizer =
+        std::make_shared<optim::SGD>(parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+    const auto warmup = std::make_shared<optim::LinearLR>(optimizer, /*start_factor=*/0.1,
+                                                          /*end_factor=*/1.0, /*total_iters=*/500);
+    const auto plateau = std::make_shared<optim::ReduceLROnPlateau>(
+        optimizer, optim::ReduceLROnPlateauOptions{.factor = 0.5, .patience = 2});
+    return lightning::OptimizerConfig{
+        .optimizer = optimizer,
+        .lr_scheduler = {{.scheduler = warmup, .interval = lightning::Interval::kStep},
+                         {.scheduler = plateau, .monitor = "val_loss"}}};
+  }
+};
+
 // docs/logging.md
 #include <lightning/util/format.h>
 #include <lightning/util/log.h>
