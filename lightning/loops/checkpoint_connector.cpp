@@ -456,7 +456,8 @@ int64_t CheckpointConnector::completed_intervals(const LRSchedulerConfig& schedu
   const StateDict now = configured_.nested("lr_scheduler/" + key);
   // The schedule steps with the epoch's last batch, before the epoch is counted.
   int64_t epochs = run_.progress.epoch + (run_.progress.epoch_scheduled.value_or(false) ? 1 : 0);
-  if (!before.empty() && !saved.empty()) {
+  // One that watched a metric stepped with its values, whatever the interval.
+  if (!before.empty() && !saved.empty() && !before.contains("monitor")) {
     const auto count = saved.get<int64_t>("step_count");
     const auto frequency = before.get<int64_t>("frequency");
     const auto interval = before.get<std::string>("interval");

@@ -264,9 +264,12 @@ void LRScheduler::resume_at(int64_t step_count, std::vector<double> base_lrs) {
                   " base rates, expected one for each of the ", shared_->base_lrs.size(),
                   " parameter groups. HINT: build the optimizer with the groups that it was saved "
                   "with.");
+  LIGHTNING_CHECK(step_count >= 0 && step_count <= kMostSteps, CheckpointError,
+                  "LRScheduler: the step to continue at is ", step_count,
+                  ", expected a count. HINT: resume from a different checkpoint.");
   step_count_ = step_count;
   shared_->rebase(std::move(base_lrs));
-  set_momenta();
+  for (const LRScheduler* schedule : shared_->schedules) schedule->set_momenta();
   shared_->set_rates();
 }
 
