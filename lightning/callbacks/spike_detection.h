@@ -65,7 +65,7 @@ LIGHTNING_FIELDS(
 /// (which may have harmed the weights) in a JSON list and throws TrainingSpikeError, which ends all
 /// ranks.
 ///
-/// Ranks: each judges its own losses, without an exchange. A resumed run goes on with rank 0's.
+/// Ranks: each judges its own losses, without an exchange. A resumed run continues with rank 0's.
 /// Sync: reading losses waits for the device, once in every_n_batches.
 class LIGHTNING_API SpikeDetection final : public Callback {
  public:

@@ -95,7 +95,7 @@ void Timer::on_predict_start(TrainerContext&, LightningModule&) { begin(Stage::k
 void Timer::on_predict_end(TrainerContext&, LightningModule&) { end(Stage::kPredict); }
 
 std::string Timer::state_key() const {
-  // Not the duration: with another one a resumed fit goes on counting.
+  // Not the duration: a resumed fit with another one keeps counting.
   return options_.interval == Interval::kStep ? "Timer(interval=step)" : "Timer(interval=epoch)";
 }
 

@@ -31,7 +31,7 @@ LIGHTNING_FIELDS(TimerOptions,
 
 /// Measures on the host with a steady clock. Training is Stage::kFit, from on_train_start() to
 /// on_train_end() with the validations in it; of validation, test and prediction the latest pass
-/// counts. A resumed fit goes on with the training time that its checkpoint has; the time between
+/// counts. A resumed fit continues with the training time that its checkpoint has; the time between
 /// the two doesn't count.
 ///
 /// When the duration is over, rank 0 requests the stop (the clocks of ranks differ) and all ranks

@@ -9,7 +9,7 @@
 namespace lightning {
 namespace {
 
-/// Steps become slower at times: no look is further away than this.
+/// Steps become slower at times: the clock is read again after at most so many.
 constexpr double kMostSteps = 1000.0;
 
 }  // namespace
