@@ -17,8 +17,8 @@
 #include <lightning/callbacks/registry.h>
 #include <lightning/callbacks/spike_detection.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
-#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/callbacks/timer.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/checkpoint/safetensors.h>

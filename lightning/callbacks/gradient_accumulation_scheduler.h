@@ -54,8 +54,8 @@ LIGHTNING_FIELDS(GradientAccumulationSchedulerOptions,
 
 /// Sets TrainerContext::set_accumulate_grad_batches() at the start of each epoch. It needs
 /// accumulate_grad_batches: 1 of the Trainer and automatic optimization. A run that resumes in the
-/// middle of an epoch continues with that epoch's factor; a schedule that was changed holds from the
-/// next epoch on. Sync: none.
+/// middle of an epoch continues with that epoch's factor; a schedule that was changed holds from
+/// the next epoch on. Sync: none.
 class LIGHTNING_API GradientAccumulationScheduler final : public Callback {
  public:
   using Options = GradientAccumulationSchedulerOptions;
