@@ -11,6 +11,7 @@
 #include <lightning/callbacks/lambda_callback.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/model_pruning.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>

@@ -5,6 +5,7 @@
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/model_pruning.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/prediction_writer.h>
 #include <lightning/callbacks/progress_bar.h>
@@ -30,6 +31,8 @@ config::Registry<Callback> builtin_callbacks() {
                                                                 "logs learning rates");
   registry.add<ModelCheckpoint, ModelCheckpointOptions>("ModelCheckpoint",
                                                         "writes and keeps checkpoints");
+  registry.add<ModelPruning, ModelPruningOptions>("ModelPruning",
+                                                  "sets the least important weights to 0");
   registry.add<ModelSummary, ModelSummaryOptions>("ModelSummary", "prints the table of layers");
   registry.add<PredictionWriter, PredictionWriterOptions>(
       "PredictionWriter", "writes predictions per batch or in order of the data");

@@ -1,11 +1,12 @@
 """Records what Lightning's callbacks that change training do to weights and learning rates, for
-tests/unit/callbacks/{gradient_accumulation_scheduler,finetuning}_test.cpp.
+tests/unit/callbacks/{gradient_accumulation_scheduler,finetuning,model_pruning}_test.cpp.
 
   .venv/bin/python tests/golden/callbacks/record_training_callbacks.py
 
 Writes accumulation_schedule.txt (the weights after each optimizer step) and
 backbone_finetuning.txt (learning rates of the epoch's last step for each group, then the
-weights) beside this script. Made with lightning 2.6.6 and torch 2.11.0.
+weights) and model_pruning.txt (the weights after each epoch's pruning and in the end) beside this
+script. Made with lightning 2.6.6 and torch 2.11.0.
 """
 
 import logging
@@ -108,8 +109,63 @@ def record_backbone_finetuning():
     (FOLDER / "backbone_finetuning.txt").write_text("\n".join(lines) + "\n")
 
 
+class Pruned(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(2, 4).double()
+        self.second = torch.nn.Linear(4, 1).double()
+        fill(self)
+        self.lines = []
+
+    def effective(self):
+        """Pruned parameters are computed by the layers' forward."""
+        self(torch.zeros(1, 2).double())
+        return " ".join(f"{value:.17g}" for layer in (self.first, self.second)
+                        for p in (layer.weight, layer.bias) for value in p.flatten().tolist())
+
+    def forward(self, x):
+        return self.second(self.first(x).tanh())
+
+    def training_step(self, batch, batch_idx):
+        return self(batch).square().mean()
+
+    def on_train_batch_end(self, *_):
+        # Else pruning looks at the weights of before the last step, which the last forward left.
+        with torch.no_grad():
+            self.effective()
+
+    def on_train_epoch_start(self):
+        if self.current_epoch > 0:
+            self.lines.append(self.effective())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def record_model_pruning():
+    lines = []
+    for number, options in enumerate([
+        dict(amount=0.3, use_lottery_ticket_hypothesis=False),
+        # From the second pruning on Lightning begins at the present values: it shares the memory of
+        # the first ones with the parameters.
+        dict(amount=0.5),
+        dict(amount=0.25, use_lottery_ticket_hypothesis=False, use_global_unstructured=False,
+             parameter_names=["weight"]),
+        dict(amount=lambda epoch: 0.2 * epoch, use_lottery_ticket_hypothesis=False),
+    ]):
+        module = Pruned()
+        pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+                   enable_progress_bar=False, enable_model_summary=False, max_epochs=4,
+                   gradient_clip_val=0.5,
+                   callbacks=[pl.callbacks.ModelPruning("l1_unstructured", **options)]).fit(
+                       module, loader(8))
+        lines += [f"case {number}", *module.lines, module.effective()]
+    (FOLDER / "model_pruning.txt").write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     record_accumulation_schedule()
     record_backbone_finetuning()
+    record_model_pruning()
