@@ -89,6 +89,9 @@ class CheckpointConnector {
   void restore_optimizer_progress();
   /// The optimizer of this index and its schedules; adds what differs to changes_.
   void restore_optimizer(size_t index);
+
+  // Of the LR schedules of an optimizer: checkpoint_schedules.cpp.
+  void dump_schedules(size_t optimizer, StateDict& state) const;
   void restore_schedules(size_t optimizer, bool keep_new);
   /// The state of a schedule (`key`: see schedule_key()), or its place in the run when it is
   /// another one than the checkpoint has the state of; returns whether it is.
@@ -100,6 +103,7 @@ class CheckpointConnector {
   bool note_removed_schedules(size_t optimizer, bool keep_new);
   /// Intervals of a schedule that this run has completed.
   int64_t completed_intervals(const LRSchedulerConfig& schedule, const std::string& key) const;
+
   void report_changes();
   void warn_about_environment();
   bool state_is_finite();

@@ -219,7 +219,7 @@ TEST_CASE("The checkpoint of an epoch holds the schedule after its step", "[trai
   options.default_root_dir = folder.path();
   const auto checkpoint =
       std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
-          .monitor = "val_loss", .save_top_k = -1, .filename = "{epoch}"});
+          .filename = "{epoch}", .monitor = "val_loss", .save_top_k = -1});
   lightning::Trainer trainer(options, {checkpoint}, lightning::Loggers{});
   const auto module = std::make_shared<Fitted>(only_plateau(Interval::kEpoch, "val_loss"));
   trainer.fit(module, boring_loader(10), boring_loader(10));
