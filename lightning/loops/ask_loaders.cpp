@@ -4,7 +4,7 @@
 
 #include <c10/util/ScopeExit.h>
 
-#include <lightning/run/detail/generator_state.h>
+#include <lightning/util/detail/generator_state.h>
 
 namespace lightning {
 
