@@ -80,8 +80,8 @@ void WeightAveraging::setup(TrainerContext& trainer, LightningModule&, Stage sta
   updates_ = 0;
   latest_update_step_ = 0;
   latest_update_epoch_ = -1;
-  counted_ = {};
-  made_ = {};
+  counted_ = at::Tensor();
+  made_ = at::Tensor();
   certainly_made_ = false;
   module_has_average_ = false;
   if (stage == Stage::kFit) detail::check_single_average(trainer);
@@ -117,12 +117,12 @@ void WeightAveraging::on_after_optimizer_step(TrainerContext&, LightningModule&,
 void WeightAveraging::on_train_batch_end(TrainerContext& trainer, LightningModule&,
                                          const StepOutput&, const Batch&, int64_t) {
   const int64_t step = trainer.global_step();
-  if (std::exchange(certainly_made_, false)) made_ = {};
+  if (std::exchange(certainly_made_, false)) made_ = at::Tensor();
   if (step > latest_update_step_ && should_update(step - 1, std::nullopt)) {
     update();
     latest_update_step_ = step;
   }
-  made_ = {};
+  made_ = at::Tensor();
 }
 
 void WeightAveraging::on_train_epoch_end(TrainerContext& trainer, LightningModule&) {
