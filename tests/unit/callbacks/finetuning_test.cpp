@@ -153,7 +153,9 @@ class WithBatchNorm : public lightning::LightningModule {
     return std::make_shared<lightning::optim::AdamW>(
         optimizes_all_ ? parameters() : head->parameters(), torch::optim::AdamWOptions(0.1));
   }
-  torch::nn::BatchNorm1dImpl& norm() { return backbone->at<torch::nn::BatchNorm1dImpl>(1); }
+  torch::nn::BatchNorm1dImpl& norm() {
+    return dynamic_cast<torch::nn::BatchNorm1dImpl&>(*backbone->ptr(1));
+  }
 
   torch::nn::Sequential backbone{nullptr};
   torch::nn::Linear head{nullptr};

@@ -191,7 +191,7 @@ TEST_CASE("LearningRateMonitor without an interval logs as the schedule steps", 
   const auto configure = [](Interval interval) {
     return [interval](Scheduled& module) {
       const OptimizerPtr optimizer = sgd(module);
-      return OptimizerConfig{optimizer, {halved(optimizer), interval}};
+      return OptimizerConfig{optimizer, {{halved(optimizer), interval}}};
     };
   };
   CHECK(fit(configure(Interval::kEpoch), std::nullopt, 1) ==
@@ -206,7 +206,7 @@ TEST_CASE("LearningRateMonitor logs momentum and weight decay, as in Lightning",
   SECTION("of AdamW") {
     const auto module = std::make_shared<Scheduled>([](Scheduled& of) {
       const OptimizerPtr optimizer = adamw(of);
-      return OptimizerConfig{optimizer, {rising(optimizer), Interval::kStep}};
+      return OptimizerConfig{optimizer, {{rising(optimizer), Interval::kStep}}};
     });
     CHECK(fit(module, monitor, 1) ==
           lightning_tests::with_completed_steps(golden("momentum and weight decay")));
