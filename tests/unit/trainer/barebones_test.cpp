@@ -71,7 +71,7 @@ TEST_CASE("barebones trains without checkpoints, loggers, bar, summary and sanit
   std::string text;
   {
     const lightning_tests::CapturedStderr output;
-    Trainer trainer(barebones_in(folder), {.callbacks = {}});
+    Trainer trainer(barebones_in(folder));
     CHECK(trainer.options().user.barebones);
     trainer.fit(module, boring_loader(), boring_loader(2));
     CHECK(trainer.global_step() == 6);
@@ -95,9 +95,9 @@ TEST_CASE("barebones trains without checkpoints, loggers, bar, summary and sanit
   const auto plain = std::make_shared<BoringModule>();
   TrainerOptions options = barebones_in(folder);
   const lightning_tests::CapturedStderr output;
-  Trainer(options, {.callbacks = {}}).fit(bare, boring_loader());
+  Trainer(options).fit(bare, boring_loader());
   options.barebones = false;
-  Trainer(options, {.callbacks = {}}).fit(plain, boring_loader());
+  Trainer(options).fit(plain, boring_loader());
   CHECK(at::equal(bare->layer->weight, plain->layer->weight));
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("barebones refuses parts that cost time", "[trainer]") {
     }
   };
   const lightning_tests::CapturedStderr output;
-  Trainer trainer(options, {.callbacks = {}});
+  Trainer trainer(options);
   CHECK_THROWS_WITH(trainer.fit(std::make_shared<Bringing>(), boring_loader()),
                     Catch::Contains("(enable_checkpointing)"));
 }

@@ -419,8 +419,8 @@ TEST_CASE("A schedule counts an epoch once, whatever its last batch is", "[train
     const auto optimizer = std::make_shared<optim::SGD>(parameters, to::SGDOptions(kRate));
     return lightning::OptimizerConfig{
         optimizer,
-        {.scheduler = std::make_shared<optim::StepLR>(optimizer, 1, 0.5),
-         .interval = lightning::Interval::kEpoch}};
+        {{.scheduler = std::make_shared<optim::StepLR>(optimizer, 1, 0.5),
+          .interval = lightning::Interval::kEpoch}}};
   };
   for (const Case& c : {Case{1.0, 1.0, 1.0, 0.5}, Case{5, 5, 0.5, 0.25}, Case{1.0, 5, 0.5, 0.25},
                         Case{1.0, 3, 0.5, 0.125}, Case{5, 1.0, 0.5, 0.5}}) {
