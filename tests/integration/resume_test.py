@@ -158,7 +158,7 @@ def test_schedule_per_epoch(step, whole, tmp_path):
 
 
 @pytest.mark.parametrize("step", support.cases(
-    {str(step): step for step in (3, 6, 9, 14, 18, 22)}, exhaustive=("6", "9", "18", "22")))
+    {str(step): step for step in (3, 6, 9, 14, 18, 20)}, exhaustive=("6", "9", "18", "20")))
 def test_several_schedules(step, whole, tmp_path):
     """Three schedules of one optimizer, two of which judge metrics between steps and epochs."""
     root = whole(schedule="plateau", epochs=4, optimizer="sgd", accumulate=2, interval=4)

@@ -43,7 +43,7 @@ def sequential(optimizer):
 def chained(optimizer):
     return lr.ChainedScheduler([lr.LinearLR(optimizer, 0.25, 1.0, 30),
                                 lr.ExponentialLR(optimizer, 0.98),
-                                lr.CosineAnnealingLR(optimizer, 70)])
+                                lr.CosineAnnealingLR(optimizer, 220)])
 
 
 CASES = {

@@ -61,8 +61,8 @@ def per_step(optimizer):
 def record(name, schedules):
     torch.set_default_dtype(torch.float32)
     data = torch.randn((40, 2), generator=torch.Generator().manual_seed(7))
+    model = Model(schedules).double()
     torch.set_default_dtype(torch.float64)
-    model = Model(schedules)
     loader = torch.utils.data.DataLoader(data, batch_size=2)
     pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,

@@ -231,7 +231,7 @@ TEST_CASE("Schedules made of schedules have PyTorch's values", "[optim]") {
   check_sgd("chained", [](auto o) {
     return std::make_shared<ChainedScheduler>(std::vector<SchedulePtr>{
         std::make_shared<LinearLR>(o, 0.25, 1.0, 30), std::make_shared<ExponentialLR>(o, 0.98),
-        std::make_shared<CosineAnnealingLR>(o, 70)});
+        std::make_shared<CosineAnnealingLR>(o, 220)});
   });
 }
 
