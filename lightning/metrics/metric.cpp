@@ -75,7 +75,7 @@ void Metric::reset() {
   has_batch_ = false;
   for (State& state : states_) {
     state.value = at::full_like(state.value, neutral(state.reduce_fx, state.value.scalar_type()));
-    state.before = {};
+    state.before = at::Tensor();
     state.chunks.clear();
     state.chunks_before = 0;
   }
@@ -123,7 +123,7 @@ void Metric::end_batch() {
   for (State& state : states_) {
     if (state.reduce_fx == StateReduceFx::kCat) continue;
     state.value = merged(state.reduce_fx, state.before, state.value);
-    state.before = {};
+    state.before = at::Tensor();
   }
   has_batch_ = false;
 }
@@ -265,7 +265,7 @@ void Metric::assign(State& state, const at::Tensor& value) {
   const c10::InferenceMode no_inference(false);
   const at::NoGradGuard no_grad;
   const at::Tensor copy = value.detach().clone(at::MemoryFormat::Contiguous);
-  state.before = {};
+  state.before = at::Tensor();
   state.chunks_before = 0;
   if (state.reduce_fx != StateReduceFx::kCat) {
     state.value = copy;
