@@ -116,8 +116,7 @@ TEST_CASE("A rebuilt model is put on the device that is asked for", "[checkpoint
   // Its weights can't move where there is no second device: it only notes where to.
   struct Moving : Net {
     using Net::Net;
-    using Net::to;
-    void to(at::Device device, bool) override { moved_to = device; }
+    void to(at::Device device, bool = false) override { moved_to = device; }
     std::optional<at::Device> moved_to;
   };
   const TemporaryFolder folder;
