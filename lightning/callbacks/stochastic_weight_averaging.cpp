@@ -131,8 +131,9 @@ void StochasticWeightAveraging::check_module(TrainerContext& trainer,
 }
 
 void StochasticWeightAveraging::on_train_start(TrainerContext& trainer, LightningModule&) {
-  // What a resumed optimizer got from the config is the rate of its first epoch.
-  if (started()) set_rates(*trainer.optimizers().front().optimizer, trainer.current_epoch());
+  // In the middle of an epoch, where a resumed optimizer may have the config's rates.
+  if (!started() || trainer.batch_idx() == 0) return;
+  set_rates(*trainer.optimizers().front().optimizer, trainer.current_epoch());
 }
 
 void StochasticWeightAveraging::on_train_epoch_start(TrainerContext& trainer, LightningModule&) {
