@@ -36,6 +36,7 @@ trainer:
     - class_path: ModelCheckpoint
       init_args: {{filename: "{{step}}", save_top_k: -1, every_n_train_steps: 1}}
     - class_path: LearningRateMonitor
+      init_args: {{logging_interval: step}}
 model:
   optimizer: {optimizer}
   schedule: {schedule}
