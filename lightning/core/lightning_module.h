@@ -91,10 +91,10 @@ class LIGHTNING_API LightningModule : public torch::nn::Module {
   const Batch& step_outputs() const { return step_outputs_; }
   /// The predictions for a batch; they go to the Trainer's prediction sink, in order.
   virtual Batch predict_step(const Batch& batch, int64_t batch_idx);
-  /// Required for fit(). The base body builds the optimizer over all parameters, and the LR
-  /// scheduler, that the keys `optimizer` and `lr_scheduler` of the config name (TrainerParts in
-  /// C++); a scheduler that counts_steps() steps after each optimizer step, others after each
-  /// epoch. Without these keys it must be overridden.
+  /// Required for fit(). The base body builds the optimizer over all parameters that aren't frozen,
+  /// and the LR scheduler, that the keys `optimizer` and `lr_scheduler` of the config name
+  /// (TrainerParts in C++); a scheduler that counts_steps() steps after each optimizer step, others
+  /// after each epoch. Without these keys it must be overridden.
   virtual OptimizerList configure_optimizers();
   /// Callbacks that this model brings along; they replace those of the same type that the Trainer
   /// was given.
