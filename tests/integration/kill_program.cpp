@@ -41,7 +41,7 @@ class KillModel : public lightning::LightningModule {
     const at::Tensor loss = torch::mse_loss(predicted, batch["y"]);
     error_->update(predicted.detach(), batch["y"]);
     log("train_error", error_, {.on_step = true, .on_epoch = true});
-    log("train_loss", loss, {.on_step = true, .on_epoch = true});
+    log("train_loss", loss, {.on_step = true, .on_epoch = true, .sync_dist = true});
     if (options_.manual) optimize(loss, batch_idx);
     return loss;
   }

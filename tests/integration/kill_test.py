@@ -25,7 +25,7 @@ CALLBACKS = [
     {"class_path": "ModelCheckpoint",
      "init_args": {"filename": "{step}", "every_n_train_steps": 1}},
     {"class_path": "ModelCheckpoint",
-     "init_args": {"dirpath": "best", "filename": "{step}", "save_top_k": 2,
+     "init_args": {"filename": "best-{step}", "save_top_k": 2,
                    "monitor": "val_loss/dataloader_idx_0"}},
     {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.9}},
     {"class_path": "EarlyStopping",
@@ -117,7 +117,6 @@ def kill_and_resume(root, kill_at, ranks=1, resumed_ranks=1):
     run(root, "--model.kill_at", kill_at, "--trainer.devices", ranks, expect=-9)
     if not last(root).exists():
         shutil.rmtree(root / "lightning_logs")
-        shutil.rmtree(root / "best", ignore_errors=True)
         run(root, "--trainer.devices", resumed_ranks)
         return
     run(root, "--ckpt_path", "last", "--trainer.devices", resumed_ranks)
@@ -152,5 +151,5 @@ def test_killed_on_two_ranks_and_resumed_on_three(manual, whole, tmp_path):
         for expected, row in zip(rows(root), rows(killed), strict=True):
             assert expected.keys() == row.keys()
             for name, value in expected.items():
-                if value:
+                if value and name != "train_error_step":  # each rank's own
                     assert float(row[name]) == pytest.approx(float(value), rel=1e-8, abs=1e-10), name
