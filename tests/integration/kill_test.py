@@ -114,7 +114,9 @@ def moments(count, hooks):
 
 
 def kill_and_resume(root, kill_at, ranks=1, resumed_ranks=1):
-    run(root, "--model.kill_at", kill_at, "--trainer.devices", ranks, expect=-9)
+    # Of several ranks either may come to its hook first.
+    run(root, "--model.kill_at", kill_at, "--trainer.devices", ranks,
+        expect=-9 if ranks == 1 else None)
     if not last(root).exists():
         shutil.rmtree(root / "lightning_logs")
         run(root, "--trainer.devices", resumed_ranks)
