@@ -9,8 +9,10 @@
 namespace lightning {
 namespace {
 
-/// Steps become slower at times: the clock is read again after at most so many.
+// Steps become slower at times, and the first ones say little of the others: the clock is read
+// again after at most so many, and after twice as many as the last time.
 constexpr double kMostSteps = 1000.0;
+constexpr double kGrowth = 2.0;
 
 }  // namespace
 
@@ -29,7 +31,8 @@ TimeTrigger::Look TimeTrigger::look(int64_t step, Clock::time_point now) {
   const double rest = std::chrono::duration<double>(began_ + interval_ - now).count();
   looked_ = now;
   looked_step_ = step;
-  const double wait = std::clamp(rest / per_step / 2.0, 1.0, kMostSteps);
+  const double most = std::min(kGrowth * steps, kMostSteps);
+  const double wait = std::clamp(rest / per_step / 2.0, 1.0, most);
   return {is_due, step + static_cast<int64_t>(wait)};
 }
 
