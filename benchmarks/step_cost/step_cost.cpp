@@ -111,25 +111,29 @@ class StepClock : public lightning::Callback {
   int64_t last_step_;
 };
 
-double run_trainer(int64_t steps, int64_t logged_values, int64_t idle_callbacks) {
+double run_trainer(int64_t steps, int64_t logged_values, lightning::Callbacks callbacks) {
   const std::filesystem::path folder = "build/benchmarks/step_cost";
   lightning::TrainerOptions options;
   options.accelerator = "cpu";
   options.max_steps = kWarmup + steps;
   options.default_root_dir = folder;
   const auto clock = std::make_shared<StepClock>(options.max_steps);
-  lightning::Callbacks callbacks = {clock};
-  for (int64_t i = 0; i < idle_callbacks; ++i) {
-    callbacks.push_back(std::make_shared<lightning::Callback>());
-  }
+  callbacks.push_back(clock);
   const auto data =
       std::make_shared<lightning::TensorDataset>(lightning::Batch({{"x", random_inputs()}}));
   const auto loader = std::make_shared<lightning::DataLoader>(
       data, lightning::DataLoaderOptions{.batch_size = kBatchSize, .shuffle = true});
-  lightning::Trainer trainer(options, callbacks);
+  lightning::Trainer trainer(options, std::move(callbacks));
   trainer.fit(std::make_shared<Layer>(logged_values), loader);
   std::filesystem::remove_all(folder);
   return microseconds_per_step(clock->begin, clock->end, steps);
+}
+
+/// They override no hook.
+lightning::Callbacks idle_callbacks(size_t count) {
+  lightning::Callbacks callbacks;
+  while (callbacks.size() < count) callbacks.push_back(std::make_shared<lightning::Callback>());
+  return callbacks;
 }
 
 struct Variant {
@@ -167,11 +171,15 @@ int run(int argc, char** argv) {
   at::set_num_threads(1);
   std::vector<Variant> variants;
   variants.push_back({"the bare loop", run_bare_loop});
-  variants.push_back({"the Trainer", [](int64_t n) { return run_trainer(n, 0, 0); }});
+  variants.push_back({"the Trainer", [](int64_t n) { return run_trainer(n, 0, {}); }});
+  variants.push_back({"the Trainer with ten more callbacks",
+                      [](int64_t n) { return run_trainer(n, 0, idle_callbacks(10)); }});
   variants.push_back(
-      {"the Trainer with ten more callbacks", [](int64_t n) { return run_trainer(n, 0, 10); }});
-  variants.push_back(
-      {"the Trainer with four logged values", [](int64_t n) { return run_trainer(n, 4, 0); }});
+      {"the Trainer with four logged values", [](int64_t n) { return run_trainer(n, 4, {}); }});
+  variants.push_back({"the Trainer with EMAWeightAveraging", [](int64_t n) {
+                        return run_trainer(n, 0,
+                                           {std::make_shared<lightning::EMAWeightAveraging>()});
+                      }});
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
     for (size_t i = 0; i < variants.size(); ++i) {
       Variant& variant = variants[(i + static_cast<size_t>(repeat)) % variants.size()];
