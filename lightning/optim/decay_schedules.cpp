@@ -97,7 +97,7 @@ std::string StepLR::mismatch(int64_t intervals) const {
   if (step_size_ < intervals) return {};
   return detail::concat(
       describe(), ": the first change comes after ", step_size_, " intervals and the fit has ",
-      intervals, ", so the rate never changes. HINT: set step_size to less than ", intervals, ".");
+      intervals, ", so the rate never changes. HINT: choose a smaller step_size or a longer fit.");
 }
 
 double StepLR::factor(int64_t step, size_t /*group*/) const {
