@@ -68,11 +68,14 @@ void BaseFinetuning::setup(TrainerContext&, LightningModule& module, Stage stage
   added_.clear();
   restored_.reset();
   momenta_.clear();
+  last_state_ = StateDict();
   module_ = &module;
   freeze_before_training(module);
 }
 
 void BaseFinetuning::teardown(TrainerContext&, LightningModule&, Stage) {
+  // Of this class alone: what subclasses add to it, they keep.
+  if (module_ != nullptr) last_state_ = BaseFinetuning::state_dict();
   for (const auto& [module, momentum] : momenta_) batch_norm_options(*module)->momentum(momentum);
   momenta_.clear();
   module_ = nullptr;
@@ -239,8 +242,8 @@ bool BaseFinetuning::unfreeze_and_add_param_group(torch::nn::Module& module,
 }
 
 StateDict BaseFinetuning::state_dict() const {
+  if (module_ == nullptr) return last_state_;
   StateDict state;
-  if (module_ == nullptr) return state;
   Frozen frozen;
   for (const auto& item : module_->named_parameters()) {
     if (!item.value().requires_grad()) frozen.parameters.push_back(item.key());

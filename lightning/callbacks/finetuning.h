@@ -30,8 +30,9 @@ struct UnfreezeOptions {
 
 /// Base of callbacks that freeze parts of the module before training and unfreeze them at the
 /// start of an epoch. A resumed run has the same groups and the same frozen parameters: both are in
-/// the callback's state, and the groups are added again before the optimizer is restored. Every
-/// rank must freeze and unfreeze alike. A group that is added follows the LR schedule from then on.
+/// the callback's state, and the groups are added again before the optimizer is restored. The state
+/// stays that of the last fit when it is over, for checkpoints that are written then. Every rank
+/// must freeze and unfreeze alike. A group that is added follows the LR schedule from then on.
 ///
 ///   class UnfreezeHead : public BaseFinetuning {
 ///     void freeze_before_training(LightningModule& module) override { freeze(*net(module).head); }
@@ -94,6 +95,7 @@ class LIGHTNING_API BaseFinetuning : public Callback {
   /// BatchNorm layers whose statistics are frozen, with the momentum that they had.
   std::map<torch::nn::Module*, std::optional<double>> momenta_;
   LightningModule* module_ = nullptr;  // between setup() and teardown() of a fit
+  StateDict last_state_;               // of the fit that ended
 };
 
 struct BackboneFinetuningOptions {

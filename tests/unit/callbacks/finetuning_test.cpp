@@ -243,6 +243,42 @@ TEST_CASE("BackboneFinetuning resumes bitwise after every step", "[callbacks]") 
       12);
 }
 
+TEST_CASE("BackboneFinetuning resumes bitwise from a checkpoint written after the fit",
+          "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto train = [&](int64_t epochs, const std::string& from, const std::filesystem::path& to) {
+    lightning::TrainerOptions options = double_options();
+    options.default_root_dir = folder.path();
+    options.max_epochs = epochs;
+    lightning::Trainer trainer(options,
+                               {std::make_shared<BackboneFinetuning>(
+                                   BackboneFinetuningOptions{.unfreeze_backbone_at_epoch = 1})},
+                               lightning::Loggers{});
+    const auto module = std::make_shared<Finetunes>(/*scheduled=*/true);
+    trainer.fit(module, cosine_loader(6), {}, {.ckpt_path = from});
+    if (!to.empty()) trainer.save_checkpoint(to);
+    return weights_of(*module);
+  };
+  const at::Tensor whole = train(5, "", "");
+  const std::filesystem::path after = folder.path() / "after.ckpt";
+  train(3, "", after);
+  CHECK(torch::equal(train(5, after.string(), ""), whole));
+}
+
+TEST_CASE("BaseFinetuning begins a second fit afresh", "[callbacks]") {
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 2;
+  const auto callback = std::make_shared<Unfreezes>();
+  CHECK(callback->state_dict().empty());
+  for (int fit_number = 0; fit_number < 2; ++fit_number) {
+    INFO("fit " << fit_number);
+    lightning::Trainer trainer(options, {callback}, lightning::Loggers{});
+    trainer.fit(std::make_shared<WithBatchNorm>(), boring_loader());
+    CHECK(trainer.optimizers().front().optimizer->param_groups().size() == 2);
+    CHECK(callback->state_dict().get<int64_t>("num_groups") == 1);
+  }
+}
+
 TEST_CASE("BaseFinetuning resumes with its groups and what is frozen", "[callbacks]") {
   const bool train_bn = GENERATE(true, false);
   lightning::TrainerOptions options = quiet_options();
