@@ -333,7 +333,7 @@ void BackboneFinetuning::setup(TrainerContext& trainer, LightningModule& module,
 }
 
 void BackboneFinetuning::freeze_before_training(LightningModule& module) {
-  freeze(backbone_of(module));
+  freeze(backbone_of(module), options_.train_bn);
 }
 
 void BackboneFinetuning::on_fit_start(TrainerContext& trainer, LightningModule& module) {

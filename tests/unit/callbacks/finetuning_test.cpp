@@ -338,6 +338,42 @@ TEST_CASE("BaseFinetuning freezes parameters and running statistics until it unf
   }
 }
 
+TEST_CASE("BackboneFinetuning without train_bn never trains BatchNorm", "[callbacks]") {
+  /// Its optimizer has what isn't frozen.
+  class OptimizesTrainable : public WithBatchNorm {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      std::vector<at::Tensor> trainable;
+      for (const at::Tensor& parameter : parameters()) {
+        if (parameter.requires_grad()) trainable.push_back(parameter);
+      }
+      return std::make_shared<lightning::optim::AdamW>(std::move(trainable),
+                                                       torch::optim::AdamWOptions(0.1));
+    }
+  };
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 3;
+  const bool train_bn = GENERATE(true, false);
+  INFO("train_bn " << train_bn);
+  const auto module = std::make_shared<OptimizesTrainable>();
+  const at::Tensor weights = weights_of(module->norm());
+  lightning::Trainer trainer(options,
+                             {std::make_shared<BackboneFinetuning>(BackboneFinetuningOptions{
+                                 .unfreeze_backbone_at_epoch = 1, .train_bn = train_bn})},
+                             lightning::Loggers{});
+  trainer.fit(module, boring_loader());
+  CHECK(torch::equal(weights_of(module->norm()), weights) == !train_bn);
+  REQUIRE(module->running_means.size() == 3);
+  for (const at::Tensor& mean : module->running_means) {
+    CHECK((mean.abs().max().item<double>() == 0.0) == !train_bn);
+  }
+  const at::Tensor variance = module->norm().running_var;
+  CHECK(torch::equal(variance, torch::ones_like(variance)) == !train_bn);
+  CHECK(module->norm().options.momentum() == 0.1);
+  // The Linear layer joined in both cases.
+  CHECK(trainer.optimizers().front().optimizer->param_groups().back().params().size() == 2);
+}
+
 TEST_CASE("BackboneFinetuning refuses what it can't do", "[callbacks]") {
   CHECK_THROWS_WITH(BackboneFinetuning({.backbone = ""}), Catch::Contains("backbone is empty"));
   CHECK_THROWS_WITH(BackboneFinetuning({.unfreeze_backbone_at_epoch = -1}),
