@@ -66,6 +66,7 @@ void check_rate(const char* name, double rate) {
 void BaseFinetuning::setup(TrainerContext&, LightningModule& module, Stage stage) {
   if (stage != Stage::kFit) return;
   added_.clear();
+  adds_again_ = false;
   restored_.reset();
   momenta_.clear();
   last_state_ = StateDict();
@@ -84,7 +85,21 @@ void BaseFinetuning::teardown(TrainerContext&, LightningModule&, Stage) {
 void BaseFinetuning::on_fit_start(TrainerContext& trainer, LightningModule&) {
   if (!restored_) return;
   apply_frozen(*std::exchange(restored_, std::nullopt));
-  for (const AddedGroup& added : added_) add_again(trainer, added);
+  add_all_again(trainer);
+}
+
+/// Of all callbacks of this kind, since one that is listed later may have unfrozen earlier: the
+/// optimizer's groups are known by their order.
+void BaseFinetuning::add_all_again(TrainerContext& trainer) {
+  std::vector<std::pair<const BaseFinetuning*, const AddedGroup*>> groups;
+  for (const auto& callback : trainer.callbacks()) {
+    auto* finetuning = dynamic_cast<BaseFinetuning*>(callback.get());
+    if (finetuning == nullptr || !std::exchange(finetuning->adds_again_, false)) continue;
+    for (const AddedGroup& added : finetuning->added_) groups.emplace_back(finetuning, &added);
+  }
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const auto& a, const auto& b) { return a.second->index < b.second->index; });
+  for (const auto& [finetuning, added] : groups) finetuning->add_again(trainer, *added);
 }
 
 void BaseFinetuning::on_train_epoch_start(TrainerContext& trainer, LightningModule& module) {
@@ -101,7 +116,7 @@ void BaseFinetuning::note_added(size_t optimizer, size_t first_group) {
   const auto& groups =
       std::as_const(*module_->trainer().optimizers()[optimizer].optimizer).param_groups();
   for (size_t i = first_group; i < groups.size(); ++i) {
-    AddedGroup added = {optimizer, {}, groups[i].options().get_lr()};
+    AddedGroup added = {optimizer, i, {}, groups[i].options().get_lr()};
     for (const at::Tensor& parameter : groups[i].params()) {
       const std::string* name = names.find(parameter);
       LIGHTNING_CHECK(name != nullptr, ConfigError,
@@ -121,6 +136,11 @@ void BaseFinetuning::add_again(TrainerContext& trainer, const AddedGroup& added)
                   ", expected one of ", trainer.optimizers().size(),
                   ". HINT: resume with the optimizers it was saved with.");
   torch::optim::Optimizer& optimizer = *trainer.optimizers()[added.optimizer].optimizer;
+  const size_t present = std::as_const(optimizer).param_groups().size();
+  LIGHTNING_CHECK(present == added.index, CheckpointError, "BaseFinetuning: the checkpoint has ",
+                  added.index, " parameter groups in optimizer ", added.optimizer,
+                  " before one that was added, expected as many as there are now: ", present,
+                  ". HINT: resume with the optimizers and callbacks it was saved with.");
   const auto named = module_->named_parameters();
   std::vector<at::Tensor> parameters;
   for (const std::string& name : added.parameters) {
@@ -257,6 +277,7 @@ StateDict BaseFinetuning::state_dict() const {
   for (size_t i = 0; i < added_.size(); ++i) {
     const std::string group = detail::concat("groups/", i);
     state.set(group + "/optimizer", added_[i].optimizer);
+    state.set(group + "/index", added_[i].index);
     state.set(group + "/parameters", added_[i].parameters);
     state.set(group + "/lr", added_[i].lr);
   }
@@ -273,18 +294,21 @@ void BaseFinetuning::load_state_dict(const StateDict& state) {
   for (int64_t i = 0; i < count; ++i) {
     const StateDict entry = state.nested(detail::concat("groups/", i));
     const auto optimizer = entry.get<int64_t>("optimizer");
+    const auto index = entry.get<int64_t>("index");
     const auto& names = entry.get<std::vector<std::string>>("parameters");
     LIGHTNING_CHECK(
-        optimizer >= 0 && std::set<std::string>(names.begin(), names.end()).size() == names.size(),
-        CheckpointError, "BaseFinetuning: group ", i, " of the checkpoint is of optimizer ",
-        optimizer, " and has ", names.size(),
-        " names, expected an index of 0 or more and each name once. HINT: resume from a different "
+        optimizer >= 0 && index >= 0 &&
+            std::set<std::string>(names.begin(), names.end()).size() == names.size(),
+        CheckpointError, "BaseFinetuning: group ", i, " of the checkpoint is group ", index,
+        " of optimizer ", optimizer, " and has ", names.size(),
+        " names, expected indices of 0 or more and each name once. HINT: resume from a different "
         "checkpoint.");
     const auto lr = entry.get<double>("lr");
     check_rate("the learning rate of a group", lr);
-    groups.push_back({static_cast<size_t>(optimizer), names, lr});
+    groups.push_back({static_cast<size_t>(optimizer), static_cast<size_t>(index), names, lr});
   }
   added_ = std::move(groups);
+  adds_again_ = true;
   restored_ = std::move(frozen);
 }
 
@@ -338,9 +362,8 @@ void BackboneFinetuning::freeze_before_training(LightningModule& module) {
 
 void BackboneFinetuning::on_fit_start(TrainerContext& trainer, LightningModule& module) {
   BaseFinetuning::on_fit_start(trainer, module);
-  if (num_added_groups() == 0) return;
-  // Of a resumed run: it was added just now.
-  group_ = trainer.optimizers().front().optimizer->param_groups().size() - 1;
+  // Of a resumed run.
+  if (num_added_groups() > 0) group_ = group_index(0);
 }
 
 void BackboneFinetuning::finetune_function(LightningModule& module, int64_t epoch,
@@ -404,11 +427,12 @@ void BackboneFinetuning::load_state_dict(const StateDict& state) {
   check_rate("first_lr", first_lr);
   BaseFinetuning::load_state_dict(state);
   const size_t expected = num_added_groups();
-  LIGHTNING_CHECK(expected <= 1 && (expected == 0 || backbone_lr), CheckpointError,
+  const bool in_first = expected == 0 || state.get<int64_t>("groups/0/optimizer") == 0;
+  LIGHTNING_CHECK(expected <= 1 && (expected == 0 || backbone_lr) && in_first, CheckpointError,
                   "BackboneFinetuning: the checkpoint has ", expected, " groups and ",
                   backbone_lr ? "a" : "no",
-                  " backbone_lr, expected one of each or none. HINT: resume from a different "
-                  "checkpoint.");
+                  " backbone_lr, expected one of each, in the first optimizer, or none. HINT: "
+                  "resume from a different checkpoint.");
   backbone_lr_ = backbone_lr;
   first_lr_ = first_lr;
 }

@@ -30,7 +30,8 @@ struct UnfreezeOptions {
 
 /// Base of callbacks that freeze parts of the module before training and unfreeze them at the
 /// start of an epoch. A resumed run has the same groups and the same frozen parameters: both are in
-/// the callback's state, and the groups are added again before the optimizer is restored. The state
+/// the callback's state, and the groups of all these callbacks are added again in their old order,
+/// in the first one's on_fit_start(): before the optimizer is restored. The state
 /// stays that of the last fit when it is over, for checkpoints that are written then. Every rank
 /// must freeze and unfreeze alike. A group that is added follows the LR schedule from then on.
 ///
@@ -71,10 +72,13 @@ class LIGHTNING_API BaseFinetuning : public Callback {
                                     const UnfreezeOptions& options = {});
   /// How many groups were added to all optimizers, before a resume included.
   size_t num_added_groups() const { return added_.size(); }
+  /// Index in its optimizer of a group that was added, counted from 0.
+  size_t group_index(size_t added) const { return added_.at(added).index; }
 
  private:
   struct AddedGroup {
     size_t optimizer = 0;  // in configure_optimizers()
+    size_t index = 0;      // in the optimizer
     std::vector<std::string> parameters;
     double lr = 0.0;  // when it was added
   };
@@ -86,12 +90,14 @@ class LIGHTNING_API BaseFinetuning : public Callback {
   void make_trainable_itself(torch::nn::Module& module);
   void freeze_itself(torch::nn::Module& module);
   void note_added(size_t optimizer, size_t first_group);
+  static void add_all_again(TrainerContext& trainer);
   void add_again(TrainerContext& trainer, const AddedGroup& added) const;
   /// Freezes what the state says, and nothing else.
   void apply_frozen(const Frozen& frozen);
 
   std::vector<AddedGroup> added_;
   std::optional<Frozen> restored_;  // of the checkpoint, until on_fit_start()
+  bool adds_again_ = false;  // what was added before the resume, until the first on_fit_start()
   /// BatchNorm layers whose statistics are frozen, with the momentum that they had.
   std::map<torch::nn::Module*, std::optional<double>> momenta_;
   LightningModule* module_ = nullptr;  // between setup() and teardown() of a fit

@@ -172,17 +172,15 @@ struct Outcome {
 
 /// Trains with a checkpoint after each step, or goes on from the last one.
 Outcome fit(const std::shared_ptr<lightning::LightningModule>& module,
-            std::shared_ptr<lightning::Callback> callback, const lightning::DataLoaders& data,
+            lightning::Callbacks callbacks, const lightning::DataLoaders& data,
             lightning::TrainerOptions options, const std::filesystem::path& folder,
             int64_t max_steps, bool resume) {
   options.enable_checkpointing = true;
   options.default_root_dir = folder;
   options.max_steps = max_steps;
-  lightning::Trainer trainer(
-      options,
-      {std::move(callback), std::make_shared<lightning::ModelCheckpoint>(
-                                lightning::ModelCheckpointOptions{.every_n_train_steps = 1})},
-      lightning::Loggers{});
+  callbacks.push_back(std::make_shared<lightning::ModelCheckpoint>(
+      lightning::ModelCheckpointOptions{.every_n_train_steps = 1}));
+  lightning::Trainer trainer(options, std::move(callbacks), lightning::Loggers{});
   trainer.fit(module, data, {}, {.ckpt_path = resume ? "last" : ""});
   return {weights_of(*module), trainer.global_step()};
 }
@@ -236,8 +234,38 @@ TEST_CASE("BackboneFinetuning resumes bitwise after every step", "[callbacks]") 
   check_resume(
       [&](const std::filesystem::path& folder, int64_t max_steps, bool resume) {
         return fit(std::make_shared<Finetunes>(/*scheduled=*/true),
-                   std::make_shared<BackboneFinetuning>(
-                       BackboneFinetuningOptions{.unfreeze_backbone_at_epoch = 1}),
+                   {std::make_shared<BackboneFinetuning>(
+                       BackboneFinetuningOptions{.unfreeze_backbone_at_epoch = 1})},
+                   cosine_loader(6), options, folder, max_steps, resume);
+      },
+      12);
+}
+
+TEST_CASE("Several BackboneFinetunings resume in the order in which they unfroze", "[callbacks]") {
+  class TwoBackbones : public Finetunes {
+   public:
+    TwoBackbones() {
+      lower = register_module("lower", torch::nn::Linear(2, 2));
+      to(at::kDouble);
+      lightning_tests::fill_with_sines(*this);
+    }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      return head->forward(backbone->forward(lower->forward(batch["x"]))).square().mean();
+    }
+    torch::nn::Linear lower{nullptr};
+  };
+  const auto unfreezes = [](const char* backbone, int64_t epoch) {
+    return std::make_shared<BackboneFinetuning>(
+        BackboneFinetuningOptions{.backbone = backbone, .unfreeze_backbone_at_epoch = epoch});
+  };
+  // In both orders.
+  const int64_t upper_epoch = GENERATE(1, 2);
+  lightning::TrainerOptions options = double_options();
+  options.max_epochs = 4;
+  check_resume(
+      [&](const std::filesystem::path& folder, int64_t max_steps, bool resume) {
+        return fit(std::make_shared<TwoBackbones>(),
+                   {unfreezes("lower", 3 - upper_epoch), unfreezes("backbone", upper_epoch)},
                    cosine_loader(6), options, folder, max_steps, resume);
       },
       12);
@@ -286,7 +314,7 @@ TEST_CASE("BaseFinetuning resumes with its groups and what is frozen", "[callbac
   check_resume(
       [&](const std::filesystem::path& folder, int64_t max_steps, bool resume) {
         torch::manual_seed(3);
-        return fit(std::make_shared<WithBatchNorm>(), std::make_shared<Unfreezes>(train_bn),
+        return fit(std::make_shared<WithBatchNorm>(), {std::make_shared<Unfreezes>(train_bn)},
                    boring_loader(), options, folder, max_steps, resume);
       },
       9);
@@ -396,6 +424,7 @@ TEST_CASE("BackboneFinetuning refuses states of a broken checkpoint", "[callback
   state.set("first_lr", 0.1);
   state.set("backbone_lr", 0.01);
   state.set("groups/0/optimizer", 0);
+  state.set("groups/0/index", 1);
   state.set("groups/0/parameters", std::vector<std::string>{"backbone.weight"});
   state.set("groups/0/lr", 0.01);
   BackboneFinetuning finetuning;
@@ -408,6 +437,8 @@ TEST_CASE("BackboneFinetuning refuses states of a broken checkpoint", "[callback
   };
   refuses("num_groups", std::numeric_limits<int64_t>::max());
   refuses("groups/0/optimizer", int64_t{-1});
+  refuses("groups/0/optimizer", int64_t{1});
+  refuses("groups/0/index", int64_t{-1});
   refuses("groups/0/lr", std::numeric_limits<double>::quiet_NaN());
   refuses("groups/0/parameters", std::vector<std::string>{"a", "a"});
   refuses("first_lr", -1.0);
