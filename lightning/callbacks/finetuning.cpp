@@ -223,6 +223,17 @@ void BaseFinetuning::make_trainable(torch::nn::Module& module) {
 bool BaseFinetuning::unfreeze_and_add_param_group(torch::nn::Module& module,
                                                   torch::optim::Optimizer& optimizer,
                                                   const UnfreezeOptions& options) {
+  return unfreeze_and_add_param_group(module, optimizer, options, {});
+}
+
+bool BaseFinetuning::unfreeze_and_add_param_group(
+    torch::nn::Module& module, torch::optim::Optimizer& optimizer, const UnfreezeOptions& options,
+    const std::vector<const torch::optim::Optimizer*>& others) {
+  const auto is_optimized = [&](const at::Tensor& parameter) {
+    return has_parameter(optimizer, parameter) ||
+           std::any_of(others.begin(), others.end(),
+                       [&](const auto* other) { return has_parameter(*other, parameter); });
+  };
   std::vector<at::Tensor> fresh;
   size_t known = 0;
   module.apply([&](torch::nn::Module& part) {
@@ -238,7 +249,7 @@ bool BaseFinetuning::unfreeze_and_add_param_group(torch::nn::Module& module,
         return one.is_same(parameter);
       });
       if (!parameter.requires_grad() || is_repeated) continue;
-      if (has_parameter(optimizer, parameter)) {
+      if (is_optimized(parameter)) {
         ++known;
       } else {
         fresh.push_back(parameter);
@@ -247,10 +258,9 @@ bool BaseFinetuning::unfreeze_and_add_param_group(torch::nn::Module& module,
   });
   if (known > 0) {
     log_warning(detail::concat(
-        "BaseFinetuning: the optimizer has ", known,
-        " of the parameters to be unfrozen already; "
-        "they stay in their groups. HINT: give it only parameters with requires_grad() in "
-        "configure_optimizers()."));
+        "BaseFinetuning: ", others.empty() ? "the optimizer has " : "the optimizers have ", known,
+        " of the parameters to be unfrozen already; they stay in their groups. HINT: use only "
+        "parameters with requires_grad() in configure_optimizers()."));
   }
   if (fresh.empty()) return false;
   const double first_lr =
@@ -384,8 +394,13 @@ void BackboneFinetuning::finetune_function(LightningModule& module, int64_t epoc
 void BackboneFinetuning::unfreeze(LightningModule& module, torch::optim::Optimizer& optimizer) {
   backbone_lr_ =
       options_.backbone_initial_lr.value_or(first_lr_ * options_.backbone_initial_ratio_lr);
+  // A parameter in two optimizers would be stepped twice.
+  std::vector<const torch::optim::Optimizer*> others;
+  for (const OptimizerConfig& config : module.trainer().optimizers()) {
+    if (config.optimizer.get() != &optimizer) others.push_back(config.optimizer.get());
+  }
   const bool added = unfreeze_and_add_param_group(
-      backbone_of(module), optimizer, {.lr = backbone_lr_, .train_bn = options_.train_bn});
+      backbone_of(module), optimizer, {.lr = backbone_lr_, .train_bn = options_.train_bn}, others);
   if (added) group_ = optimizer.param_groups().size() - 1;
 }
 

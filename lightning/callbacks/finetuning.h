@@ -31,9 +31,9 @@ struct UnfreezeOptions {
 /// Base of callbacks that freeze parts of the module before training and unfreeze them at the
 /// start of an epoch. A resumed run has the same groups and the same frozen parameters: both are in
 /// the callback's state, and the groups of all these callbacks are added again in their old order,
-/// in the first one's on_fit_start(): before the optimizer is restored. The state
-/// stays that of the last fit when it is over, for checkpoints that are written then. Every rank
-/// must freeze and unfreeze alike. A group that is added follows the LR schedule from then on.
+/// in the first one's on_fit_start(): before the optimizer is restored. The state stays that of the
+/// last fit when it is over, for checkpoints that are written then. Every rank must freeze and
+/// unfreeze alike. A group that is added follows the LR schedule from then on.
 ///
 ///   class UnfreezeHead : public BaseFinetuning {
 ///     void freeze_before_training(LightningModule& module) override { freeze(*net(module).head); }
@@ -70,6 +70,10 @@ class LIGHTNING_API BaseFinetuning : public Callback {
   /// warning, when the optimizer has all of them already.
   bool unfreeze_and_add_param_group(torch::nn::Module& module, torch::optim::Optimizer& optimizer,
                                     const UnfreezeOptions& options = {});
+  /// The same without the parameters that one of `others` has: they stay there, with a warning.
+  bool unfreeze_and_add_param_group(torch::nn::Module& module, torch::optim::Optimizer& optimizer,
+                                    const UnfreezeOptions& options,
+                                    const std::vector<const torch::optim::Optimizer*>& others);
   /// How many groups were added to all optimizers, before a resume included.
   size_t num_added_groups() const { return added_.size(); }
   /// Index in its optimizer of a group that was added, counted from 0.
@@ -135,8 +139,9 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(verbose, "say both learning rates in each epoch"))
 
 /// Freezes a submodule, adds it to the first optimizer in an epoch of choice, and raises its
-/// learning rate from epoch to epoch. Within an epoch its rate changes as the first group's does,
-/// so that it follows the schedule. Sync: none.
+/// learning rate from epoch to epoch. What an optimizer of the run has already stays there. Within
+/// an epoch its rate changes as the first group's does, so that it follows the schedule. Sync:
+/// none.
 class LIGHTNING_API BackboneFinetuning final : public BaseFinetuning {
  public:
   using Options = BackboneFinetuningOptions;

@@ -402,6 +402,42 @@ TEST_CASE("BackboneFinetuning without train_bn never trains BatchNorm", "[callba
   CHECK(trainer.optimizers().front().optimizer->param_groups().back().params().size() == 2);
 }
 
+TEST_CASE("BackboneFinetuning leaves a backbone to the optimizer that has it", "[callbacks]") {
+  class TwoOptimizers : public Finetunes {
+   public:
+    TwoOptimizers() { set_automatic_optimization(false); }
+    lightning::OptimizerList configure_optimizers() override {
+      return std::vector<lightning::OptimizerConfig>{
+          {.optimizer = std::make_shared<lightning::optim::SGD>(head->parameters(),
+                                                                torch::optim::SGDOptions(0.1))},
+          {.optimizer = std::make_shared<lightning::optim::SGD>(backbone->parameters(),
+                                                                torch::optim::SGDOptions(0.1))}};
+    }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      optimizer(0).zero_grad();
+      optimizer(1).zero_grad();
+      const at::Tensor loss = head->forward(backbone->forward(batch["x"])).square().mean();
+      manual_backward(loss);
+      optimizer(0).step();
+      optimizer(1).step();
+      return loss.detach();
+    }
+  };
+  lightning::TrainerOptions options = double_options();
+  options.max_epochs = 2;
+  const auto module = std::make_shared<TwoOptimizers>();
+  const at::Tensor before = weights_of(*module->backbone);
+  const auto finetuning = std::make_shared<BackboneFinetuning>(
+      BackboneFinetuningOptions{.unfreeze_backbone_at_epoch = 0});
+  lightning::Trainer trainer(options, {finetuning}, lightning::Loggers{});
+  trainer.fit(module, cosine_loader(6));
+  for (const auto& config : trainer.optimizers()) {
+    CHECK(config.optimizer->param_groups().size() == 1);
+  }
+  CHECK(finetuning->state_dict().get<int64_t>("num_groups") == 0);
+  CHECK_FALSE(torch::equal(weights_of(*module->backbone), before));
+}
+
 TEST_CASE("BackboneFinetuning refuses what it can't do", "[callbacks]") {
   CHECK_THROWS_WITH(BackboneFinetuning({.backbone = ""}), Catch::Contains("backbone is empty"));
   CHECK_THROWS_WITH(BackboneFinetuning({.unfreeze_backbone_at_epoch = -1}),
