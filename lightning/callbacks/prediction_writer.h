@@ -85,6 +85,9 @@ class LIGHTNING_API PredictionWriter : public Callback {
 
   /// Of the pass that runs or ran last.
   const std::filesystem::path& folder() const { return folder_; }
+  /// Whether write_on_epoch_end() is called. With several ranks each must then load its own part of
+  /// the data: predict() throws ConfigError with use_distributed_sampler false.
+  bool writes_epochs() const { return options_.write_interval != WriteInterval::kBatch; }
 
   /// On every rank. The default writes dataloader_idx=L-batch_idx=K.safetensors, with several ranks
   /// ...-rank=R.safetensors.
@@ -104,7 +107,6 @@ class LIGHTNING_API PredictionWriter : public Callback {
   using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
   bool writes_batches() const { return options_.write_interval != WriteInterval::kEpoch; }
-  bool writes_epochs() const { return options_.write_interval != WriteInterval::kBatch; }
   int64_t buffer_bytes() const { return options_.buffer_mib << 20; }
   std::filesystem::path spool_of(int64_t rank) const;
   void spool(const Batch& outputs, const Batch& batch, int64_t batch_idx);

@@ -411,6 +411,26 @@ def test_prediction_writer_keeps_the_order_of_the_data(ranks, trained, tmp_path)
     assert several["number"].ravel().tolist() == list(range(13))
 
 
+@pytest.mark.parametrize("interval", ("epoch", "batch"))
+def test_prediction_writer_of_ranks_with_all_of_the_data(interval, trained, tmp_path):
+    """Where each rank has all samples there is no order of all ranks' predictions; each rank's own
+    batches are written."""
+    trainings.configure(tmp_path)
+    writer = [{"class_path": "PredictionWriter",
+               "init_args": {"dirpath": str(tmp_path / "out"), "write_interval": interval}}]
+    output = run(tmp_path, 2, "--ckpt_path", checkpoints(trained(1)) / "last.ckpt",
+                 "--trainer.use_distributed_sampler", "false", "--trainer.callbacks",
+                 json.dumps(writer), name="predict", expect=None if interval == "epoch" else 0)
+    if interval == "epoch":
+        assert "use_distributed_sampler is false with 2 ranks" in output, output
+        assert not (tmp_path / "out").exists()
+        return
+    for rank in (0, 1):
+        parts = sorted((tmp_path / "out").glob(f"*-rank={rank}.safetensors"))
+        numbers = [number for part in parts for number in load_file(part)["number"].ravel().tolist()]
+        assert sorted(numbers) == list(range(13)), rank
+
+
 @pytest.mark.parametrize("ranks", cases({"2": 2, "3": 3, "4": 4}, exhaustive=("2", "3")))
 def test_batch_norm_equals_one_process(ranks, trained, tmp_path):
     """Synchronised, also where ranks have no sample left in the last global batch."""

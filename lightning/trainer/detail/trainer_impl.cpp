@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/prediction_writer.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/launch/peer_failure.h>
 #include <lightning/loops/callback_states.h>
@@ -52,6 +53,20 @@ class FlushOnAbort {
  private:
   std::shared_ptr<World> world_;
 };
+
+/// Ranks that all load the whole data would write each sample as often. Alike on every rank.
+void check_prediction_writers(const RunContext& run) {
+  if (run.world_size() == 1 || run.options.user.use_distributed_sampler) return;
+  for (const auto& callback : run.callbacks) {
+    const auto* writer = dynamic_cast<const PredictionWriter*>(callback.get());
+    LIGHTNING_CHECK(writer == nullptr || !writer->writes_epochs(), ConfigError,
+                    "PredictionWriter: write_interval writes the predictions of an epoch, and "
+                    "use_distributed_sampler is false with ",
+                    run.world_size(),
+                    " ranks, expected ranks with different parts of the data. HINT: set "
+                    "use_distributed_sampler to true or write_interval to batch.");
+  }
+}
 
 /// Steps of a dry run without max_steps: the first has more to do, the others are alike.
 constexpr int64_t kDryRunSteps = 3;
@@ -340,8 +355,10 @@ std::vector<MetricMap> Trainer::Impl::measure(Stage stage, std::shared_ptr<Light
 void Trainer::Impl::predict(std::shared_ptr<LightningModule> module,
                             std::shared_ptr<LightningDataModule> data, DataLoaders loaders,
                             const PredictionSink& sink, const RunArguments& arguments) {
-  evaluate(Stage::kPredict, std::move(module), std::move(data), std::move(loaders), arguments,
-           [&] { PredictionLoop(session_->state, session_->evaluation).run(sink); });
+  evaluate(Stage::kPredict, std::move(module), std::move(data), std::move(loaders), arguments, [&] {
+    check_prediction_writers(session_->context);
+    PredictionLoop(session_->state, session_->evaluation).run(sink);
+  });
 }
 
 void Trainer::Impl::guarded(const std::function<void()>& body) {
