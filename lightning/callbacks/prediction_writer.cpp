@@ -28,6 +28,26 @@ std::string numbered(std::string_view name, int64_t number) {
   return detail::concat(name, "-", digits.data(), kSuffix);
 }
 
+/// Takes `prefix` and a number off the beginning; false when they aren't there.
+bool take_number(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  text.remove_prefix(digits);
+  return digits > 0;
+}
+
+/// Whether write_on_epoch_end() writes files of that name.
+bool is_epoch_file(std::string_view name) {
+  return take_number(name, "predictions-") && name == kSuffix;
+}
+
+/// Whether write_on_batch_end() does, with any number of ranks.
+bool is_batch_file(std::string_view name) {
+  if (!take_number(name, "dataloader_idx=") || !take_number(name, "-batch_idx=")) return false;
+  return name == kSuffix || (take_number(name, "-rank=") && name == kSuffix);
+}
+
 /// An entry of a spool is "LOADER/BATCH/NAME".
 struct SpoolName {
   int64_t loader = 0;
@@ -169,6 +189,15 @@ fs::path PredictionWriter::spool_of(int64_t rank) const {
   return folder_ / kSpoolFolder / detail::concat("rank=", rank);
 }
 
+void PredictionWriter::remove_earlier_files() const {
+  for (const std::string& name : detail::names_in(folder_)) {
+    const bool is_own =
+        (writes_batches() && is_batch_file(name)) || (writes_epochs() && is_epoch_file(name));
+    if (!is_own || detail::kind_of_entry(folder_ / name) != detail::FileKind::kFile) continue;
+    FileSystem::current().remove_all(folder_ / name);
+  }
+}
+
 void PredictionWriter::on_predict_start(TrainerContext& trainer, LightningModule&) {
   // Every rank must ask for the run's folder.
   folder_ = options_.dirpath.empty() ? trainer.run_dir() / "predictions" : options_.dirpath;
@@ -178,6 +207,9 @@ void PredictionWriter::on_predict_start(TrainerContext& trainer, LightningModule
   num_files_ = 0;
   FileSystem& files = FileSystem::current();
   files.create_directories(folder_);
+  // Machines may have a folder of that name each.
+  if (trainer.local_rank() == 0) remove_earlier_files();
+  trainer.all_gather_bytes("earlier predictions are removed", "");
   if (!writes_epochs()) return;
   // What a run that was killed has left.
   if (detail::entry_exists(spool_of(rank_))) files.remove_all(spool_of(rank_));

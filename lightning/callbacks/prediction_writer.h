@@ -74,7 +74,9 @@ LIGHTNING_FIELDS(PredictionWriterOptions,
 
 /// With `batch` each rank writes its own batches, with `epoch` rank 0 all of them in order of the
 /// data, after the last. Until then each rank keeps its outputs in a folder below `dirpath`, in
-/// files of `buffer_mib`, so that memory stays bounded. Subclasses override how either is written.
+/// files of `buffer_mib`, so that memory stays bounded. Before a pass the files that an earlier one
+/// wrote are removed: regular files with the names that `write_interval` gives, never links or
+/// others. Subclasses override how either is written.
 /// Sync: outputs are copied to the host, batch by batch.
 class LIGHTNING_API PredictionWriter : public Callback {
  public:
@@ -109,6 +111,7 @@ class LIGHTNING_API PredictionWriter : public Callback {
   bool writes_batches() const { return options_.write_interval != WriteInterval::kEpoch; }
   int64_t buffer_bytes() const { return options_.buffer_mib << 20; }
   std::filesystem::path spool_of(int64_t rank) const;
+  void remove_earlier_files() const;
   void spool(const Batch& outputs, const Batch& batch, int64_t batch_idx);
   void flush();
   void write_part(int64_t part, const std::map<std::string, std::vector<at::Tensor>>& joined) const;

@@ -92,6 +92,46 @@ TEST_CASE("PredictionWriter writes all batches in order after the last", "[callb
   CHECK(values(file, "y/dataloader_idx_1") == Floats{11, 12, 13});
 }
 
+TEST_CASE("PredictionWriter leaves no files of an earlier, longer pass", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const fs::path out = folder.path() / "out";
+  const auto write = [&](WriteInterval interval, int64_t last) {
+    // Files of 1 MiB: one for each batch of two rows.
+    const auto writer = std::make_shared<PredictionWriter>(lightning::PredictionWriterOptions{
+        .dirpath = out, .write_interval = interval, .buffer_mib = 1});
+    predict(writer, numbers(1, last, 131'072));
+  };
+  write(WriteInterval::kBatchAndEpoch, 5);
+  REQUIRE(names_in(out).size() == 6);
+  // What only looks alike, and a link.
+  Names others = {"predictions-.safetensors",     "predictions-1.safetensors.bak",
+                  "my-predictions-1.safetensors", "dataloader_idx=0-batch_idx=0-rank=.safetensors",
+                  "dataloader_idx=0.safetensors", "notes.txt"};
+  for (const std::string& name : others) std::ofstream(out / name) << "mine";
+  std::ofstream(folder.path() / "elsewhere") << "mine";
+  fs::create_symlink(folder.path() / "elsewhere", out / "predictions-00007.safetensors");
+  fs::create_directories(out / "predictions-00008.safetensors");
+  std::ofstream(out / "dataloader_idx=0-batch_idx=0-rank=3.safetensors") << "of four ranks";
+  others.merge(Names{"predictions-00007.safetensors", "predictions-00008.safetensors"});
+  SECTION("of epochs") {
+    write(WriteInterval::kEpoch, 2);
+    // The batches of the earlier pass aren't its own.
+    others.merge(Names{"predictions-00000.safetensors", "dataloader_idx=0-batch_idx=0.safetensors",
+                       "dataloader_idx=0-batch_idx=1.safetensors",
+                       "dataloader_idx=0-batch_idx=2.safetensors",
+                       "dataloader_idx=0-batch_idx=0-rank=3.safetensors"});
+    CHECK(names_in(out) == others);
+  }
+  SECTION("of batches and epochs") {
+    write(WriteInterval::kBatchAndEpoch, 2);
+    others.merge(
+        Names{"predictions-00000.safetensors", "dataloader_idx=0-batch_idx=0.safetensors"});
+    CHECK(names_in(out) == others);
+    CHECK(values(out / "predictions-00000.safetensors", "y").back() == 2);
+  }
+  CHECK(fs::exists(folder.path() / "elsewhere"));
+}
+
 TEST_CASE("PredictionWriter keeps no more than its buffer in memory", "[callbacks]") {
   const lightning_tests::TemporaryFolder folder;
   class CountsFiles : public PredictionWriter {
