@@ -133,6 +133,11 @@ void LightningModule::log(std::string_view name, double value, const LogOptions&
 
 void LightningModule::log(std::string_view name, metrics::Metric& metric,
                           const LogOptions& options) {
+  // The other ranks' states would never be reset, and could reach a resumed run of fewer ranks.
+  LIGHTNING_CHECK(!options.rank_zero_only, ConfigError, "log: \"", name, "\" is a metric (",
+                  metric.name(),
+                  ") and was logged with rank_zero_only, expected a metric that all ranks log. "
+                  "HINT: use sync_dist = false for each rank's own value.");
   if (!records(options)) return;
   const std::string& registered =
       registered_metrics_->note_logged(metric, *metric_log_, metric_log_->full_name(name, options));

@@ -303,6 +303,11 @@ TEST_CASE("What can't be logged as a metric is refused with names", "[trainer]")
              }),
              Contains("\"a\" is a metric (SumMetric) and was logged with reduce_fx max"));
   CHECK_THAT(refused([](M& module, const Batch&, int64_t) {
+               module.log("a", module.sum, {.rank_zero_only = true});
+             }),
+             Contains("\"a\" is a metric (SumMetric) and was logged with rank_zero_only") &&
+                 Contains("HINT: use sync_dist = false"));
+  CHECK_THAT(refused([](M& module, const Batch&, int64_t) {
                module.log("a", std::shared_ptr<metrics::SumMetric>());
              }),
              Contains("\"a\" is a null metric"));
