@@ -174,6 +174,11 @@ void LambdaCallback::on_save_checkpoint(TrainerContext& trainer, LightningModule
   call(hooks_.on_save_checkpoint, trainer, module, checkpoint);
 }
 
+void LambdaCallback::on_save_weights(TrainerContext& trainer, LightningModule& module,
+                                     Checkpoint& checkpoint) {
+  call(hooks_.on_save_weights, trainer, module, checkpoint);
+}
+
 void LambdaCallback::on_load_checkpoint(TrainerContext& trainer, LightningModule& module,
                                         const Checkpoint& checkpoint) {
   call(hooks_.on_load_checkpoint, trainer, module, checkpoint);

@@ -56,6 +56,7 @@ struct LambdaHooks {
   Hook<const OptimizerStep&> on_after_optimizer_step = {};
   Hook<const std::exception&> on_exception = {};
   Hook<Checkpoint&> on_save_checkpoint = {};
+  Hook<Checkpoint&> on_save_weights = {};
   Hook<const Checkpoint&> on_load_checkpoint = {};
 };
 
@@ -115,6 +116,8 @@ class LIGHTNING_API LambdaCallback final : public Callback {
                     const std::exception& exception) override;
   void on_save_checkpoint(TrainerContext& trainer, LightningModule& module,
                           Checkpoint& checkpoint) override;
+  void on_save_weights(TrainerContext& trainer, LightningModule& module,
+                       Checkpoint& checkpoint) override;
   void on_load_checkpoint(TrainerContext& trainer, LightningModule& module,
                           const Checkpoint& checkpoint) override;
 

@@ -62,6 +62,7 @@ std::shared_ptr<LambdaCallback> notes_all(Names& calls) {
       NOTES(on_after_optimizer_step),
       NOTES(on_exception),
       NOTES(on_save_checkpoint),
+      NOTES(on_save_weights),
       NOTES(on_load_checkpoint),
   });
 }
@@ -130,9 +131,13 @@ TEST_CASE("LambdaCallback calls its functions for checkpoints and exceptions", "
     return std::count(calls.begin(), calls.end(), name);
   };
   Names first;
-  lightning::Trainer(options, {notes_all(first)}, lightning::Loggers{})
-      .fit(std::make_shared<BoringModule>(), boring_loader());
+  lightning::Trainer first_trainer(options, {notes_all(first)}, lightning::Loggers{});
+  first_trainer.fit(std::make_shared<BoringModule>(), boring_loader());
   CHECK(count(first, "on_save_checkpoint") == 1);
+  CHECK(count(first, "on_save_weights") == 0);
+  first_trainer.save_checkpoint(folder.path() / "weights.ckpt", /*weights_only=*/true);
+  CHECK(count(first, "on_save_checkpoint") == 1);
+  CHECK(count(first, "on_save_weights") == 1);
   CHECK(count(first, "on_load_checkpoint") == 0);
   options.max_epochs = 2;
   Names second;
