@@ -54,9 +54,9 @@ SpikeDetection::SpikeDetection(SpikeDetectionOptions options) : options_(std::mo
 
 void SpikeDetection::setup(TrainerContext& trainer, LightningModule&, Stage stage) {
   if (stage != Stage::kFit) return;
-  // With several ranks all must ask for the folder, and the one that sees a spike is alone.
+  // All ranks must ask for the folder, and the one that sees a spike is alone: not only then.
   path_ = options_.exclude_batches_path;
-  if (path_.empty() && trainer.world_size() > 1) path_ = trainer.run_dir() / kFile;
+  if (path_.empty() && has_run_folder_) path_ = trainer.run_dir() / kFile;
   pending_.clear();
   window_.clear();
   last_loss_ = 0.0;
@@ -108,16 +108,17 @@ bool SpikeDetection::is_spike(double loss) const {
 void SpikeDetection::report(TrainerContext& trainer, int64_t batch_idx, double loss) {
   if (batch_idx > 0) bad_batches_.push_back(batch_idx - 1);
   bad_batches_.push_back(batch_idx);
-  if (path_.empty()) path_ = trainer.run_dir() / kFile;
-  FileSystem::current().create_directories(detail::absolute_path(path_).parent_path());
-  write_file_atomically(path_, list_text(bad_batches_));
+  if (!path_.empty()) {
+    FileSystem::current().create_directories(detail::absolute_path(path_).parent_path());
+    write_file_atomically(path_, list_text(bad_batches_));
+  }
   throw TrainingSpikeError(
-      detail::concat(
-          "SpikeDetection: the loss of batch ", batch_idx, " in epoch ", trainer.current_epoch(),
-          " is ", loss, " after ", last_loss_,
-          ", expected none so far from the latest ones. HINT: look at the batches listed "
-          "in ",
-          path_.string(), ", and resume from a checkpoint with a lower learning rate."),
+      detail::concat("SpikeDetection: the loss of batch ", batch_idx, " in epoch ",
+                     trainer.current_epoch(), " is ", loss, " after ", last_loss_,
+                     ", expected none so far from the latest ones. HINT: look at ",
+                     path_.empty() ? std::string("it and the batch before it")
+                                   : detail::concat("the batches listed in ", path_.string()),
+                     ", and resume from a checkpoint with a lower learning rate."),
       batch_idx);
 }
 

@@ -41,7 +41,7 @@ struct SpikeDetectionOptions {
   std::optional<double> atol = std::nullopt;
   std::optional<double> rtol = 2.0;
   /// File for the numbers of the batches to leave out; empty: skip_batches.json in the run's
-  /// folder.
+  /// folder, and none in a run that has no folder (fast_dev_run, dry_run).
   std::filesystem::path exclude_batches_path = "";
   /// A loss that isn't finite is a spike.
   bool finite_only = true;
@@ -75,6 +75,8 @@ class LIGHTNING_API SpikeDetection final : public Callback {
 
   /// Of the whole run, resumed parts included.
   const std::vector<int64_t>& bad_batches() const { return bad_batches_; }
+  /// Whether the run writes files. The Trainer says so before setup().
+  void set_has_run_folder(bool has) { has_run_folder_ = has; }
 
   void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
   void on_train_batch_end(TrainerContext& trainer, LightningModule& module,
@@ -99,7 +101,8 @@ class LIGHTNING_API SpikeDetection final : public Callback {
   std::deque<double> window_;  // the latest losses, the oldest first
   double last_loss_ = 0.0;
   std::vector<int64_t> bad_batches_;
-  std::filesystem::path path_;  // of the list; empty: not known yet
+  bool has_run_folder_ = true;
+  std::filesystem::path path_;  // of the list; empty: none
 };
 
 }  // namespace lightning

@@ -371,6 +371,12 @@ def test_callbacks_that_change_training_equal_one_process(ranks, tmp_path):
         assert difference(whole, weights(tmp_path / str(stop))) == 0.0
 
 
+def test_fast_dev_run_makes_no_folder(tmp_path):
+    """Nor do callbacks that would note something in the run's folder."""
+    train(tmp_path, 2, "--trainer.fast_dev_run", 1, *callbacks_option(("SpikeDetection", {})))
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def test_timer_stops_all_ranks_at_one_step(trained, tmp_path):
     """Rank 0's clock decides; the run resumes exactly."""
     slow = ("--model.step_seconds", 0.3)

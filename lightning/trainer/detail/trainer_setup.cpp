@@ -17,6 +17,7 @@
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
+#include <lightning/callbacks/spike_detection.h>
 #include <lightning/checkpoint/detail/names.h>
 #include <lightning/config/yaml.h>
 #include <lightning/distributed/join_world.h>
@@ -364,6 +365,10 @@ void Trainer::Impl::add_module_callbacks() {
     std::erase_if(session_->context.callbacks, [](const auto& c) {
       return dynamic_cast<const EarlyStopping*>(c.get()) != nullptr;
     });
+  }
+  for (const auto& callback : session_->context.callbacks) {
+    auto* spikes = dynamic_cast<SpikeDetection*>(callback.get());
+    if (spikes != nullptr) spikes->set_has_run_folder(writes_files());
   }
   move_checkpoint_writers_last(session_->context.callbacks);
 }

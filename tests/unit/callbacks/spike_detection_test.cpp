@@ -1,5 +1,6 @@
 // Where a jump of the loss is seen, compared with Lightning 2.6.6
 // (tests/golden/callbacks/record_callbacks.py).
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -96,6 +97,22 @@ TEST_CASE("SpikeDetection notes the batches to leave out", "[callbacks]") {
       Catch::Contains("the loss of batch 2 in epoch 0 is 9 after 1"));
   CHECK(detection->bad_batches() == std::vector<int64_t>{1, 2});
   CHECK(lightning::read_file(trainer.run_dir() / "skip_batches.json") == "[\n    1,\n    2\n]\n");
+}
+
+TEST_CASE("SpikeDetection writes nothing in a fast_dev_run", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto detection = std::make_shared<SpikeDetection>();
+  const auto module = std::make_shared<ScriptedLoss>(std::vector{2.0, 1.0, 9.0});
+  lightning::TrainerOptions options = ignoring_nonfinite(folder.path());
+  options.fast_dev_run = 3;
+  lightning::Trainer trial(options, {detection}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trial.fit(module, boring_loader()),
+                    Catch::Contains("HINT: look at it and the batch before it, and resume"));
+  CHECK(std::filesystem::is_empty(folder.path()));
+  // The next fit is a real one.
+  lightning::Trainer trainer(ignoring_nonfinite(folder.path()), {detection}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(module, boring_loader()), Catch::Contains("skip_batches.json"));
+  CHECK(std::filesystem::exists(trainer.run_dir() / "skip_batches.json"));
 }
 
 TEST_CASE("SpikeDetection remembers its losses when a run is resumed", "[callbacks]") {
