@@ -108,6 +108,43 @@ TEST_CASE("The average is of the starts of epochs, and no step follows it", "[ca
   }
 }
 
+TEST_CASE("Frozen BatchNorm layers keep their statistics", "[callbacks]") {
+  /// Only `norm` learns its statistics; `evaluates` is in evaluation mode, `still` has momentum 0.
+  class Frozen : public Net {
+   public:
+    Frozen() : Net(lightning_tests::NetOptions{.batch_norm = true}) {
+      evaluates = register_module("evaluates", torch::nn::BatchNorm1d(3));
+      still = register_module(
+          "still", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(3).momentum(0.0)));
+      to(torch::kFloat64);
+      for (const auto& layer : {evaluates, still}) {
+        layer->running_mean.fill_(0.25);
+        layer->running_var.fill_(2.0);
+      }
+    }
+    void on_train_epoch_start() override { evaluates->eval(); }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      const at::Tensor x = still->forward(evaluates->forward(batch["x"]));
+      return loss_of(lightning::Batch({{"x", x}, {"y", batch["y"]}}));
+    }
+    torch::nn::BatchNorm1d evaluates{nullptr}, still{nullptr};
+  };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(2);
+  options.default_root_dir = folder.path();
+  const auto module = std::make_shared<Frozen>();
+  lightning::Trainer(options, {swa({.swa_lrs = {0.01}, .swa_epoch_start = 1})},
+                     lightning::Loggers{})
+      .fit(module, net_loader(), net_loader());
+  for (const auto& layer : {module->evaluates, module->still}) {
+    CHECK(torch::equal(layer->running_mean, torch::full({3}, 0.25, torch::kFloat64)));
+    CHECK(torch::equal(layer->running_var, torch::full({3}, 2.0, torch::kFloat64)));
+  }
+  CHECK(module->still->options.momentum() == std::optional<double>(0.0));
+  // The other one counts the batches of the last epoch alone.
+  CHECK(module->norm->num_batches_tracked.item<int64_t>() == 5);
+}
+
 TEST_CASE("The epoch that renews statistics comes also at max_steps and after a stop",
           "[callbacks]") {
   const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
