@@ -6,7 +6,9 @@
 #include <cmath>
 #include <functional>
 
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/util/error.h>
 
@@ -268,6 +270,21 @@ TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 0}), ConfigError);
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 1.5}), ConfigError);
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .annealing_epochs = -1}), ConfigError);
+}
+
+TEST_CASE("Averages begin where epochs have fewer steps than the first", "[callbacks]") {
+  // 5 steps in the first epoch and 2 in each of the 7 others: 19, which is less than 4 times 5.
+  const auto accumulation = std::make_shared<lightning::GradientAccumulationScheduler>(
+      lightning::GradientAccumulationSchedulerOptions{.scheduling = {{0, 1}, {1, 4}}});
+  const auto average = swa({.swa_lrs = {0.01}, .swa_epoch_start = 6});
+  fit_net({}, net_trainer_options(8), {average, accumulation});
+  CHECK(average->averaged() == 3);
+  const auto ema = std::make_shared<lightning::EMAWeightAveraging>(
+      lightning::EMAWeightAveragingOptions{.update_starting_at_epoch = 5});
+  CHECK_NOTHROW(fit_net({}, net_trainer_options(8), {ema, accumulation}));
+  // What max_epochs alone says still counts.
+  CHECK_THROWS_WITH(fit_net({}, net_trainer_options(5), {average, accumulation}),
+                    Catch::Contains("swa_epoch_start is 6") && Catch::Contains("has 5 epochs"));
 }
 
 TEST_CASE("States of SWA that make no sense are refused", "[callbacks]") {
