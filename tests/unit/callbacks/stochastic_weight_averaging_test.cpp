@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
@@ -222,6 +223,49 @@ TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[c
     return;
   }
   FAIL("no checkpoint of that name");
+}
+
+TEST_CASE("A run with SWA resumes with groups that finetuning added", "[callbacks]") {
+  /// Begins with a group for each parameter of its last layer.
+  class Headed : public Net {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      std::vector<torch::optim::OptimizerParamGroup> groups;
+      groups.emplace_back(std::vector<at::Tensor>{last->weight});
+      groups.emplace_back(std::vector<at::Tensor>{last->bias});
+      return std::make_shared<lightning::optim::SGD>(groups,
+                                                     torch::optim::SGDOptions(0.05).momentum(0.5));
+    }
+  };
+  const bool averages_first = GENERATE(true, false);
+  const bool one_rate = GENERATE(true, false);
+  const auto rates = one_rate ? std::vector<double>{0.01} : std::vector<double>{0.01, 0.02};
+  const lightning_tests::TemporaryFolder runs;
+  const lightning_tests::TemporaryFolder saved;
+  lightning::TrainerOptions options = net_trainer_options(4);
+  options.default_root_dir = runs.path();
+  const auto fit = [&](lightning::Callbacks callbacks, const std::string& ckpt_path) {
+    // The third group comes in the second epoch, averages from the third one on.
+    const std::shared_ptr<lightning::Callback> average =
+        swa({.swa_lrs = rates, .swa_epoch_start = 3, .annealing_epochs = 1});
+    const std::shared_ptr<lightning::Callback> finetuning =
+        std::make_shared<lightning::BackboneFinetuning>(lightning::BackboneFinetuningOptions{
+            .backbone = "first", .unfreeze_backbone_at_epoch = 1});
+    callbacks.push_back(averages_first ? average : finetuning);
+    callbacks.push_back(averages_first ? finetuning : average);
+    const auto module = std::make_shared<Headed>();
+    lightning::Trainer(options, callbacks, lightning::Loggers{})
+        .fit(module, net_loader(), net_loader(), {.ckpt_path = ckpt_path});
+    return module->weights();
+  };
+  const auto saves = std::make_shared<lightning_tests::SavesEverywhere>(saved.path());
+  const at::Tensor whole = fit({saves}, "");
+  const auto checkpoints = lightning::list_checkpoints(saved.path());
+  REQUIRE(checkpoints.size() == 28);
+  for (const auto& checkpoint : checkpoints) {
+    INFO(checkpoint.filename().string());
+    CHECK(torch::equal(fit({}, checkpoint.string()), whole));
+  }
 }
 
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
