@@ -8,6 +8,7 @@
 
 #include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
@@ -15,6 +16,7 @@
 
 #include "averaging_support.h"
 #include "support/captured_stderr.h"
+#include "support/metric_rows.h"
 
 namespace {
 
@@ -199,6 +201,39 @@ TEST_CASE("A run with SWA resumes bitwise from every safe point", "[callbacks]")
   // Epochs of 5 batches, a validation and an end; the last one renews statistics.
   CHECK(check_resume_everywhere({.batch_norm = true}, options, make) == 28);
   CHECK(check_resume_everywhere({.groups = 2}, options, make) == 21);
+}
+
+TEST_CASE("Rates are logged as before in a run that resumes after SWA began", "[callbacks]") {
+  const lightning_tests::TemporaryFolder runs;
+  const lightning_tests::TemporaryFolder saved;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  options.default_root_dir = runs.path();
+  options.log_every_n_steps = 1;
+  const auto logged = [&](lightning::Callbacks further, const std::string& ckpt_path) {
+    const auto rows = std::make_shared<lightning_tests::MetricRows>();
+    lightning::Callbacks callbacks = {
+        swa({.swa_lrs = {0.01}, .swa_epoch_start = 2, .annealing_epochs = 2}),
+        std::make_shared<lightning::LearningRateMonitor>()};
+    callbacks.insert(callbacks.end(), further.begin(), further.end());
+    lightning::Trainer(options, callbacks, lightning::Loggers{rows})
+        .fit(std::make_shared<Net>(), net_loader(), net_loader(), {.ckpt_path = ckpt_path});
+    return rows->lines;
+  };
+  const auto saves = std::make_shared<lightning_tests::SavesEverywhere>(saved.path());
+  const lightning_tests::Lines whole = logged({saves}, "");
+  // By the schedule's interval: SWA removes the schedule.
+  REQUIRE(whole.size() == 3);
+  CHECK_THAT(whole[0], Catch::StartsWith("5 lr-SGD="));
+  CHECK_THAT(whole[2], Catch::StartsWith("15 lr-SGD="));
+  const auto checkpoints = lightning::list_checkpoints(saved.path());
+  REQUIRE(checkpoints.size() == 21);
+  for (const auto& checkpoint : checkpoints) {
+    INFO(checkpoint.filename().string());
+    // The number of the safe point, of which an epoch has 7.
+    const int64_t completed = (std::stoll(checkpoint.filename().string()) + 1) / 7;
+    CHECK(logged({}, checkpoint.string()) ==
+          lightning_tests::Lines(whole.begin() + completed, whole.end()));
+  }
 }
 
 TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[callbacks]") {
