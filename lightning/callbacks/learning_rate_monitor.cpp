@@ -1,11 +1,13 @@
 #include <lightning/callbacks/learning_rate_monitor.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 #include <torch/optim/optimizer.h>
 
 #include <lightning/optim/optimizer_state.h>
+#include <lightning/util/error.h>
 #include <lightning/util/format.h>
 
 namespace lightning {
@@ -26,21 +28,58 @@ std::vector<std::string> group_names(const std::string& name, size_t groups) {
 
 }  // namespace
 
+void LearningRateMonitor::setup(TrainerContext&, LightningModule&, Stage stage) {
+  if (stage != Stage::kFit) return;
+  watched_.clear();
+  restored_.clear();
+}
+
 void LearningRateMonitor::on_train_start(TrainerContext& trainer, LightningModule&) {
   watched_.clear();
+  const std::vector<OptimizerConfig>& configs = trainer.optimizers();
+  const bool scheduled =
+      std::any_of(configs.begin(), configs.end(),
+                  [](const OptimizerConfig& config) { return !config.lr_scheduler.empty(); });
+  // A callback may have taken the schedules away; what they are logged as remains.
+  if (scheduled || restored_.empty()) {
+    watch_configured(trainer);
+  } else {
+    watch_restored(trainer);
+  }
+  restored_.clear();
+}
+
+void LearningRateMonitor::watch_configured(TrainerContext& trainer) {
+  const std::vector<OptimizerConfig>& configs = trainer.optimizers();
   std::map<std::string, int64_t> used;
   // Lightning names those with a schedule first.
-  for (const OptimizerConfig& config : trainer.optimizers()) {
-    for (const LRSchedulerConfig& schedule : config.lr_scheduler) {
-      watch(config.optimizer, schedule.name, schedule.interval, used);
+  for (size_t i = 0; i < configs.size(); ++i) {
+    for (const LRSchedulerConfig& schedule : configs[i].lr_scheduler) {
+      watch(static_cast<int64_t>(i), configs[i].optimizer, schedule.name, schedule.interval, used);
     }
   }
-  for (const OptimizerConfig& config : trainer.optimizers()) {
-    if (config.lr_scheduler.empty()) watch(config.optimizer, "", Interval::kStep, used);
+  for (size_t i = 0; i < configs.size(); ++i) {
+    if (!configs[i].lr_scheduler.empty()) continue;
+    watch(static_cast<int64_t>(i), configs[i].optimizer, "", Interval::kStep, used);
   }
 }
 
-void LearningRateMonitor::watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer,
+void LearningRateMonitor::watch_restored(TrainerContext& trainer) {
+  const std::vector<OptimizerConfig>& configs = trainer.optimizers();
+  const auto count = static_cast<int64_t>(configs.size());
+  for (Watched& one : restored_) {
+    LIGHTNING_CHECK(one.index >= 0 && one.index < count, CheckpointError,
+                    "LearningRateMonitor: the checkpoint has an entry of optimizer ", one.index,
+                    ", expected one of ", count,
+                    ". HINT: resume with the optimizers it was saved with.");
+    one.optimizer = configs[static_cast<size_t>(one.index)].optimizer;
+    one.interval = options_.logging_interval.value_or(one.interval);
+  }
+  watched_ = std::move(restored_);
+}
+
+void LearningRateMonitor::watch(int64_t index,
+                                const std::shared_ptr<torch::optim::Optimizer>& optimizer,
                                 std::string name, Interval own_interval,
                                 std::map<std::string, int64_t>& used) {
   int64_t& count = used[optim::optimizer_name(*optimizer)];
@@ -51,7 +90,7 @@ void LearningRateMonitor::watch(const std::shared_ptr<torch::optim::Optimizer>& 
   // As in Lightning also a name of the user's own, after two without.
   if (count > 1) name = detail::concat(name, "-", count - 1);
   watched_.push_back(
-      {optimizer, std::move(name), options_.logging_interval.value_or(own_interval), {}});
+      {index, optimizer, std::move(name), options_.logging_interval.value_or(own_interval), {}});
 }
 
 void LearningRateMonitor::on_train_epoch_start(TrainerContext&, LightningModule& module) {
@@ -96,6 +135,49 @@ void LearningRateMonitor::log_options(LightningModule& module, const Watched& wa
     if (options_.log_weight_decay) {
       module.log(watched.names[i] + "-weight_decay", value("weight_decay"), log_as);
     }
+  }
+}
+
+std::string LearningRateMonitor::state_key() const {
+  std::string interval = "null";
+  if (options_.logging_interval) {
+    interval = *options_.logging_interval == Interval::kStep ? "step" : "epoch";
+  }
+  return detail::concat("LearningRateMonitor(logging_interval=", interval,
+                        ",log_momentum=", options_.log_momentum,
+                        ",log_weight_decay=", options_.log_weight_decay, ")");
+}
+
+StateDict LearningRateMonitor::state_dict() const {
+  StateDict state;
+  if (watched_.empty()) return state;
+  std::vector<std::string> names;
+  std::vector<int64_t> optimizers;
+  std::vector<int64_t> per_epoch;
+  for (const Watched& one : watched_) {
+    names.push_back(one.name);
+    optimizers.push_back(one.index);
+    per_epoch.push_back(one.interval == Interval::kEpoch ? 1 : 0);
+  }
+  state.set("names", std::move(names));
+  state.set("optimizers", std::move(optimizers));
+  state.set("per_epoch", std::move(per_epoch));
+  return state;
+}
+
+void LearningRateMonitor::load_state_dict(const StateDict& state) {
+  const auto& names = state.get<std::vector<std::string>>("names");
+  const auto& optimizers = state.get<std::vector<int64_t>>("optimizers");
+  const auto& per_epoch = state.get<std::vector<int64_t>>("per_epoch");
+  LIGHTNING_CHECK(
+      names.size() == optimizers.size() && names.size() == per_epoch.size(), CheckpointError,
+      "LearningRateMonitor: the checkpoint has ", names.size(), " names, ", optimizers.size(),
+      " optimizers and ", per_epoch.size(),
+      " intervals, expected as many of each. HINT: resume from a different checkpoint.");
+  restored_.clear();
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Interval interval = per_epoch[i] != 0 ? Interval::kEpoch : Interval::kStep;
+    restored_.push_back({optimizers[i], nullptr, names[i], interval, {}});
   }
 }
 

@@ -36,33 +36,45 @@ LIGHTNING_FIELDS(LearningRateMonitorOptions,
 /// There is an entry for each schedule, then one for each optimizer without. Names are "lr-AdamW"
 /// or LRSchedulerConfig::name; with several groups "lr-AdamW/pg1" and so on, also from when on a
 /// second one is added; a second entry of that class, of the same optimizer or another, is
-/// "lr-AdamW-1". Sync: none.
+/// "lr-AdamW-1". A run that resumes after StochasticWeightAveraging took the schedules away has the
+/// entries it had. Sync: none.
 class LIGHTNING_API LearningRateMonitor final : public Callback {
  public:
   using Options = LearningRateMonitorOptions;
   explicit LearningRateMonitor(LearningRateMonitorOptions options = {}) : options_(options) {}
 
+  void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
+  /// Throws CheckpointError for entries of optimizers that there aren't.
   void on_train_start(TrainerContext& trainer, LightningModule& module) override;
   void on_train_epoch_start(TrainerContext& trainer, LightningModule& module) override;
   void on_before_optimizer_step(TrainerContext& trainer, LightningModule& module,
                                 torch::optim::Optimizer& optimizer) override;
 
+  std::string state_key() const override;
+  /// The entries.
+  StateDict state_dict() const override;
+  void load_state_dict(const StateDict& state) override;
+
  private:
   struct Watched {
+    int64_t index = 0;  // of its optimizer
     std::shared_ptr<torch::optim::Optimizer> optimizer;
     std::string name;
     Interval interval = Interval::kStep;
     std::vector<std::string> names;  // of its groups
   };
 
+  void watch_configured(TrainerContext& trainer);
+  void watch_restored(TrainerContext& trainer);
   /// Adds an entry; `used`: those without a name of their own so far, by class.
-  void watch(const std::shared_ptr<torch::optim::Optimizer>& optimizer, std::string name,
-             Interval own_interval, std::map<std::string, int64_t>& used);
+  void watch(int64_t index, const std::shared_ptr<torch::optim::Optimizer>& optimizer,
+             std::string name, Interval own_interval, std::map<std::string, int64_t>& used);
   void log_rates(LightningModule& module, Watched& watched) const;
   void log_options(LightningModule& module, const Watched& watched) const;
 
   LearningRateMonitorOptions options_;
   std::vector<Watched> watched_;
+  std::vector<Watched> restored_;  // of the checkpoint, without optimizers; until on_train_start()
 };
 
 }  // namespace lightning

@@ -28,13 +28,19 @@ ModelPruning::ModelPruning(ModelPruningOptions options, std::function<double(int
                   "ModelPruning: verbose is ", options_.verbose, ", expected 0, 1 or 2.");
 }
 
-void ModelPruning::setup(TrainerContext&, LightningModule& module, Stage stage) {
+void ModelPruning::setup(TrainerContext&, LightningModule&, Stage stage) {
   if (stage != Stage::kFit) return;
   pruned_.clear();
+  restored_ = {};
+}
+
+void ModelPruning::on_fit_start(TrainerContext&, LightningModule& module) {
+  // Not in setup(): there the weights of ranks may differ and aren't on the run's device yet.
   collect(module);
   LIGHTNING_CHECK(!pruned_.empty(), ConfigError,
                   "ModelPruning: no submodule has a parameter of parameter_names, expected at "
                   "least one. HINT: check modules and parameter_names.");
+  if (!restored_.empty()) restore(std::exchange(restored_, {}));
 }
 
 void ModelPruning::collect(LightningModule& module) {
@@ -208,13 +214,13 @@ StateDict ModelPruning::state_dict() const {
   return state;
 }
 
-void ModelPruning::load_state_dict(const StateDict& state) {
+void ModelPruning::load_state_dict(const StateDict& state) { restored_ = state; }
+
+void ModelPruning::restore(const StateDict& state) {
   const auto& names = state.get<std::vector<std::string>>("names");
   const bool same = names.size() == pruned_.size() &&
                     std::equal(names.begin(), names.end(), pruned_.begin(),
                                [](const std::string& a, const Pruned& b) { return a == b.name; });
-  // Before setup() it is that of a fit before.
-  if (pruned_.empty()) return;
   LIGHTNING_CHECK(same, CheckpointError, "ModelPruning: the checkpoint has masks of ", names.size(),
                   " parameters, expected those that are pruned now, ", pruned_.size(),
                   ". HINT: resume with the same modules and parameter_names.");

@@ -60,7 +60,7 @@ LIGHTNING_FIELDS(ModelPruningOptions,
 
 /// Weights that were pruned are 0 from then on: their gradients are set to 0 before clipping, and
 /// they themselves after each optimizer step. An epoch that a limit cuts short isn't followed by a
-/// pruning. Masks and first values are in checkpoints.
+/// pruning. Masks and first values, those with which the fit begins, are in checkpoints.
 ///
 /// Ranks: random choices are rank 0's.
 /// Sync:  none in steps; a pruning waits for the device.
@@ -78,8 +78,10 @@ class LIGHTNING_API ModelPruning final : public Callback {
   /// The part of all weights to be pruned that is pruned. Sync: waits for the device.
   double sparsity() const;
 
-  /// Throws ConfigError when there is nothing to prune.
   void setup(TrainerContext& trainer, LightningModule& module, Stage stage) override;
+  /// Throws ConfigError when there is nothing to prune, CheckpointError for a checkpoint of other
+  /// parameters.
+  void on_fit_start(TrainerContext& trainer, LightningModule& module) override;
   void on_train_epoch_end(TrainerContext& trainer, LightningModule& module) override;
   void on_validation_end(TrainerContext& trainer, LightningModule& module) override;
   void on_before_optimizer_step(TrainerContext& trainer, LightningModule& module,
@@ -100,6 +102,7 @@ class LIGHTNING_API ModelPruning final : public Callback {
   };
 
   void collect(LightningModule& module);
+  void restore(const StateDict& state);
   void prune(TrainerContext& trainer);
   void prune_together(double amount);
   void share_masks(TrainerContext& trainer);
@@ -110,7 +113,8 @@ class LIGHTNING_API ModelPruning final : public Callback {
 
   ModelPruningOptions options_;
   std::function<double(int64_t)> amount_;
-  std::vector<Pruned> pruned_;
+  std::vector<Pruned> pruned_;  // from on_fit_start() on
+  StateDict restored_;          // until then
 };
 
 }  // namespace lightning

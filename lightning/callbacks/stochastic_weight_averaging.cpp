@@ -92,6 +92,7 @@ void StochasticWeightAveraging::setup(TrainerContext& trainer, LightningModule&,
   averaged_ = 0;
   base_rates_.clear();
   loaded_average_ = {};
+  resumed_ = false;
   if (stage == Stage::kFit) detail::check_single_average(trainer);
 }
 
@@ -99,13 +100,9 @@ void StochasticWeightAveraging::on_fit_start(TrainerContext& trainer, LightningM
   check_module(trainer, module);
   OptimizerConfig& config = trainer.optimizers().front();
   average_->attach(module, detail::CopiedWeights::kParameters, /*average_buffers=*/false);
+  // Those of a resumed fit may have been added since its start, and later callbacks add them again.
+  if (!resumed_) check_rates(trainer);
   if (started()) {
-    const size_t groups = config.optimizer->param_groups().size();
-    LIGHTNING_CHECK(base_rates_.size() <= groups, CheckpointError,
-                    "StochasticWeightAveraging: the checkpoint has the rates of ",
-                    base_rates_.size(), " parameter groups, and the optimizer has ", groups,
-                    ", expected at most as many. HINT: resume with the optimizer it was saved "
-                    "with.");
     // Before schedules are restored: the checkpoint has none.
     remove_schedules(config);
     average_->load_state_dict(std::exchange(loaded_average_, {}), state_key());
@@ -121,16 +118,24 @@ void StochasticWeightAveraging::check_module(TrainerContext& trainer,
   const size_t optimizers = trainer.optimizers().size();
   LIGHTNING_CHECK(optimizers == 1, ConfigError, "StochasticWeightAveraging: there are ", optimizers,
                   " optimizers, expected one. HINT: use WeightAveraging with several.");
+}
+
+void StochasticWeightAveraging::check_rates(TrainerContext& trainer) const {
   const size_t groups = trainer.optimizers().front().optimizer->param_groups().size();
   const size_t rates = options_.swa_lrs.size();
-  LIGHTNING_CHECK(rates == 1 || rates == groups, ConfigError,
-                  "StochasticWeightAveraging: swa_lrs has ", rates,
+  const bool matches = rates == 1 || rates == groups || (resumed_ && rates < groups);
+  LIGHTNING_CHECK(matches, ConfigError, "StochasticWeightAveraging: swa_lrs has ", rates,
                   " learning rates and the optimizer has ", groups,
                   groups == 1 ? " parameter group" : " parameter groups",
                   ", expected one for all or one for each. HINT: give one rate.");
+  LIGHTNING_CHECK(base_rates_.size() <= groups, CheckpointError,
+                  "StochasticWeightAveraging: the checkpoint has the rates of ", base_rates_.size(),
+                  " parameter groups, and the optimizer has ", groups,
+                  ", expected at most as many. HINT: resume with the optimizer it was saved with.");
 }
 
 void StochasticWeightAveraging::on_train_start(TrainerContext& trainer, LightningModule&) {
+  if (resumed_) check_rates(trainer);
   // In the middle of an epoch, where a resumed optimizer may have the config's rates.
   if (!started() || trainer.batch_idx() == 0) return;
   set_rates(*trainer.optimizers().front().optimizer, trainer.current_epoch());
@@ -239,6 +244,7 @@ void StochasticWeightAveraging::load_state_dict(const StateDict& state) {
   averaged_ = averaged;
   base_rates_ = rates;
   loaded_average_ = std::move(average);
+  resumed_ = true;
 }
 
 }  // namespace lightning

@@ -100,6 +100,8 @@ class LIGHTNING_API StochasticWeightAveraging final : public Callback {
  private:
   bool started() const { return first_epoch_ >= 0; }
   void check_module(TrainerContext& trainer, const LightningModule& module) const;
+  /// Throws when there are rates of more or fewer groups than the optimizer has.
+  void check_rates(TrainerContext& trainer) const;
   /// Takes the rates over from the schedules.
   void start(TrainerContext& trainer);
   /// Those of an epoch: swa_lrs when annealing is over.
@@ -114,6 +116,7 @@ class LIGHTNING_API StochasticWeightAveraging final : public Callback {
   class Average;
   std::unique_ptr<Average> average_;
   StateDict loaded_average_;  // until on_fit_start()
+  bool resumed_ = false;      // from a checkpoint of a fit with this callback
 };
 
 }  // namespace lightning

@@ -37,14 +37,19 @@ void for_each_checkpoint_callback(const RunState& run, Visit&& visit) {
   }
 }
 
+/// Steps of every epoch; nothing when they are unknown or differ.
+std::optional<int64_t> steps_of_each_epoch(const RunState& run) {
+  const bool differ = GradientAccumulationScheduler::find(run.context.callbacks) != nullptr;
+  const std::optional<int64_t> steps = differ ? std::nullopt : run.steps_per_epoch();
+  return steps == 0 ? std::nullopt : steps;
+}
+
 /// Completed epochs when the fit has reached its limits; nothing when unknown.
 std::optional<int64_t> planned_epochs(const RunState& run) {
   const int64_t max_epochs = run.context.options.max_epochs;
   const std::optional<int64_t> steps = run.planned_steps();
-  const std::optional<int64_t> per_epoch = run.steps_per_epoch();
-  // Epochs that differ in steps: only their limit is known.
-  const bool alike = GradientAccumulationScheduler::find(run.context.callbacks) == nullptr;
-  if (!alike || !steps || !per_epoch || *per_epoch == 0) {
+  const std::optional<int64_t> per_epoch = steps_of_each_epoch(run);
+  if (!steps || !per_epoch) {
     return max_epochs == -1 ? std::nullopt : std::optional(max_epochs);
   }
   const int64_t epochs = *steps / *per_epoch;
@@ -55,8 +60,8 @@ std::optional<int64_t> planned_epochs(const RunState& run) {
 std::optional<int64_t> begun_epochs(const RunState& run) {
   const int64_t max_epochs = run.context.options.max_epochs;
   const std::optional<int64_t> steps = run.planned_steps();
-  const std::optional<int64_t> per_epoch = run.steps_per_epoch();
-  if (!steps || !per_epoch || *per_epoch == 0) {
+  const std::optional<int64_t> per_epoch = steps_of_each_epoch(run);
+  if (!steps || !per_epoch) {
     return max_epochs == -1 ? std::nullopt : std::optional(max_epochs);
   }
   const int64_t epochs = *steps / *per_epoch + (*steps % *per_epoch == 0 ? 0 : 1);

@@ -40,6 +40,8 @@ void StatisticsRenewal::begin(bool anew) {
   end();
   const at::NoGradGuard no_grad;
   for_each_layer(module_, [&](auto& layer) {
+    // Frozen: it would get no statistics in place of those it has.
+    if (!layer.is_training() || layer.options.momentum() == 0.0) return;
     if (anew) {
       layer.running_mean.zero_();
       layer.running_var.fill_(1.0);

@@ -23,7 +23,8 @@ class StatisticsRenewal {
   /// Whether there are BatchNorm layers that track statistics.
   bool has_layers() const;
   /// From here on the statistics are the means over the batches that the layers see in training
-  /// mode; over those since `anew`, which forgets the statistics so far.
+  /// mode; over those since `anew`, which forgets the statistics so far. Layers in evaluation mode,
+  /// and those with a momentum of 0, keep theirs.
   void begin(bool anew);
   /// The layers have their own momentum again.
   void end();

@@ -34,7 +34,8 @@ struct RanksModelOptions {
   /// weights have another shape from the start), kill_beside_stuck (the other ranks never return
   /// from the training step in which this one is killed), kill_and_terminate (the others get
   /// SIGTERM when their model is destroyed), sizes (all ranks reduce a tensor, this one a longer
-  /// one), collectives (the others do, this one goes to a barrier), sleep (6 seconds).
+  /// one), collectives (the others do, this one goes to a barrier), sleep (6 seconds), weights
+  /// (each rank begins with weights of its own).
   std::string fault = "";
   int64_t fault_rank = 1;
   int64_t fault_step = 3;
@@ -77,6 +78,7 @@ class RanksModel : public lightning::LightningModule {
   using Options = RanksModelOptions;
   explicit RanksModel(Options options) : options_(std::move(options)) {
     using namespace torch::nn;
+    if (options_.fault == "weights") torch::manual_seed(static_cast<uint64_t>(::getpid()));
     net_ = register_module(
         "net", Sequential(Linear(4, 8), Tanh(), Dropout(options_.dropout), Linear(8, 1)));
     if (options_.batch_norm) {

@@ -377,6 +377,17 @@ def test_fast_dev_run_makes_no_folder(tmp_path):
     assert not (tmp_path / "lightning_logs").exists()
 
 
+def test_pruned_ranks_have_the_same_weights(tmp_path):
+    """What is left begins again at rank 0's first values, where each rank drew others: a validation
+    in the fit is one of the checkpoint, which has rank 0's weights."""
+    pruning = callbacks_option(("ModelPruning", {"amount": 0.3}), every_n_train_steps=1)
+    train(tmp_path / "fit", 2, *pruning, "--model.fault", "weights")
+    checkpoint = checkpoints(tmp_path / "fit") / "step=8.ckpt"
+    train(tmp_path / "validate", 2, "--ckpt_path", checkpoint, name="validate")
+    last = values(tmp_path / "fit", "val_loss")[-1:]
+    close(last, values(tmp_path / "validate", "val_loss"))
+
+
 def test_timer_stops_all_ranks_at_one_step(trained, tmp_path):
     """Rank 0's clock decides; the run resumes exactly."""
     slow = ("--model.step_seconds", 0.3)

@@ -5,11 +5,24 @@
 
 #include <c10/util/Type.h>
 
+#include <lightning/callbacks/model_pruning.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
 #include <lightning/util/error.h>
 
 namespace lightning::detail {
+namespace {
+
+void check_no_pruning(const TrainerContext& trainer, const std::string& average) {
+  for (const auto& callback : trainer.callbacks()) {
+    LIGHTNING_CHECK(dynamic_cast<const ModelPruning*>(callback.get()) == nullptr, ConfigError,
+                    "Trainer: the callbacks ", average,
+                    " and ModelPruning are in one run, expected one of them: an average of weights "
+                    "isn't pruned. HINT: prune in a fit without an average.");
+  }
+}
+
+}  // namespace
 
 void check_single_average(const TrainerContext& trainer) {
   std::string first;
@@ -24,6 +37,7 @@ void check_single_average(const TrainerContext& trainer) {
                     " both average the weights, expected one that does. HINT: remove one of them.");
     first = name;
   }
+  check_no_pruning(trainer, first);
 }
 
 }  // namespace lightning::detail

@@ -259,3 +259,17 @@ TEST_CASE("LearningRateMonitor names groups that are added later", "[callbacks]"
   CHECK(rows == lightning_tests::Lines{"3 lr-SGD=0.5", "6 lr-SGD/pg1=0.5 lr-SGD/pg2=0.25",
                                        "9 lr-SGD/pg1=0.5 lr-SGD/pg2=0.5"});
 }
+
+TEST_CASE("LearningRateMonitor refuses states of a broken checkpoint", "[callbacks]") {
+  lightning::StateDict state;
+  state.set("names", std::vector<std::string>{"lr-SGD"});
+  state.set("optimizers", std::vector<int64_t>{0});
+  state.set("per_epoch", std::vector<int64_t>{1});
+  lightning::LearningRateMonitor monitor;
+  CHECK_NOTHROW(monitor.load_state_dict(state));
+  state.set("per_epoch", std::vector<int64_t>{1, 0});
+  CHECK_THROWS_WITH(monitor.load_state_dict(state),
+                    Catch::Contains("1 names, 1 optimizers and 2 intervals"));
+  CHECK(monitor.state_key() ==
+        "LearningRateMonitor(logging_interval=null,log_momentum=false,log_weight_decay=false)");
+}

@@ -185,6 +185,54 @@ TEST_CASE("ModelPruning resumes bitwise after every step", "[callbacks]") {
   }
 }
 
+TEST_CASE("ModelPruning prunes the weights that the module begins the fit with", "[callbacks]") {
+  /// Its layers are there, and have their values, after all setup().
+  class Late : public Network {
+   public:
+    void configure_model() override {
+      third = register_module("third", torch::nn::Linear(2, 4));
+      third->to(at::kDouble);
+      third->weight.data().fill_(3.0);
+    }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      return third->forward(batch["x"]).square().mean();
+    }
+    torch::nn::Linear third{nullptr};
+  };
+  const auto pruning =
+      std::make_shared<ModelPruning>(ModelPruningOptions{.amount = 0.5,
+                                                         .modules = {"third"},
+                                                         .parameter_names = {"weight"},
+                                                         .make_pruning_permanent = false});
+  const auto module = std::make_shared<Late>();
+  lightning::TrainerOptions options = pruning_options();
+  options.max_epochs = 1;
+  lightning::Trainer trainer(options, {pruning}, lightning::Loggers{});
+  trainer.fit(module, cosine_loader(8));
+  CHECK(pruning->sparsity() == Approx(0.5));
+  CHECK(torch::equal(module->third->weight, 3.0 * pruning->mask("third.weight")));
+}
+
+TEST_CASE("ModelPruning refuses a checkpoint of other parameters", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = pruning_options();
+  options.default_root_dir = folder.path();
+  const auto fit_layers = [&](const std::vector<std::string>& modules, int64_t epochs,
+                              const std::string& ckpt_path) {
+    options.max_epochs = epochs;
+    lightning::Trainer trainer(
+        options, {std::make_shared<ModelPruning>(ModelPruningOptions{.modules = modules})},
+        lightning::Loggers{});
+    trainer.fit(std::make_shared<Network>(), cosine_loader(8), {}, {.ckpt_path = ckpt_path});
+    trainer.save_checkpoint(folder.path() / (std::to_string(epochs) + ".ckpt"));
+  };
+  fit_layers({"first"}, 1, "");
+  const std::string checkpoint = (folder.path() / "1.ckpt").string();
+  CHECK_THROWS_WITH(fit_layers({"first", "second"}, 2, checkpoint),
+                    Catch::Contains("masks of 2 parameters"));
+  CHECK_NOTHROW(fit_layers({"first"}, 2, checkpoint));
+}
+
 TEST_CASE("ModelPruning refuses what it can't prune", "[callbacks]") {
   CHECK_THROWS_WITH(ModelPruning({.amount = 1.5}), Catch::Contains("amount is 1.5"));
   CHECK_THROWS_WITH(ModelPruning({.parameter_names = {}}), Catch::Contains("parameter_names"));

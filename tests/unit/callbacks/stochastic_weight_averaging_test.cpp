@@ -6,12 +6,17 @@
 #include <cmath>
 #include <functional>
 
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
+#include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
+#include <lightning/callbacks/weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/util/error.h>
 
 #include "averaging_support.h"
 #include "support/captured_stderr.h"
+#include "support/metric_rows.h"
 
 namespace {
 
@@ -108,6 +113,43 @@ TEST_CASE("The average is of the starts of epochs, and no step follows it", "[ca
   }
 }
 
+TEST_CASE("Frozen BatchNorm layers keep their statistics", "[callbacks]") {
+  /// Only `norm` learns its statistics; `evaluates` is in evaluation mode, `still` has momentum 0.
+  class Frozen : public Net {
+   public:
+    Frozen() : Net(lightning_tests::NetOptions{.batch_norm = true}) {
+      evaluates = register_module("evaluates", torch::nn::BatchNorm1d(3));
+      still = register_module(
+          "still", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(3).momentum(0.0)));
+      to(torch::kFloat64);
+      for (const auto& layer : {evaluates, still}) {
+        layer->running_mean.fill_(0.25);
+        layer->running_var.fill_(2.0);
+      }
+    }
+    void on_train_epoch_start() override { evaluates->eval(); }
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
+      const at::Tensor x = still->forward(evaluates->forward(batch["x"]));
+      return loss_of(lightning::Batch({{"x", x}, {"y", batch["y"]}}));
+    }
+    torch::nn::BatchNorm1d evaluates{nullptr}, still{nullptr};
+  };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(2);
+  options.default_root_dir = folder.path();
+  const auto module = std::make_shared<Frozen>();
+  lightning::Trainer(options, {swa({.swa_lrs = {0.01}, .swa_epoch_start = 1})},
+                     lightning::Loggers{})
+      .fit(module, net_loader(), net_loader());
+  for (const auto& layer : {module->evaluates, module->still}) {
+    CHECK(torch::equal(layer->running_mean, torch::full({3}, 0.25, torch::kFloat64)));
+    CHECK(torch::equal(layer->running_var, torch::full({3}, 2.0, torch::kFloat64)));
+  }
+  CHECK(module->still->options.momentum() == std::optional<double>(0.0));
+  // The other one counts the batches of the last epoch alone.
+  CHECK(module->norm->num_batches_tracked.item<int64_t>() == 5);
+}
+
 TEST_CASE("The epoch that renews statistics comes also at max_steps and after a stop",
           "[callbacks]") {
   const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
@@ -161,6 +203,39 @@ TEST_CASE("A run with SWA resumes bitwise from every safe point", "[callbacks]")
   CHECK(check_resume_everywhere({.groups = 2}, options, make) == 21);
 }
 
+TEST_CASE("Rates are logged as before in a run that resumes after SWA began", "[callbacks]") {
+  const lightning_tests::TemporaryFolder runs;
+  const lightning_tests::TemporaryFolder saved;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  options.default_root_dir = runs.path();
+  options.log_every_n_steps = 1;
+  const auto logged = [&](lightning::Callbacks further, const std::string& ckpt_path) {
+    const auto rows = std::make_shared<lightning_tests::MetricRows>();
+    lightning::Callbacks callbacks = {
+        swa({.swa_lrs = {0.01}, .swa_epoch_start = 2, .annealing_epochs = 2}),
+        std::make_shared<lightning::LearningRateMonitor>()};
+    callbacks.insert(callbacks.end(), further.begin(), further.end());
+    lightning::Trainer(options, callbacks, lightning::Loggers{rows})
+        .fit(std::make_shared<Net>(), net_loader(), net_loader(), {.ckpt_path = ckpt_path});
+    return rows->lines;
+  };
+  const auto saves = std::make_shared<lightning_tests::SavesEverywhere>(saved.path());
+  const lightning_tests::Lines whole = logged({saves}, "");
+  // By the schedule's interval: SWA removes the schedule.
+  REQUIRE(whole.size() == 3);
+  CHECK_THAT(whole[0], Catch::StartsWith("5 lr-SGD="));
+  CHECK_THAT(whole[2], Catch::StartsWith("15 lr-SGD="));
+  const auto checkpoints = lightning::list_checkpoints(saved.path());
+  REQUIRE(checkpoints.size() == 21);
+  for (const auto& checkpoint : checkpoints) {
+    INFO(checkpoint.filename().string());
+    // The number of the safe point, of which an epoch has 7.
+    const int64_t completed = (std::stoll(checkpoint.filename().string()) + 1) / 7;
+    CHECK(logged({}, checkpoint.string()) ==
+          lightning_tests::Lines(whole.begin() + completed, whole.end()));
+  }
+}
+
 TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[callbacks]") {
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions options = net_trainer_options(3);
@@ -183,6 +258,49 @@ TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[c
     return;
   }
   FAIL("no checkpoint of that name");
+}
+
+TEST_CASE("A run with SWA resumes with groups that finetuning added", "[callbacks]") {
+  /// Begins with a group for each parameter of its last layer.
+  class Headed : public Net {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      std::vector<torch::optim::OptimizerParamGroup> groups;
+      groups.emplace_back(std::vector<at::Tensor>{last->weight});
+      groups.emplace_back(std::vector<at::Tensor>{last->bias});
+      return std::make_shared<lightning::optim::SGD>(groups,
+                                                     torch::optim::SGDOptions(0.05).momentum(0.5));
+    }
+  };
+  const bool averages_first = GENERATE(true, false);
+  const bool one_rate = GENERATE(true, false);
+  const auto rates = one_rate ? std::vector<double>{0.01} : std::vector<double>{0.01, 0.02};
+  const lightning_tests::TemporaryFolder runs;
+  const lightning_tests::TemporaryFolder saved;
+  lightning::TrainerOptions options = net_trainer_options(4);
+  options.default_root_dir = runs.path();
+  const auto fit = [&](lightning::Callbacks callbacks, const std::string& ckpt_path) {
+    // The third group comes in the second epoch, averages from the third one on.
+    const std::shared_ptr<lightning::Callback> average =
+        swa({.swa_lrs = rates, .swa_epoch_start = 3, .annealing_epochs = 1});
+    const std::shared_ptr<lightning::Callback> finetuning =
+        std::make_shared<lightning::BackboneFinetuning>(lightning::BackboneFinetuningOptions{
+            .backbone = "first", .unfreeze_backbone_at_epoch = 1});
+    callbacks.push_back(averages_first ? average : finetuning);
+    callbacks.push_back(averages_first ? finetuning : average);
+    const auto module = std::make_shared<Headed>();
+    lightning::Trainer(options, callbacks, lightning::Loggers{})
+        .fit(module, net_loader(), net_loader(), {.ckpt_path = ckpt_path});
+    return module->weights();
+  };
+  const auto saves = std::make_shared<lightning_tests::SavesEverywhere>(saved.path());
+  const at::Tensor whole = fit({saves}, "");
+  const auto checkpoints = lightning::list_checkpoints(saved.path());
+  REQUIRE(checkpoints.size() == 28);
+  for (const auto& checkpoint : checkpoints) {
+    INFO(checkpoint.filename().string());
+    CHECK(torch::equal(fit({}, checkpoint.string()), whole));
+  }
 }
 
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
@@ -231,6 +349,21 @@ TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 0}), ConfigError);
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .swa_epoch_start = 1.5}), ConfigError);
   CHECK_THROWS_AS(swa({.swa_lrs = {0.1}, .annealing_epochs = -1}), ConfigError);
+}
+
+TEST_CASE("Averages begin where epochs have fewer steps than the first", "[callbacks]") {
+  // 5 steps in the first epoch and 2 in each of the 7 others: 19, which is less than 4 times 5.
+  const auto accumulation = std::make_shared<lightning::GradientAccumulationScheduler>(
+      lightning::GradientAccumulationSchedulerOptions{.scheduling = {{0, 1}, {1, 4}}});
+  const auto average = swa({.swa_lrs = {0.01}, .swa_epoch_start = 6});
+  fit_net({}, net_trainer_options(8), {average, accumulation});
+  CHECK(average->averaged() == 3);
+  const auto ema = std::make_shared<lightning::EMAWeightAveraging>(
+      lightning::EMAWeightAveragingOptions{.update_starting_at_epoch = 5});
+  CHECK_NOTHROW(fit_net({}, net_trainer_options(8), {ema, accumulation}));
+  // What max_epochs alone says still counts.
+  CHECK_THROWS_WITH(fit_net({}, net_trainer_options(5), {average, accumulation}),
+                    Catch::Contains("swa_epoch_start is 6") && Catch::Contains("has 5 epochs"));
 }
 
 TEST_CASE("States of SWA that make no sense are refused", "[callbacks]") {

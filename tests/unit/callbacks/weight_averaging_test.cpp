@@ -7,6 +7,7 @@
 #include <csignal>
 #include <functional>
 
+#include <lightning/callbacks/model_pruning.h>
 #include <lightning/callbacks/registry.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
@@ -376,6 +377,15 @@ TEST_CASE("Averaging that can't be is refused before the first step", "[callback
                     Catch::Contains("after 7 steps"));
   // The second epoch, which max_steps cuts short, is one.
   CHECK_THROWS_WITH(fit(by_steps, {ema({.update_starting_at_epoch = 1})}), "trained");
+  const auto pruning = std::make_shared<lightning::ModelPruning>();
+  CHECK_THROWS_WITH(
+      fit(net_trainer_options(2), {pruning, ema()}),
+      Catch::Contains("EMAWeightAveraging and ModelPruning") && Catch::Contains("HINT"));
+  CHECK_THROWS_WITH(fit(net_trainer_options(2),
+                        {std::make_shared<lightning::StochasticWeightAveraging>(
+                             lightning::StochasticWeightAveragingOptions{.swa_lrs = {0.01}}),
+                         pruning}),
+                    Catch::Contains("StochasticWeightAveraging and ModelPruning"));
   CHECK_THROWS_WITH(
       fit(net_trainer_options(2), {ema(), std::make_shared<WeightAveraging>()}),
       Catch::Contains("EMAWeightAveraging") && Catch::Contains("both average the weights"));
