@@ -125,7 +125,8 @@ void FitLoop::run() {
 }
 
 void FitLoop::save_last_state() {
-  const bool trained = run_.progress.global_step > run_.clock.first_step;
+  // Not by steps of this session: an epoch that renews statistics makes none.
+  const bool trained = run_.progress.global_step > 0;
   if (!trained || checkpoints_.present_state_is_settled()) return;
   std::string reason;
   for (const auto& callback : run_.context.callbacks) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
 #include <lightning/util/error.h>
@@ -18,6 +19,8 @@ namespace {
 using lightning::AnnealingStrategy;
 using lightning::ConfigError;
 using lightning::EpochStart;
+using lightning::ModelCheckpoint;
+using lightning::ModelCheckpointOptions;
 using lightning::StateDict;
 using lightning::StochasticWeightAveraging;
 using lightning::StochasticWeightAveragingOptions;
@@ -46,6 +49,21 @@ class NotesEpochs : public lightning::Callback {
   std::vector<at::Tensor> starts;
   int64_t steps = 0;
 };
+
+/// The checkpoint at `path` has the weights and buffers of `net`.
+void check_holds(const std::filesystem::path& path, const Net& net) {
+  const auto checkpoint = lightning::Checkpoint::read(path);
+  const auto parameters = net.named_parameters();
+  const auto buffers = net.named_buffers();
+  REQUIRE(checkpoint.model.size() == parameters.size() + buffers.size());
+  for (const auto& [name, tensor] : checkpoint.model) {
+    INFO(name);
+    const at::Tensor* own = parameters.find(name);
+    if (own == nullptr) own = buffers.find(name);
+    REQUIRE(own != nullptr);
+    CHECK(torch::equal(tensor, *own));
+  }
+}
 
 }  // namespace
 
@@ -159,6 +177,31 @@ TEST_CASE("A run with SWA resumes bitwise from every safe point", "[callbacks]")
   // Epochs of 5 batches, a validation and an end; the last one renews statistics.
   CHECK(check_resume_everywhere({.batch_norm = true}, options, make) == 28);
   CHECK(check_resume_everywhere({.groups = 2}, options, make) == 21);
+}
+
+TEST_CASE("A session that only renews statistics leaves the average on the disk", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  fit_net({.batch_norm = true}, net_trainer_options(3),
+          {make(), std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // The end of the last epoch that trains, and the middle of the one that renews.
+  for (const char* from : {"20_epoch.ckpt", "22_batch.ckpt"}) {
+    INFO(from);
+    const lightning_tests::TemporaryFolder resumed_folder;
+    lightning::TrainerOptions options = net_trainer_options(3);
+    options.enable_checkpointing = true;
+    options.default_root_dir = resumed_folder.path();
+    const auto net = std::make_shared<Net>(lightning_tests::NetOptions{.batch_norm = true});
+    const lightning_tests::CapturedStderr output;
+    // Its interval never comes.
+    lightning::Trainer trainer(
+        options,
+        {make(), std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{.every_n_epochs = 100})},
+        lightning::Loggers{});
+    trainer.fit(net, net_loader(), net_loader(), {.ckpt_path = (folder.path() / from).string()});
+    CHECK_THAT(output.text(), !Catch::Contains("no step was made"));
+    check_holds(trainer.run_dir() / "checkpoints" / "last.ckpt", *net);
+  }
 }
 
 TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[callbacks]") {
