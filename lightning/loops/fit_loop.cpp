@@ -188,6 +188,8 @@ void FitLoop::begin_epoch() {
   reload_training_loader(run_);
   run_.loaders.train_loader().begin_epoch(run_.progress.epoch);
   run_.metrics.train.reset_epoch();
+  // That epoch makes no step: what was logged before is told apart from its values all the same.
+  if (!run_.trains()) run_.metrics.host.limit_steps(run_.progress.global_step - 1);
   const bool is_first = run_.progress.global_step == run_.clock.first_step;
   const auto phase = run_.phases.enter(is_first ? kFirstEpochStart : kTrainEpochStart,
                                        run_.progress, run_.metrics.train, epoch_scope());
@@ -206,7 +208,7 @@ void FitLoop::end_epoch(bool completed) {
     const auto phase =
         run_.phases.enter(kTrainEpochEnd, run_.progress, run_.metrics.train, epoch_scope());
     call_epoch_end_hooks();
-    if (completed) step_monitored_schedules(run_, Interval::kEpoch);
+    if (completed && run_.trains()) step_monitored_schedules(run_, Interval::kEpoch);
   } catch (const MetricNameError& error) {
     refused = error;
   }

@@ -224,7 +224,7 @@ void TrainEpochLoop::schedule_epoch() {
 
 void TrainEpochLoop::step_monitored() {
   // Inside a window their step waits for its end: a checkpoint falls between windows.
-  if (!in_window_) step_monitored_schedules(run_, Interval::kStep);
+  if (!in_window_ && run_.trains()) step_monitored_schedules(run_, Interval::kStep);
 }
 
 void TrainEpochLoop::safe_point(SafePoint position) {
