@@ -241,6 +241,8 @@ void FitLoop::call_epoch_end_hooks() {
   call_module(run_, hooks::on_train_epoch_end);
   run_.metrics.reduce(run_.metrics.train, MetricLog::Level::kEpoch, kEpochInterval);
   run_.metrics.train.end_epoch(run_.progress.global_step);
+  // Of batches whose step didn't come callbacks may have read values already, on some ranks only.
+  run_.metrics.host.limit_steps(run_.progress.global_step);
   run_.metrics.host.merge(run_.metrics.train.callback_row());
   check_metrics(run_, MetricsKnown::kAfterEpoch);
   call(/*monitoring=*/true);

@@ -76,7 +76,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const auto phase = run_.phases.enter(kTrainBatch, progress);
   const Batch batch = transfer_batch(run_, loaded);
   const UncountedMetrics uncounted(run_.context.module->registered_metrics(), batch.is_padding());
-  const int64_t step = progress.global_step + 1;  // the one that this batch is for
+  const int64_t step = progress.global_step + (run_.trains() ? 1 : 0);  // what this batch is for
   skipped_ = !start_batch(batch, step);
   if (skipped_) return false;
   const StepOutput output = optimization_.run_batch(batch, batch_idx, last_batch);
