@@ -82,6 +82,8 @@ void FitLoop::prepare() {
   } else if (run_.context.options.user.num_sanity_val_steps != 0) {
     check_metrics(run_, MetricsKnown::kAfterResume);
   }
+  // A module that counts the run's steps in setup() had the loader of epoch 0.
+  reload_training_loader(run_);
   prepare_training_loader(run_);
   validation_.prepare_validation();
   check_schedule_lengths(run_);
