@@ -17,10 +17,9 @@
 #include <lightning/util/log.h>
 
 namespace lightning {
+namespace {
 
-void prepare_training_loader(RunState& run) {
-  if (run.loaders.train_epoch) return;
-  run.loaders.train_epoch = loaders_epoch(run);
+void load_training_data(RunState& run) {
   DataLoaders& loaders = run.loaders.train;
   if (loaders.empty()) {
     loaders = ask_for_loaders(run, data_hooks::train_dataloader, module_hooks::train_dataloader);
@@ -57,6 +56,21 @@ void prepare_training_loader(RunState& run) {
                   " training batches of an epoch. HINT: set check_val_every_n_epoch: null to count "
                   "batches across epochs.");
   loader.set_default_pin_memory(run.context.options.device.is_cuda());
+}
+
+}  // namespace
+
+void prepare_training_loader(RunState& run) {
+  if (run.loaders.train_epoch) return;
+  // Before the hook that gives the loaders, which may come here again.
+  run.loaders.train_epoch = loaders_epoch(run);
+  try {
+    load_training_data(run);
+  } catch (...) {
+    // A module may catch it and go on; there is no checked loader all the same.
+    run.loaders.train_epoch.reset();
+    throw;
+  }
 }
 
 void reload_training_loader(RunState& run) {

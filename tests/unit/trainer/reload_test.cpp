@@ -146,6 +146,21 @@ TEST_CASE("It does so with a module that counts the run's steps in setup()", "[t
   check_resumes<Counting>();
 }
 
+TEST_CASE("A module that does without the number of steps still needs data", "[trainer]") {
+  class Catching : public BoringModule {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      CHECK_THROWS_AS(trainer().estimated_stepping_batches(), lightning::ConfigError);
+      return BoringModule::configure_optimizers();
+    }
+  };
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<Catching>()),
+                    Catch::Contains("there is no training data"));
+}
+
 TEST_CASE("A transfer hook of the data module that calls the base leaves the rest to the module's",
           "[trainer]") {
   class Data : public lightning::LightningDataModule {
