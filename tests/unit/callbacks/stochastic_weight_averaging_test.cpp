@@ -304,6 +304,27 @@ TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[c
   FAIL("no checkpoint of that name");
 }
 
+TEST_CASE("A run that resumes without SWA has its LR schedule again", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(4);
+  fit_net({}, options,
+          {swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}),
+           std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // In the middle of the third epoch, the second one of SWA.
+  const lightning_tests::TemporaryFolder resumed_folder;
+  options.default_root_dir = resumed_folder.path();
+  const auto resumed = std::make_shared<Net>();
+  const lightning_tests::CapturedStderr output;
+  lightning::Trainer(options, {}, lightning::Loggers{})
+      .fit(resumed, net_loader(), net_loader(),
+           {.ckpt_path = (folder.path() / "16_batch.ckpt").string()});
+  CHECK_THAT(output.text(), Catch::Contains("lr_scheduler: none in the checkpoint") &&
+                                Catch::Contains("as if it had made 2 steps"));
+  // StepLR has counted three epochs.
+  REQUIRE(resumed->rates.size() == 1);
+  CHECK(resumed->rates[0] == Approx(0.05 * 0.9));
+}
+
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
   class Untrained : public Net {
    public:
