@@ -90,6 +90,7 @@ FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector&
 void FitLoop::prepare() {
   const bool resumed = checkpoints_.restored();
   check_file_names(run_);
+  check_barebones_schedules(run_);
   // A resumed run was checked when it began.
   if (!resumed) {
     validation_.run_sanity_check();
