@@ -82,7 +82,8 @@ void EarlyStopping::look(TrainerContext& trainer) {
   if (!value) return;
   // Each value counts once: without a new one there is nothing to judge.
   const int64_t step = trainer.metric_step(options_.monitor).value_or(trainer.global_step());
-  if (std::exchange(judged_step_, step) == step) return;
+  if (step <= judged_step_) return;
+  judged_step_ = step;
   judge(*value);
   if (stopping_reason_ == EarlyStoppingReason::kNotStopped) return;
   stopped_epoch_ = trainer.current_epoch();

@@ -64,6 +64,14 @@ fs::path folder_of(const TrainerContext& trainer, const ModelCheckpointOptions& 
   return options.dirpath.empty() ? trainer.run_dir() / "checkpoints" : options.dirpath;
 }
 
+/// Whether the present epoch renews BatchNorm's statistics
+/// (TrainerContext::renew_statistics_at_end): each of its batches makes another state, and none a
+/// step.
+bool renews_statistics(const TrainerContext& trainer) {
+  const std::optional<int64_t> max_epochs = trainer.max_epochs();
+  return max_epochs && trainer.current_epoch() >= *max_epochs;
+}
+
 fs::path normal(const fs::path& folder) {
   return detail::absolute_path(folder / "").lexically_normal();
 }
@@ -162,12 +170,19 @@ void ModelCheckpoint::on_train_batch_start(TrainerContext& trainer, LightningMod
 
 void ModelCheckpoint::on_train_batch_end(TrainerContext& trainer, LightningModule&,
                                          const StepOutput&, const Batch&, int64_t) {
+  if (renews_statistics(trainer)) return forget_present_step();
   const int64_t step = trainer.global_step();
   // Not in the middle of an accumulation window, where the step is that of the window before.
   if (step == step_before_batch_) return;
   const bool due = is_due_in_epoch(trainer, step);
   // After the validation of this step, which scores it.
   if (due && !trainer.validation_follows()) save(trainer);
+}
+
+void ModelCheckpoint::forget_present_step() {
+  looked_step_ = -1;
+  rejected_step_ = -1;
+  files_.last_saved_step = -1;
 }
 
 void ModelCheckpoint::on_validation_end(TrainerContext& trainer, LightningModule&) {
@@ -180,7 +195,7 @@ void ModelCheckpoint::on_validation_end(TrainerContext& trainer, LightningModule
   if (every_step > 0) due = step > 0 && step % every_step == 0;
   if (timer_ != nullptr) due = due_by_time_;
   if (!due) return;
-  if (step != step_before_batch_) return save(trainer);
+  if (step != step_before_batch_ || renews_statistics(trainer)) return save(trainer);
   // A checkpoint holds the state at the window's end, which this validation didn't see.
   if (every_step > 0 || timer_ != nullptr) return;
   due_at_window_end_ = true;

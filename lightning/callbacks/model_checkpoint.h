@@ -83,7 +83,9 @@ LIGHTNING_FIELDS(
 /// A checkpoint is scored by a value of its own step: one that is due at the step of a validation
 /// is written after it, and an older value counts as none (at the end of an epoch, one of an
 /// earlier epoch). Without a score it isn't ranked, and is kept as the newest until the next one.
-/// In file names such a value is `none`.
+/// In file names such a value is `none`. In the epoch that renews BatchNorm's statistics
+/// (TrainerContext::renew_statistics_at_end()), which makes no step, the value must be of that
+/// epoch.
 ///
 /// What it knows belongs to one fit: setup() forgets it, a resumed fit takes it from the
 /// checkpoint.
@@ -150,6 +152,8 @@ class LIGHTNING_API ModelCheckpoint final : public Callback {
   /// Whether steps or time make a checkpoint due after this step. Every rank must call it.
   bool is_due_in_epoch(TrainerContext& trainer, int64_t step);
   void save(TrainerContext& trainer);
+  /// The state has changed without a step: what was judged and saved at this one was another.
+  void forget_present_step();
   /// `at_end`: of a fit. Then a metric of the template that was never logged is no error.
   void write(TrainerContext& trainer, const std::optional<double>& fresh_score, bool at_end);
   std::filesystem::path make_path(TrainerContext& trainer, bool at_end) const;

@@ -67,6 +67,18 @@ MetricLog::Value MetricLog::value_of(const at::Tensor& scalar) {
 
 void MetricLog::record(std::string_view name, metrics::Metric& metric, std::string_view registered,
                        const LogOptions& options) {
+  if (ignores_all_) {
+    warn_of_ignored();
+    // Without a value, and known all the same: at the interval's end it is reset, else it grows.
+    LogOptions unseen = options;
+    unseen.on_step = false;
+    unseen.on_epoch = false;
+    unseen.prog_bar = false;
+    unseen.logger = false;
+    unseen.reduce_fx = ReduceFx::kMean;
+    entry_for(name, unseen, registered).in_epoch = true;
+    return;
+  }
   check_allowed(name);
   LIGHTNING_CHECK(options.reduce_fx == ReduceFx::kMean, ConfigError, "log: \"", name,
                   "\" is a metric (", metric.name(), ") and was logged with reduce_fx ",
@@ -431,7 +443,9 @@ void MetricLog::set_parts(Level level, const std::vector<Part>& parts) {
 StateDict MetricLog::state_dict() const {
   StateDict state;
   std::vector<std::string> names;
-  for (size_t i = 0; i < entries_.size(); ++i) {
+  // Those that are ignored aren't what a run that logs them would have.
+  const size_t count = ignores_all_ ? 0 : entries_.size();
+  for (size_t i = 0; i < count; ++i) {
     const Entry& entry = entries_[i];
     names.push_back(entry.name);
     StateDict one;
@@ -466,6 +480,8 @@ StateDict MetricLog::state_dict() const {
 
 void MetricLog::load_state_dict(const StateDict& state) {
   entries_.clear();
+  expected_ = 0;
+  if (ignores_all_) return;
   const auto& names = state.get<std::vector<std::string>>("names");
   for (size_t i = 0; i < names.size(); ++i) {
     const StateDict one = state.nested(std::to_string(i));
@@ -497,7 +513,6 @@ void MetricLog::load_state_dict(const StateDict& state) {
     entry.accumulated = get_value("accumulated");
     entries_.push_back(std::move(entry));
   }
-  expected_ = 0;
 }
 
 }  // namespace lightning

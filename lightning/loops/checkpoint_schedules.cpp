@@ -76,7 +76,10 @@ bool CheckpointConnector::restore_schedule(const LRSchedulerConfig& schedule,
                                            const std::string& key,
                                            const std::vector<double>& base_rates) {
   const StateDict saved = checkpoint_.state.nested("lr_scheduler/" + key);
-  const StateDict before = checkpoint_.state.nested("configured/lr_scheduler/" + key);
+  // A callback may have taken out what was configured (StochasticWeightAveraging): it goes to
+  // its place in the run, as a different schedule does.
+  const StateDict before =
+      saved.empty() ? StateDict() : checkpoint_.state.nested("configured/lr_scheduler/" + key);
   const StateDict now = configured_.nested("lr_scheduler/" + key);
   // Checkpoints of earlier versions don't say which schedule they have the state of.
   const bool unknown = before.empty() && !saved.empty();

@@ -151,7 +151,6 @@ bool EvaluationLoop::enabled() const {
 
 void EvaluationLoop::prepare_validation() {
   if (run_.loaders.validation_epoch) return;
-  run_.loaders.validation_epoch = loaders_epoch(run_);
   DataLoaders& loaders = run_.loaders.validation;
   // Given to fit(), or asked for.
   if (loaders.empty()) {
@@ -161,6 +160,7 @@ void EvaluationLoop::prepare_validation() {
   loaders = with_parts_of_sequences(loaders);
   const BatchLimit& limit = run_.context.options.user.limit_val_batches;
   if (!leaves_none(limit)) check_limits(run_, loaders, limit, "limit_val_batches");
+  run_.loaders.validation_epoch = loaders_epoch(run_);
 }
 
 void EvaluationLoop::reload_validation() {

@@ -241,6 +241,8 @@ void warn_of_skipped_epoch(RunState& run, const Progress& before, const BatchCou
 void warn_of_nothing_done(const RunState& run) {
   if (run.context.options.user.dry_run) return;
   const int64_t steps = run.progress.global_step - run.clock.first_step;
+  // None in a session that only renews statistics.
+  const int64_t without_loss = run.batches.skipped + run.batches.undefined;
   if (steps == 0 && run.batches.all() == 0 && !run.said_nothing_trained) {
     const bool resumed = run.clock.first_step > 0 || run.progress.epoch > 0;
     run.warn(
@@ -249,7 +251,7 @@ void warn_of_nothing_done(const RunState& run) {
                                                 " and step ", run.progress.global_step)
                                : std::string(),
                        ". HINT: raise that limit."));
-  } else if (steps == 0 && !run.said_nothing_trained) {
+  } else if (steps == 0 && without_loss > 0 && !run.said_nothing_trained) {
     run.warn(detail::concat("Trainer: no step was made, since training_step() returned ",
                             skipped_text(run.batches.skipped, run.batches.undefined), " of ",
                             run.batches.all(), " batches. HINT: return the loss of the batch."));

@@ -17,10 +17,9 @@
 #include <lightning/util/log.h>
 
 namespace lightning {
+namespace {
 
-void prepare_training_loader(RunState& run) {
-  if (run.loaders.train_epoch) return;
-  run.loaders.train_epoch = loaders_epoch(run);
+void load_training_data(RunState& run) {
   DataLoaders& loaders = run.loaders.train;
   if (loaders.empty()) {
     loaders = ask_for_loaders(run, data_hooks::train_dataloader, module_hooks::train_dataloader);
@@ -59,6 +58,21 @@ void prepare_training_loader(RunState& run) {
   loader.set_default_pin_memory(run.context.options.device.is_cuda());
 }
 
+}  // namespace
+
+void prepare_training_loader(RunState& run) {
+  if (run.loaders.train_epoch) return;
+  // Before the hook that gives the loaders, which may come here again.
+  run.loaders.train_epoch = loaders_epoch(run);
+  try {
+    load_training_data(run);
+  } catch (...) {
+    // A module may catch it and go on; there is no checked loader all the same.
+    run.loaders.train_epoch.reset();
+    throw;
+  }
+}
+
 void reload_training_loader(RunState& run) {
   if (run.loaders.train_given || run.loaders.train_epoch == loaders_epoch(run)) return;
   run.loaders.train = {};
@@ -76,12 +90,15 @@ FitLoop::FitLoop(RunState& run, EvaluationLoop& validation, CheckpointConnector&
 void FitLoop::prepare() {
   const bool resumed = checkpoints_.restored();
   check_file_names(run_);
+  check_barebones_schedules(run_);
   // A resumed run was checked when it began.
   if (!resumed) {
     validation_.run_sanity_check();
   } else if (run_.context.options.user.num_sanity_val_steps != 0) {
     check_metrics(run_, MetricsKnown::kAfterResume);
   }
+  // A module that counts the run's steps in setup() had the loader of epoch 0.
+  reload_training_loader(run_);
   prepare_training_loader(run_);
   validation_.prepare_validation();
   check_schedule_lengths(run_);
@@ -125,7 +142,8 @@ void FitLoop::run() {
 }
 
 void FitLoop::save_last_state() {
-  const bool trained = run_.progress.global_step > run_.clock.first_step;
+  // Not by steps of this session: an epoch that renews statistics makes none.
+  const bool trained = run_.progress.global_step > 0;
   if (!trained || checkpoints_.present_state_is_settled()) return;
   std::string reason;
   for (const auto& callback : run_.context.callbacks) {
@@ -187,6 +205,8 @@ void FitLoop::begin_epoch() {
   reload_training_loader(run_);
   run_.loaders.train_loader().begin_epoch(run_.progress.epoch);
   run_.metrics.train.reset_epoch();
+  // That epoch makes no step: what was logged before is told apart from its values all the same.
+  if (!run_.trains()) run_.metrics.host.limit_steps(run_.progress.global_step - 1);
   const bool is_first = run_.progress.global_step == run_.clock.first_step;
   const auto phase = run_.phases.enter(is_first ? kFirstEpochStart : kTrainEpochStart,
                                        run_.progress, run_.metrics.train, epoch_scope());
@@ -205,7 +225,7 @@ void FitLoop::end_epoch(bool completed) {
     const auto phase =
         run_.phases.enter(kTrainEpochEnd, run_.progress, run_.metrics.train, epoch_scope());
     call_epoch_end_hooks();
-    if (completed) step_monitored_schedules(run_, Interval::kEpoch);
+    if (completed && run_.trains()) step_monitored_schedules(run_, Interval::kEpoch);
   } catch (const MetricNameError& error) {
     refused = error;
   }
@@ -238,6 +258,8 @@ void FitLoop::call_epoch_end_hooks() {
   call_module(run_, hooks::on_train_epoch_end);
   run_.metrics.reduce(run_.metrics.train, MetricLog::Level::kEpoch, kEpochInterval);
   run_.metrics.train.end_epoch(run_.progress.global_step);
+  // Of batches whose step didn't come callbacks may have read values already, on some ranks only.
+  run_.metrics.host.limit_steps(run_.progress.global_step);
   run_.metrics.host.merge(run_.metrics.train.callback_row());
   check_metrics(run_, MetricsKnown::kAfterEpoch);
   call(/*monitoring=*/true);

@@ -151,6 +151,18 @@ void check_schedule_lengths(const RunState& run) {
   });
 }
 
+void check_barebones_schedules(const RunState& run) {
+  if (!run.context.options.user.barebones) return;
+  if (!run.context.module->automatic_optimization()) return;
+  for_each_schedule(run, [](const LRSchedulerConfig& schedule) {
+    LIGHTNING_CHECK(!schedule.scheduler->watches_metric(), ConfigError,
+                    "Trainer: barebones is true and the LR scheduler ",
+                    class_of(*schedule.scheduler), " watches \"", schedule.monitored(),
+                    "\", expected none that needs metrics, since log() does nothing. HINT: remove "
+                    "one of the two.");
+  });
+}
+
 std::vector<MetricDemand> schedule_demands(const RunState& run) {
   std::vector<MetricDemand> demands;
   if (!run.context.module->automatic_optimization()) return demands;

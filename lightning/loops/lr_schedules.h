@@ -18,6 +18,10 @@ void check_schedule_configs(const std::vector<OptimizerConfig>& optimizers, bool
 /// can make.
 void check_schedule_lengths(const RunState& run);
 
+/// Before the first step: throws ConfigError for a schedule that watches a metric in a barebones
+/// fit, which has none.
+void check_barebones_schedules(const RunState& run);
+
 /// The metrics that schedules can't do without.
 std::vector<MetricDemand> schedule_demands(const RunState& run);
 

@@ -76,7 +76,7 @@ bool TrainEpochLoop::advance(const Batch& loaded, bool last_batch) {
   const auto phase = run_.phases.enter(kTrainBatch, progress);
   const Batch batch = transfer_batch(run_, loaded);
   const UncountedMetrics uncounted(run_.context.module->registered_metrics(), batch.is_padding());
-  const int64_t step = progress.global_step + 1;  // the one that this batch is for
+  const int64_t step = progress.global_step + (run_.trains() ? 1 : 0);  // what this batch is for
   skipped_ = !start_batch(batch, step);
   if (skipped_) return false;
   const StepOutput output = optimization_.run_batch(batch, batch_idx, last_batch);
@@ -224,7 +224,7 @@ void TrainEpochLoop::schedule_epoch() {
 
 void TrainEpochLoop::step_monitored() {
   // Inside a window their step waits for its end: a checkpoint falls between windows.
-  if (!in_window_) step_monitored_schedules(run_, Interval::kStep);
+  if (!in_window_ && run_.trains()) step_monitored_schedules(run_, Interval::kStep);
 }
 
 void TrainEpochLoop::safe_point(SafePoint position) {

@@ -1,5 +1,6 @@
 #include <lightning/run/detail/host_metrics.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,10 @@ void HostMetrics::merge(LoggedRow row) {
   });
   for (const LoggedValue& value : row) steps_[value.name] = value.step;
   unread_.push_back(std::move(row));
+}
+
+void HostMetrics::limit_steps(int64_t step) {
+  for (auto& known : steps_) known.second = std::min(known.second, step);
 }
 
 const MetricMap& HostMetrics::read() {

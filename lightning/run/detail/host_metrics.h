@@ -27,6 +27,8 @@ class LIGHTNING_API HostMetrics {
  public:
   /// A value doesn't replace one of a later step.
   void merge(LoggedRow row);
+  /// Values that belong to a later step are from here on said to belong to `step`.
+  void limit_steps(int64_t step);
   /// Sync: see read_row().
   const MetricMap& read();
   /// LoggedValue::step of the value that read() gives; nothing for other names.

@@ -9,6 +9,7 @@
 #include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/learning_rate_monitor.h>
+#include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
@@ -23,6 +24,8 @@ namespace {
 using lightning::AnnealingStrategy;
 using lightning::ConfigError;
 using lightning::EpochStart;
+using lightning::ModelCheckpoint;
+using lightning::ModelCheckpointOptions;
 using lightning::StateDict;
 using lightning::StochasticWeightAveraging;
 using lightning::StochasticWeightAveragingOptions;
@@ -51,6 +54,57 @@ class NotesEpochs : public lightning::Callback {
   std::vector<at::Tensor> starts;
   int64_t steps = 0;
 };
+
+/// Its validations log "score": the number of the epoch, in the one that renews statistics `last`.
+class Scored : public Net {
+ public:
+  explicit Scored(double last)
+      : Net(lightning_tests::NetOptions{.batch_norm = true}), last_(last) {}
+  void validation_step(const lightning::Batch& batch, int64_t index) override {
+    Net::validation_step(batch, index);
+    const bool renews = current_epoch() == trainer().max_epochs().value();
+    log("score", renews ? last_ : static_cast<double>(current_epoch()) + 1.0);
+  }
+
+ private:
+  double last_;
+};
+
+/// A fit with SWA from the second epoch on, of which `checkpoint` keeps the state with the least
+/// score.
+struct ScoredFit {
+  std::shared_ptr<Scored> net;
+  std::filesystem::path checkpoints;
+  std::string output;
+};
+
+ScoredFit fit_scored(lightning::TrainerOptions options, double last,
+                     const std::shared_ptr<ModelCheckpoint>& checkpoint,
+                     const std::filesystem::path& folder) {
+  options.enable_checkpointing = true;
+  options.default_root_dir = folder;
+  const auto net = std::make_shared<Scored>(last);
+  const lightning_tests::CapturedStderr output;
+  lightning::Trainer trainer(options, {swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}), checkpoint},
+                             lightning::Loggers{});
+  trainer.fit(net, net_loader(), net_loader());
+  return {net, trainer.run_dir() / "checkpoints", output.text()};
+}
+
+/// The checkpoint at `path` has the weights and buffers of `net`.
+void check_holds(const std::filesystem::path& path, const Net& net) {
+  const auto checkpoint = lightning::Checkpoint::read(path);
+  const auto parameters = net.named_parameters();
+  const auto buffers = net.named_buffers();
+  REQUIRE(checkpoint.model.size() == parameters.size() + buffers.size());
+  for (const auto& [name, tensor] : checkpoint.model) {
+    INFO(name);
+    const at::Tensor* own = parameters.find(name);
+    if (own == nullptr) own = buffers.find(name);
+    REQUIRE(own != nullptr);
+    CHECK(torch::equal(tensor, *own));
+  }
+}
 
 }  // namespace
 
@@ -236,6 +290,71 @@ TEST_CASE("Rates are logged as before in a run that resumes after SWA began", "[
   }
 }
 
+TEST_CASE("A session that only renews statistics leaves the average on the disk", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  fit_net({.batch_norm = true}, net_trainer_options(3),
+          {make(), std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // The end of the last epoch that trains, and the middle of the one that renews.
+  for (const char* from : {"20_epoch.ckpt", "22_batch.ckpt"}) {
+    INFO(from);
+    const lightning_tests::TemporaryFolder resumed_folder;
+    lightning::TrainerOptions options = net_trainer_options(3);
+    options.enable_checkpointing = true;
+    options.default_root_dir = resumed_folder.path();
+    const auto net = std::make_shared<Net>(lightning_tests::NetOptions{.batch_norm = true});
+    const lightning_tests::CapturedStderr output;
+    // Its interval never comes.
+    lightning::Trainer trainer(
+        options,
+        {make(), std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{.every_n_epochs = 100})},
+        lightning::Loggers{});
+    trainer.fit(net, net_loader(), net_loader(), {.ckpt_path = (folder.path() / from).string()});
+    CHECK_THAT(output.text(), !Catch::Contains("no step was made"));
+    check_holds(trainer.run_dir() / "checkpoints" / "last.ckpt", *net);
+  }
+}
+
+TEST_CASE("ModelCheckpoint judges the average by the epoch that renews statistics", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto make = [](std::optional<bool> at_epoch_end) {
+    return std::make_shared<ModelCheckpoint>(
+        ModelCheckpointOptions{.monitor = "score", .save_on_train_epoch_end = at_epoch_end});
+  };
+  SECTION("it is the best") {
+    const auto checkpoint = make(std::nullopt);
+    const ScoredFit fit = fit_scored(net_trainer_options(3), 0.5, checkpoint, folder.path());
+    CHECK(checkpoint->best_model_score() == 0.5);
+    check_holds(fit.checkpoints / "best.ckpt", *fit.net);
+  }
+  SECTION("it isn't the best") {
+    const auto checkpoint = make(std::nullopt);
+    const ScoredFit fit = fit_scored(net_trainer_options(3), 9.0, checkpoint, folder.path());
+    CHECK(checkpoint->best_model_score() == 1.0);
+    CHECK(checkpoint->current_score() == 9.0);
+    CHECK_THAT(fit.output, Catch::Contains("its score was not among the best 1"));
+  }
+  SECTION("after a validation") {
+    const auto checkpoint = make(false);
+    lightning::TrainerOptions options = net_trainer_options(3);
+    options.val_check_interval = 5;
+    const ScoredFit fit = fit_scored(options, 0.5, checkpoint, folder.path());
+    CHECK(checkpoint->best_model_score() == 0.5);
+    check_holds(fit.checkpoints / "best.ckpt", *fit.net);
+    CHECK_THAT(fit.output, !Catch::Contains("accumulation window"));
+  }
+  SECTION("it has no validation, and no score of the trained weights") {
+    const auto checkpoint = make(true);
+    lightning::TrainerOptions options = net_trainer_options(2);
+    options.check_val_every_n_epoch = 2;
+    const ScoredFit fit = fit_scored(options, 0.5, checkpoint, folder.path());
+    CHECK(checkpoint->best_model_score() == 2.0);
+    CHECK_FALSE(checkpoint->current_score().has_value());
+    CHECK(checkpoint->last_model_path() != checkpoint->best_model_path());
+    check_holds(fit.checkpoints / "last.ckpt", *fit.net);
+  }
+}
+
 TEST_CASE("A resumed run with other optimizer options has the rates of SWA", "[callbacks]") {
   const lightning_tests::TemporaryFolder folder;
   lightning::TrainerOptions options = net_trainer_options(3);
@@ -301,6 +420,27 @@ TEST_CASE("A run with SWA resumes with groups that finetuning added", "[callback
     INFO(checkpoint.filename().string());
     CHECK(torch::equal(fit({}, checkpoint.string()), whole));
   }
+}
+
+TEST_CASE("A run that resumes without SWA has its LR schedule again", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(4);
+  fit_net({}, options,
+          {swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}),
+           std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // In the middle of the third epoch, the second one of SWA.
+  const lightning_tests::TemporaryFolder resumed_folder;
+  options.default_root_dir = resumed_folder.path();
+  const auto resumed = std::make_shared<Net>();
+  const lightning_tests::CapturedStderr output;
+  lightning::Trainer(options, {}, lightning::Loggers{})
+      .fit(resumed, net_loader(), net_loader(),
+           {.ckpt_path = (folder.path() / "16_batch.ckpt").string()});
+  CHECK_THAT(output.text(), Catch::Contains("lr_scheduler: none in the checkpoint") &&
+                                Catch::Contains("as if it had made 2 steps"));
+  // StepLR has counted three epochs.
+  REQUIRE(resumed->rates.size() == 1);
+  CHECK(resumed->rates[0] == Approx(0.05 * 0.9));
 }
 
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {

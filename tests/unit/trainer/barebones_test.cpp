@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include <lightning/callbacks/model_summary.h>
 #include <lightning/callbacks/progress_bar.h>
 #include <lightning/loggers/csv_logger.h>
+#include <lightning/metrics/metric.h>
+#include <lightning/optim/reduce_lr_on_plateau.h>
 #include <lightning/profilers/profiler.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
@@ -36,6 +39,25 @@ class Logging : public BoringModule {
     BoringModule::validation_step(batch, index);
   }
   int64_t validations = 0;
+};
+
+/// The sum of all values, which knows how often it was asked for.
+class Sums : public lightning::metrics::Metric {
+ public:
+  Sums() : Metric("Sums") {
+    add_state("sum", lightning::metrics::StateReduceFx::kSum, {}, at::kDouble);
+  }
+  void update(const at::Tensor& values) {
+    const UpdateScope scope(*this, values);
+    state("sum") += values.sum();
+  }
+  mutable int64_t computed = 0;
+
+ private:
+  at::Tensor do_compute() const override {
+    ++computed;
+    return state("sum");
+  }
 };
 
 class Idle : public lightning::Profiler {
@@ -99,6 +121,59 @@ TEST_CASE("barebones trains without checkpoints, loggers, bar, summary and sanit
   options.barebones = false;
   Trainer(options).fit(plain, boring_loader());
   CHECK(at::equal(bare->layer->weight, plain->layer->weight));
+}
+
+TEST_CASE("barebones computes no registered metric, and resets it after each epoch", "[trainer]") {
+  class Summing : public BoringModule {
+   public:
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      sums->update(batch["x"]);
+      log("sums", sums, {.on_step = true, .on_epoch = true});
+      return BoringModule::training_step(batch, index);
+    }
+    void on_train_epoch_start() override { starts.push_back(total()); }
+    void on_train_epoch_end() override { ends.push_back(total()); }
+    double total() const { return sums->states()[0].value.item<double>(); }
+    std::shared_ptr<Sums> sums = register_metric("sums", std::make_shared<Sums>());
+    std::vector<double> starts;
+    std::vector<double> ends;
+  };
+  const lightning_tests::TemporaryFolder folder;
+  const auto module = std::make_shared<Summing>();
+  const lightning_tests::CapturedStderr output;
+  Trainer trainer(barebones_in(folder));
+  trainer.fit(module, boring_loader());
+  CHECK(module->sums->computed == 0);
+  CHECK(trainer.callback_metrics().empty());
+  CHECK(module->starts == std::vector<double>{0.0, 0.0});
+  // Until the epoch's end the module may ask for it.
+  REQUIRE(module->ends.size() == 2);
+  CHECK(module->ends[0] != 0.0);
+  CHECK(module->ends[0] == module->ends[1]);
+}
+
+TEST_CASE("barebones refuses LR schedules that watch a metric", "[trainer]") {
+  class Watching : public BoringModule {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      const auto optimizer =
+          std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.1));
+      return lightning::OptimizerConfig{
+          .optimizer = optimizer,
+          .lr_scheduler = {{.scheduler = std::make_shared<lightning::optim::ReduceLROnPlateau>(
+                                optimizer, lightning::optim::ReduceLROnPlateauOptions{}),
+                            .monitor = "val_loss"}}};
+    }
+    lightning::StepOutput training_step(const lightning::Batch&, int64_t) override {
+      throw std::runtime_error("trained");
+    }
+  };
+  const lightning_tests::TemporaryFolder folder;
+  const lightning_tests::CapturedStderr output;
+  Trainer trainer(barebones_in(folder));
+  CHECK_THROWS_WITH(
+      trainer.fit(std::make_shared<Watching>(), boring_loader(), boring_loader(2)),
+      Catch::Contains("ReduceLROnPlateau watches \"val_loss\"") && Catch::Contains("HINT"));
 }
 
 TEST_CASE("barebones refuses parts that cost time", "[trainer]") {

@@ -2,10 +2,12 @@
 #include <catch2/catch.hpp>
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/metrics/aggregation.h>
 #include <lightning/optim/lr_scheduler.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
@@ -142,6 +144,47 @@ TEST_CASE("A window that a skip breaks off is dropped", "[trainer]") {
   const auto early = [](int64_t epoch, int64_t index) { return epoch == 0 && index == 2; };
   const auto late = [](int64_t epoch, int64_t index) { return epoch == 0 && index == 3; };
   CHECK(at::equal(fit(longer, early)->layer->weight, fit(longer, late)->layer->weight));
+}
+
+TEST_CASE("The epoch's value replaces one of a step that a skip left out", "[trainer]") {
+  /// Reads the metrics in every batch, as rank 0 alone does for a schedule that watches one.
+  class Reads : public lightning::Callback {
+   public:
+    void on_train_batch_end(lightning::TrainerContext& trainer, lightning::LightningModule&,
+                            const lightning::StepOutput&, const Batch&, int64_t) override {
+      latest = trainer.callback_metrics().at("index");
+      CHECK(trainer.metric_step("index") == 1);
+    }
+    void on_train_epoch_end(lightning::TrainerContext& trainer,
+                            lightning::LightningModule&) override {
+      of_epoch = trainer.callback_metrics().at("index");
+      CHECK(trainer.metric_step("index") == 0);
+    }
+    bool monitors() const override { return true; }
+    double latest = 0.0;
+    double of_epoch = 0.0;
+  };
+  class Logs : public Skipping {
+   public:
+    using Skipping::Skipping;
+    lightning::StepOutput training_step(const Batch& batch, int64_t index) override {
+      mean->update(static_cast<double>(index));
+      log("index", mean, {.on_step = true, .on_epoch = true});
+      return Skipping::training_step(batch, index);
+    }
+    std::shared_ptr<lightning::metrics::MeanMetric> mean =
+        register_metric("index", std::make_shared<lightning::metrics::MeanMetric>());
+  };
+  lightning::TrainerOptions options = skip_options(1);
+  options.accumulate_grad_batches = 4;
+  const auto reads = std::make_shared<Reads>();
+  const auto module = std::make_shared<Logs>([](int64_t, int64_t index) { return index == 2; });
+  Trainer trainer(options, {reads}, lightning::Loggers{});
+  trainer.fit(module, boring_loader(8));
+  CHECK(module->trained.size() == 2);
+  CHECK(trainer.global_step() == 0);
+  CHECK(reads->latest == 1.0);
+  CHECK(reads->of_epoch == 0.5);
 }
 
 TEST_CASE("A run with skipped epochs resumes bitwise from each of its checkpoints", "[trainer]") {

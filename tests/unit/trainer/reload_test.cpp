@@ -61,6 +61,45 @@ lightning::TrainerOptions reloading(int64_t every_n_epochs) {
   return options;
 }
 
+/// A run that reloads its loaders every two epochs resumes bitwise from each step and epoch.
+template <typename Module>
+void check_resumes() {
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = reloading(2);
+  options.enable_checkpointing = true;
+  options.default_root_dir = folder.path() / "whole";
+  const auto fit = [&](const lightning::Callbacks& callbacks, const std::string& ckpt_path) {
+    torch::manual_seed(9);
+    auto module = std::make_shared<Module>();
+    auto data = std::make_shared<ByEpoch>();
+    Trainer trainer(options, callbacks, lightning::Loggers{});
+    trainer.fit(module, data, {.ckpt_path = ckpt_path});
+    CHECK(trainer.global_step() == 30);
+    return std::pair(module, data);
+  };
+  const std::filesystem::path checkpoints = folder.path() / "checkpoints";
+  const auto [whole, data] =
+      fit({std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
+               .dirpath = checkpoints, .save_top_k = -1, .every_n_train_steps = 1}),
+           std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
+               .dirpath = folder.path() / "epochs", .save_top_k = -1})},
+          "");
+  options.enable_checkpointing = false;
+  int64_t resumed = 0;
+  for (const auto& from : {checkpoints, folder.path() / "epochs"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(from)) {
+      if (entry.is_symlink() || entry.path().extension() != ".ckpt") continue;
+      INFO(entry.path());
+      options.default_root_dir = folder.path() / ("resumed_" + std::to_string(resumed++));
+      const auto [module, asked] = fit({}, entry.path().string());
+      CHECK(at::equal(module->layer->weight, whole->layer->weight));
+      CHECK(at::equal(module->layer->bias, whole->layer->bias));
+      for (const int64_t epoch : asked->train_epochs) CHECK(epoch % 2 == 0);
+    }
+  }
+  CHECK(resumed == 36);
+}
+
 }  // namespace
 
 TEST_CASE("reload_dataloaders_every_n_epochs asks for the loaders again", "[trainer]") {
@@ -96,40 +135,30 @@ TEST_CASE("Loaders that were given to fit() are not asked for again", "[trainer]
 
 // Lightning's counts from the epoch in which the run resumed.
 TEST_CASE("A run that reloads its loaders resumes bitwise (pain #21492)", "[trainer]") {
-  const lightning_tests::TemporaryFolder folder;
-  lightning::TrainerOptions options = reloading(2);
-  options.enable_checkpointing = true;
-  options.default_root_dir = folder.path() / "whole";
-  const auto fit = [&](const lightning::Callbacks& callbacks, const std::string& ckpt_path) {
-    torch::manual_seed(9);
-    auto module = std::make_shared<Drawing>();
-    auto data = std::make_shared<ByEpoch>();
-    Trainer trainer(options, callbacks, lightning::Loggers{});
-    trainer.fit(module, data, {.ckpt_path = ckpt_path});
-    CHECK(trainer.global_step() == 30);
-    return std::pair(module, data);
+  check_resumes<Drawing>();
+}
+
+TEST_CASE("It does so with a module that counts the run's steps in setup()", "[trainer]") {
+  class Counting : public Drawing {
+   public:
+    void setup(lightning::Stage) override { trainer().estimated_stepping_batches(); }
   };
-  const std::filesystem::path checkpoints = folder.path() / "checkpoints";
-  const auto [whole, data] =
-      fit({std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
-               .dirpath = checkpoints, .save_top_k = -1, .every_n_train_steps = 1}),
-           std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
-               .dirpath = folder.path() / "epochs", .save_top_k = -1})},
-          "");
-  options.enable_checkpointing = false;
-  int64_t resumed = 0;
-  for (const auto& from : {checkpoints, folder.path() / "epochs"}) {
-    for (const auto& entry : std::filesystem::directory_iterator(from)) {
-      if (entry.is_symlink() || entry.path().extension() != ".ckpt") continue;
-      INFO(entry.path());
-      options.default_root_dir = folder.path() / ("resumed_" + std::to_string(resumed++));
-      const auto [module, asked] = fit({}, entry.path().string());
-      CHECK(at::equal(module->layer->weight, whole->layer->weight));
-      CHECK(at::equal(module->layer->bias, whole->layer->bias));
-      for (const int64_t epoch : asked->train_epochs) CHECK(epoch % 2 == 0);
+  check_resumes<Counting>();
+}
+
+TEST_CASE("A module that does without the number of steps still needs data", "[trainer]") {
+  class Catching : public BoringModule {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      CHECK_THROWS_AS(trainer().estimated_stepping_batches(), lightning::ConfigError);
+      return BoringModule::configure_optimizers();
     }
-  }
-  CHECK(resumed == 36);
+  };
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<Catching>()),
+                    Catch::Contains("there is no training data"));
 }
 
 TEST_CASE("A transfer hook of the data module that calls the base leaves the rest to the module's",
