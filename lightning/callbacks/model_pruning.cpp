@@ -72,9 +72,7 @@ void ModelPruning::collect(LightningModule& module) {
 void ModelPruning::on_train_epoch_end(TrainerContext& trainer, LightningModule&) {
   if (!options_.prune_on_train_epoch_end) return;
   // A run that resumes from an epoch that was cut short continues in its middle, unpruned.
-  const std::optional<int64_t> batches = trainer.num_training_batches();
-  if (batches && trainer.batch_idx() < *batches) return;
-  prune(trainer);
+  if (trainer.epoch_completed()) prune(trainer);
 }
 
 void ModelPruning::on_validation_end(TrainerContext& trainer, LightningModule&) {

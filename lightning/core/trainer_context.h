@@ -79,6 +79,10 @@ class LIGHTNING_API TrainerContext {
   virtual bool awaits_validation() const = 0;
   /// In the hooks of a training batch: whether a validation comes right after them.
   virtual bool validation_follows() const = 0;
+  /// In on_train_epoch_end(): whether the epoch came to its end, by skip_rest_of_epoch() too. False
+  /// when a limit or request_stop() cut it short: a resumed run continues in its middle, with what
+  /// was before this hook.
+  virtual bool epoch_completed() const = 0;
   virtual std::optional<int64_t> max_epochs() const = 0;
   virtual std::optional<int64_t> max_steps() const = 0;
   /// Optimizer steps of the whole fit, for schedules. Throws ConfigError when max_steps and the

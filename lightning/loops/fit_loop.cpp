@@ -214,6 +214,7 @@ void FitLoop::begin_epoch() {
 }
 
 void FitLoop::end_epoch(bool completed) {
+  run_.epoch_completed = completed;
   // An epoch that a limit cut short isn't counted: a run resumed from it continues in its middle.
   // Its end hooks run all the same; the rows they log are not part of what is resumed.
   if (!completed) {

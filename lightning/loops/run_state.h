@@ -46,6 +46,7 @@ struct RunState {
   /// Whether a validation comes after the hooks of the current batch; empty outside of the batches
   /// of a fit.
   std::function<bool()> validation_follows;
+  bool epoch_completed = false;  // the one whose end hooks run; a limit cuts others short
   EpochSkip epoch_skip = EpochSkip::kImpossible;  // possible in on_train_batch_start()
   BatchCounts batches;
   Optimization* optimization = nullptr;  // during the epochs of a fit

@@ -92,6 +92,7 @@ bool Trainer::validation_follows() const {
   const RunState& run = impl_->session().state;
   return run.validation_follows && run.validation_follows();
 }
+bool Trainer::epoch_completed() const { return impl_->session().state.epoch_completed; }
 std::optional<int64_t> Trainer::max_epochs() const {
   const int64_t epochs = impl_->options().max_epochs;
   return epochs == -1 ? std::nullopt : std::optional<int64_t>(epochs);

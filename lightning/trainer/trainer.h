@@ -116,6 +116,7 @@ class LIGHTNING_API Trainer final : public TrainerContext {
   bool validates_once_per_epoch() const override;
   bool awaits_validation() const override;
   bool validation_follows() const override;
+  bool epoch_completed() const override;
   std::optional<int64_t> max_epochs() const override;
   std::optional<int64_t> max_steps() const override;
   int64_t estimated_stepping_batches() override;

@@ -185,6 +185,78 @@ TEST_CASE("ModelPruning resumes bitwise after every step", "[callbacks]") {
   }
 }
 
+TEST_CASE("ModelPruning prunes after an epoch that skip_rest_of_epoch() ended", "[callbacks]") {
+  class Skips : public Network {
+   public:
+    void on_train_batch_start(const lightning::Batch&, int64_t index) override {
+      if (index == 2) trainer().skip_rest_of_epoch();
+    }
+  };
+  lightning::TrainerOptions options = pruning_options();
+  options.max_epochs = 1;
+  const auto pruning = std::make_shared<ModelPruning>(
+      ModelPruningOptions{.amount = 0.3, .use_lottery_ticket_hypothesis = false});
+  const auto module = std::make_shared<Skips>();
+  lightning::Trainer trainer(options, {pruning}, lightning::Loggers{});
+  trainer.fit(module, cosine_loader(8));
+  CHECK(trainer.global_step() == 2);
+  CHECK(zeros(weights_of(*module)) == 5);
+}
+
+TEST_CASE("ModelPruning leaves an epoch of a stream that a limit cuts short", "[callbacks]") {
+  /// Three batches of 2 in each epoch, which only its end tells.
+  class Stream : public lightning::IterableDataset {
+   public:
+    void begin_epoch(int64_t, uint64_t) override { position_ = 0; }
+    std::optional<lightning::Batch> next() override {
+      if (position_ == 6) return std::nullopt;
+      const auto place = static_cast<double>(position_++);
+      return lightning::Batch(
+          {{"x", at::tensor(std::vector<double>{std::cos(place), std::sin(place)}, at::kDouble)}});
+    }
+    lightning::StateDict state_dict() const override {
+      lightning::StateDict state;
+      state.set("position", position_);
+      return state;
+    }
+    void load_state_dict(const lightning::StateDict& state) override {
+      position_ = state.get<int64_t>("position");
+    }
+
+   private:
+    int64_t position_ = 0;
+  };
+  const auto fit_steps = [](const std::filesystem::path& folder, int64_t max_steps, bool resume) {
+    lightning::TrainerOptions options = pruning_options();
+    options.enable_checkpointing = true;
+    options.default_root_dir = folder;
+    options.max_epochs = 2;
+    options.max_steps = max_steps;
+    const auto module = std::make_shared<Network>();
+    lightning::Trainer trainer(options,
+                               {std::make_shared<ModelPruning>(ModelPruningOptions{
+                                    .amount = 0.3, .use_lottery_ticket_hypothesis = false}),
+                                std::make_shared<lightning::ModelCheckpoint>(
+                                    lightning::ModelCheckpointOptions{.every_n_train_steps = 1})},
+                               lightning::Loggers{});
+    trainer.fit(module,
+                std::make_shared<lightning::DataLoader>(
+                    std::make_shared<Stream>(), lightning::DataLoaderOptions{.batch_size = 2}),
+                {}, {.ckpt_path = resume ? "last" : ""});
+    return weights_of(*module);
+  };
+  const lightning_tests::TemporaryFolder whole_folder;
+  const at::Tensor whole = fit_steps(whole_folder.path(), -1, false);
+  CHECK(zeros(whole) == 9);
+  for (int64_t stop = 1; stop < 6; ++stop) {
+    INFO("stopped after step " << stop);
+    const lightning_tests::TemporaryFolder folder;
+    const at::Tensor stopped = fit_steps(folder.path(), stop, false);
+    if (stop < 3) CHECK(zeros(stopped) == 0);
+    CHECK(torch::equal(fit_steps(folder.path(), -1, true), whole));
+  }
+}
+
 TEST_CASE("ModelPruning prunes the weights that the module begins the fit with", "[callbacks]") {
   /// Its layers are there, and have their values, after all setup().
   class Late : public Network {
