@@ -148,10 +148,21 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
     Entry& entry = entries_[i];
     if (entry.name != logged_as) continue;
     expected_ = i + 1;
+    // A resumed run may log it with other options than the one that wrote the checkpoint.
+    const bool replaced = std::exchange(entry.restored, false) && entry.metric == metric &&
+                          !has_options(entry, on_step, on_epoch, options.reduce_fx);
+    if (replaced) entry = new_entry(logged_as, on_step, on_epoch, options, metric);
     check_same(entry, on_step, on_epoch, metric, options);
     return entry;
   }
-  Entry entry = make_entry(logged_as, on_step, on_epoch);
+  entries_.push_back(new_entry(logged_as, on_step, on_epoch, options, metric));
+  expected_ = 0;
+  return entries_.back();
+}
+
+MetricLog::Entry MetricLog::new_entry(std::string name, bool on_step, bool on_epoch,
+                                      const LogOptions& options, std::string_view metric) {
+  Entry entry = make_entry(std::move(name), on_step, on_epoch);
   entry.metric = metric;
   entry.prog_bar = options.prog_bar;
   entry.logger = options.logger;
@@ -159,9 +170,11 @@ MetricLog::Entry& MetricLog::entry_for(std::string_view name, const LogOptions& 
   // A step's value of a metric is this rank's.
   entry.sync_step = options.sync_dist.value_or(false) && !options.rank_zero_only && metric.empty();
   entry.sync_epoch = options.sync_dist.value_or(true) && !options.rank_zero_only;
-  entries_.push_back(std::move(entry));
-  expected_ = 0;
-  return entries_.back();
+  return entry;
+}
+
+bool MetricLog::has_options(const Entry& entry, bool on_step, bool on_epoch, ReduceFx reduce_fx) {
+  return entry.on_step == on_step && entry.on_epoch == on_epoch && entry.reduce_fx == reduce_fx;
 }
 
 void MetricLog::check_same(const Entry& entry, bool on_step, bool on_epoch, std::string_view metric,
@@ -173,10 +186,9 @@ void MetricLog::check_same(const Entry& entry, bool on_step, bool on_epoch, std:
   LIGHTNING_CHECK(entry.metric == metric, ConfigError, "log: \"", entry.name, "\" was ",
                   what(entry.metric), " before and is ", what(metric), " in ", scope_.hook,
                   ", expected one of both. HINT: use a different name for the other.");
-  LIGHTNING_CHECK(entry.on_step == on_step && entry.on_epoch == on_epoch &&
-                      entry.reduce_fx == options.reduce_fx,
-                  ConfigError, "log: \"", entry.name, "\" was logged with on_step ", entry.on_step,
-                  ", on_epoch ", entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
+  LIGHTNING_CHECK(has_options(entry, on_step, on_epoch, options.reduce_fx), ConfigError, "log: \"",
+                  entry.name, "\" was logged with on_step ", entry.on_step, ", on_epoch ",
+                  entry.on_epoch, ", reduce_fx ", to_text(entry.reduce_fx),
                   " before and with on_step ", on_step, ", on_epoch ", on_epoch, ", reduce_fx ",
                   to_text(options.reduce_fx), " in ", scope_.hook,
                   ", expected the same options. HINT: use a different name for the other value.");
@@ -486,6 +498,7 @@ void MetricLog::load_state_dict(const StateDict& state) {
   for (size_t i = 0; i < names.size(); ++i) {
     const StateDict one = state.nested(std::to_string(i));
     Entry entry = make_entry(names[i], one.get<bool>("on_step"), one.get<bool>("on_epoch"));
+    entry.restored = true;
     if (one.contains("metric")) entry.metric = one.get<std::string>("metric");
     entry.prog_bar = one.get<bool>("prog_bar");
     entry.logger = one.get<bool>("logger");

@@ -180,10 +180,15 @@ class LIGHTNING_API MetricLog {
     double weight = 0.0;    // 0: nothing accumulated
     int64_t step = -1;      // global step of the newest value
     bool in_epoch = false;  // logged since reset_epoch()
+    bool restored = false;  // of a checkpoint, and not logged since
   };
   void check_allowed(std::string_view name) const;
   /// `metric`: as it is registered, empty for values.
   Entry& entry_for(std::string_view name, const LogOptions& options, std::string_view metric = {});
+  /// Of what is logged for the first time.
+  static Entry new_entry(std::string name, bool on_step, bool on_epoch, const LogOptions& options,
+                         std::string_view metric);
+  static bool has_options(const Entry& entry, bool on_step, bool on_epoch, ReduceFx reduce_fx);
   void check_same(const Entry& entry, bool on_step, bool on_epoch, std::string_view metric,
                   const LogOptions& options) const;
   static Entry make_entry(std::string name, bool on_step, bool on_epoch);

@@ -260,6 +260,46 @@ TEST_CASE("LearningRateMonitor names groups that are added later", "[callbacks]"
                                        "9 lr-SGD/pg1=0.5 lr-SGD/pg2=0.5"});
 }
 
+TEST_CASE("LearningRateMonitor takes a different interval in a resumed run", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto fit_steps = [&](Interval interval, int64_t max_steps, const std::string& from,
+                             const std::string& to) {
+    lightning::TrainerOptions options = quiet_options();
+    options.max_epochs = 3;
+    options.max_steps = max_steps;
+    options.log_every_n_steps = 1;
+    options.default_root_dir = folder.path();
+    const auto module = std::make_shared<Scheduled>([](Scheduled& of) {
+      const OptimizerPtr optimizer = sgd(of);
+      return OptimizerConfig{optimizer, {{halved(optimizer), Interval::kEpoch}}};
+    });
+    const auto rows = std::make_shared<MetricRows>();
+    lightning::Trainer trainer(
+        options,
+        {std::make_shared<lightning::LearningRateMonitor>(
+            lightning::LearningRateMonitorOptions{.logging_interval = interval})},
+        lightning::Loggers{rows});
+    trainer.fit(module, boring_loader(6), {}, {.ckpt_path = from});
+    trainer.save_checkpoint(to);
+    return rows->lines;
+  };
+  // Each stops after the first of the second epoch's three steps.
+  const std::string of_epochs = (folder.path() / "of_epochs.ckpt").string();
+  const std::string of_steps = (folder.path() / "of_steps.ckpt").string();
+  const std::string after = (folder.path() / "after.ckpt").string();
+  fit_steps(Interval::kEpoch, 4, "", of_epochs);
+  fit_steps(Interval::kStep, 4, "", of_steps);
+  SECTION("from epochs to steps") {
+    CHECK(fit_steps(Interval::kStep, -1, of_epochs, after) ==
+          lightning_tests::Lines{"5 lr-SGD=0.25", "6 lr-SGD=0.25", "7 lr-SGD=0.125",
+                                 "8 lr-SGD=0.125", "9 lr-SGD=0.125"});
+  }
+  SECTION("from steps to epochs, from the next one on") {
+    CHECK(fit_steps(Interval::kEpoch, -1, of_steps, after) ==
+          lightning_tests::Lines{"9 lr-SGD=0.125"});
+  }
+}
+
 TEST_CASE("LearningRateMonitor refuses states of a broken checkpoint", "[callbacks]") {
   lightning::StateDict state;
   state.set("names", std::vector<std::string>{"lr-SGD"});
