@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <string>
 
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/callbacks/stochastic_weight_averaging.h>
