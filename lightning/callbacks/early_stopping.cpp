@@ -80,7 +80,7 @@ void EarlyStopping::look(TrainerContext& trainer) {
   if (!options_.strict && !trainer.callback_metrics().contains(options_.monitor)) return;
   const auto value = monitored_value(trainer, "EarlyStopping", options_.monitor);
   if (!value) return;
-  // Each value counts once: without a new one there is nothing to judge.
+  // Each value counts once: without one of a later step there is nothing to judge.
   const int64_t step = trainer.metric_step(options_.monitor).value_or(trainer.global_step());
   if (step <= judged_step_) return;
   judged_step_ = step;

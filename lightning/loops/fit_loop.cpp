@@ -67,7 +67,7 @@ void prepare_training_loader(RunState& run) {
   try {
     load_training_data(run);
   } catch (...) {
-    // A module may catch it and go on; there is no checked loader all the same.
+    // A module may catch it and continue; there is no checked loader all the same.
     run.loaders.train_epoch.reset();
     throw;
   }

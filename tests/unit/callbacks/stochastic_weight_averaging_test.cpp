@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <string>
 
 #include <lightning/callbacks/finetuning.h>
 #include <lightning/callbacks/gradient_accumulation_scheduler.h>
