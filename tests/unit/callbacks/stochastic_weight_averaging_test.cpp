@@ -62,8 +62,8 @@ class NotesEpochs : public lightning::Callback {
 /// Its validations log "score": the number of the epoch, in the one that renews statistics `last`.
 class Scored : public Net {
  public:
-  explicit Scored(double last)
-      : Net(lightning_tests::NetOptions{.batch_norm = true}), last_(last) {}
+  explicit Scored(double last_score)
+      : Net(lightning_tests::NetOptions{.batch_norm = true}), last_(last_score) {}
   void validation_step(const lightning::Batch& batch, int64_t index) override {
     Net::validation_step(batch, index);
     const bool renews = current_epoch() == trainer().max_epochs().value();
