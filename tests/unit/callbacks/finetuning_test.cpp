@@ -405,23 +405,31 @@ TEST_CASE("BackboneFinetuning without train_bn never trains BatchNorm", "[callba
 TEST_CASE("BackboneFinetuning leaves a backbone to the optimizer that has it", "[callbacks]") {
   class TwoOptimizers : public Finetunes {
    public:
-    TwoOptimizers() { set_automatic_optimization(false); }
+    TwoOptimizers() {
+      set_automatic_optimization(false);
+      scale = register_parameter("scale", torch::ones({1}));
+    }
     lightning::OptimizerList configure_optimizers() override {
+      // With one that is trained from the start.
+      std::vector<at::Tensor> second = backbone->parameters();
+      second.push_back(scale);
       return std::vector<lightning::OptimizerConfig>{
           {.optimizer = std::make_shared<lightning::optim::SGD>(head->parameters(),
                                                                 torch::optim::SGDOptions(0.1))},
-          {.optimizer = std::make_shared<lightning::optim::SGD>(backbone->parameters(),
-                                                                torch::optim::SGDOptions(0.1))}};
+          {.optimizer =
+               std::make_shared<lightning::optim::SGD>(second, torch::optim::SGDOptions(0.1))}};
     }
     lightning::StepOutput training_step(const lightning::Batch& batch, int64_t) override {
       optimizer(0).zero_grad();
       optimizer(1).zero_grad();
-      const at::Tensor loss = head->forward(backbone->forward(batch["x"])).square().mean();
+      const at::Tensor loss =
+          (scale * head->forward(backbone->forward(batch["x"]))).square().mean();
       manual_backward(loss);
       optimizer(0).step();
       optimizer(1).step();
       return loss.detach();
     }
+    at::Tensor scale;
   };
   lightning::TrainerOptions options = double_options();
   options.max_epochs = 2;
