@@ -92,7 +92,7 @@ class DataLoader::Impl {
   // The position after the last delivered batch.
   std::optional<uint64_t> seed_;  // fixed when the first epoch begins
   std::optional<bool> shuffle_;   // of the position that was loaded
-  bool in_fixed_order_ = false;   // of the epoch that is under way
+  bool in_fixed_order_ = false;   // of the present epoch
   int64_t epoch_ = 0;
   int64_t samples_consumed_ = 0;
   int64_t delivered_ = 0;  // batches

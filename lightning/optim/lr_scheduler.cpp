@@ -97,7 +97,7 @@ void LRScheduler::Shared::include_new_groups() {
     for (const LRScheduler* schedule : schedules) {
       product *= schedule->factor(schedule->step_count_, group);
     }
-    // A rate that isn't 0 where the schedules are at 0 is nobody's multiple: it is the base.
+    // A rate that isn't 0 where the schedules are at 0 is no multiple of theirs: it is the base.
     if (product != 0.0) base_lrs[group] = rates[group] / product;
     for (LRScheduler* schedule : schedules) {
       schedule->factors_.push_back(schedule->factor(schedule->step_count_, group));

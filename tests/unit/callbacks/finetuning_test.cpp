@@ -170,7 +170,7 @@ struct Outcome {
   int64_t steps = 0;
 };
 
-/// Trains with a checkpoint after each step, or goes on from the last one.
+/// Trains with a checkpoint after each step, or resumes from the last one.
 Outcome fit(const std::shared_ptr<lightning::LightningModule>& module,
             lightning::Callbacks callbacks, const lightning::DataLoaders& data,
             lightning::TrainerOptions options, const std::filesystem::path& folder,
