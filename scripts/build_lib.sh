@@ -7,13 +7,16 @@ export CCACHE_DEPEND="${CCACHE_DEPEND:-true}" CCACHE_INODECACHE="${CCACHE_INODEC
 # there is none: the tests that build would compile the library once more.
 export LC_ALL="${LC_ALL:-C.UTF-8}"
 
+# nproc alone would answer with OMP_NUM_THREADS, which the tests set to 1.
+cores() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
+
 # How many compilers run at a time: one per core, and 2 GiB of memory for each.
 build_jobs() {
-  local cores memory_jobs
-  cores=$(nproc)
+  local available memory_jobs
+  available=$(cores)
   memory_jobs=$(awk '/^MemAvailable/ {print int($2 / 2097152)}' /proc/meminfo)
   ((memory_jobs < 1)) && memory_jobs=1
-  echo "${LIGHTNING_JOBS:-$((cores < memory_jobs ? cores : memory_jobs))}"
+  echo "${LIGHTNING_JOBS:-$((available < memory_jobs ? available : memory_jobs))}"
 }
 
 # configure PRESET [cmake options...]: quiet unless it fails.

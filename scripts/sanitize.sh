@@ -52,7 +52,7 @@ rm -rf "$build_dir/test_results"
 mkdir -p "$build_dir/test_results"
 status=0
 chosen=$(IFS='|'; echo "^(${programs[*]})\$")
-ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(nproc)" \
+ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(cores)" \
   --tests-regex "$chosen" --output-junit "$PWD/$build_dir/test_results.xml" || status=$?
 if (($# == 0)); then
   runs=$(mktemp -d)

@@ -53,7 +53,7 @@ rm -rf "$results"
 mkdir -p "$results"
 status=0
 # One more than there are cores: tests of several ranks mostly wait.
-ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(($(nproc) + 1))" \
+ctest --test-dir "$build_dir" --output-on-failure --no-tests=error -j "$(($(cores) + 1))" \
   ${chosen[@]+"${chosen[@]}"} --output-junit "$results.xml" || status=$?
 .venv/bin/python scripts/summarize_tests.py "$results.xml" "$results" || status=1
 exit "$status"
