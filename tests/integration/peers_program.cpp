@@ -92,22 +92,23 @@ class Net : public lightning::LightningModule {
   at::Tensor loss(const at::Tensor& x, const at::Tensor& y) {
     return (head->forward(backbone->forward(x).tanh()) - y).square().mean();
   }
-  /// The head learns y from what the backbone makes, which wants it to say 1.
+  /// The head learns y from what the backbone makes, which wants it to say 1. Gradients are
+  /// forgotten after each step: without the toggles each would take the other's along.
   at::Tensor alternate(const at::Tensor& x, const at::Tensor& y) {
     {
       auto& critic = optimizer(1);
       const auto toggle = critic.toggle();
-      critic.zero_grad();
       manual_backward(loss(x, y));
       critic.clip_gradients(0.3);
       critic.step();
+      critic.zero_grad();
     }
     auto& generator = optimizer(0);
     const auto toggle = generator.toggle();
-    generator.zero_grad();
     const at::Tensor value = loss(x, torch::ones_like(y));
     manual_backward(value);
     generator.step();
+    generator.zero_grad();
     return value;
   }
 
@@ -166,8 +167,7 @@ class Cases {
     lightning::Trainer trainer(options_, {}, lightning::Loggers{});
     std::vector<double> losses;
     const auto net = std::make_shared<Net>("sequential");
-    for (const auto& metrics :
-         trainer.validate(net, DataLoaders(std::vector{loader(), loader(24, 100)}))) {
+    for (const auto& metrics : trainer.validate(net, both(CombineMode::kSequential))) {
       for (const auto& [name, value] : metrics) losses.push_back(value);
     }
     if (trainer.is_global_zero()) write("sequential losses", losses);

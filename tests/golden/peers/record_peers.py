@@ -56,18 +56,19 @@ class Net(pl.LightningModule):
         return self.loss(*batch)
 
     def alternate(self, x, y):
-        """The head learns y from what the backbone makes, which wants it to say 1."""
+        """The head learns y from what the backbone makes, which wants it to say 1. Gradients are
+        forgotten after each step: without the toggles each would take the other's along."""
         backbone, head = self.optimizers()
         self.toggle_optimizer(head)
-        head.zero_grad()
         self.manual_backward(self.loss(x, y))
         self.clip_gradients(head, gradient_clip_val=0.3)
         head.step()
+        head.zero_grad()
         self.untoggle_optimizer(head)
         self.toggle_optimizer(backbone)
-        backbone.zero_grad()
         self.manual_backward(self.loss(x, torch.ones_like(y)))
         backbone.step()
+        backbone.zero_grad()
         self.untoggle_optimizer(backbone)
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
@@ -114,7 +115,7 @@ def record(case, options):
     if case in ("max_size_cycle", "min_size", "max_size"):
         train = CombinedLoader({"a": train, "b": loader(24, 100)}, case)
     val = loader()
-    if case == "sequential":  # of evaluations only; as several validation loaders
+    if case == "sequential":  # of evaluations only
         return record_validation(net, CombinedLoader([val, loader(24, 100)], case))
     pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,

@@ -28,11 +28,20 @@ std::vector<int64_t> range(int64_t begin, int64_t end) {
   return values;
 }
 
+std::atomic<int> threads_counted = 0;
+
+// Counts the threads that call it.
+void count_thread() {
+  thread_local const int number = ++threads_counted;
+  static_cast<void>(number);
+}
+
 // Notes what a worker's get_batch() sees of its thread.
 class ThreadProbe : public Dataset {
  public:
   int64_t size() const override { return 8; }
   Batch get_batch(std::span<const int64_t> indices, std::span<SampleContext>) override {
+    count_thread();
     num_threads = at::get_num_threads();
     grad_mode = c10::GradMode::is_enabled();
     if (use_default_generator) at::rand({2});
@@ -272,6 +281,19 @@ TEST_CASE("DataLoader's workers use one thread each and leave the others' number
   DataLoader inline_loader(probe, {});
   inline_loader.next();
   CHECK(probe->num_threads == 2);
+}
+
+TEST_CASE("DataLoader's workers live through all epochs (pain #10389)", "[data_loader]") {
+  DataLoader loader(std::make_shared<ThreadProbe>(), {.num_workers = 2});
+  const int before = threads_counted;
+  for (int64_t epoch = 0; epoch < 5; ++epoch) {
+    loader.begin_epoch(epoch);
+    int64_t batches = 0;
+    while (loader.next()) ++batches;
+    CHECK(batches == 8);
+  }
+  CHECK(threads_counted > before);
+  CHECK(threads_counted <= before + 2);
 }
 
 TEST_CASE("DataLoader makes batches without recording, fit for training", "[data_loader]") {

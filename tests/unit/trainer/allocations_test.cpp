@@ -1,5 +1,7 @@
 // What the framework itself costs per step: heap allocations are few, and no more in step 2000 than
-// in step 200.
+// in step 200; nor is more memory in use then.
+#include <malloc.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -13,21 +15,31 @@
 namespace {
 
 std::atomic<int64_t> allocations{0};
+std::atomic<int64_t> bytes_in_use{0};  // of operator new; tensors have their values elsewhere
+
+int64_t bytes_of(void* memory) { return static_cast<int64_t>(::malloc_usable_size(memory)); }
+
+void* allocate(size_t size) noexcept {
+  void* memory = std::malloc(size);
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  bytes_in_use.fetch_add(bytes_of(memory), std::memory_order_relaxed);
+  return memory;
+}
+void release(void* memory) noexcept {
+  bytes_in_use.fetch_sub(bytes_of(memory), std::memory_order_relaxed);
+  std::free(memory);
+}
 
 }  // namespace
 
 void* operator new(size_t size) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size)) return memory;
+  if (void* memory = allocate(size)) return memory;
   throw std::bad_alloc();
 }
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size);
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return allocate(size); }
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete(void* memory, size_t) noexcept { release(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { release(memory); }
 
 namespace {
 
@@ -59,6 +71,37 @@ class DoesNothing : public BoringModule {
   int64_t at_200 = 0, at_300 = 0, at_2000 = 0, at_2100 = 0;
 };
 
+/// Trains and validates with values that are logged in each way.
+class LogsAll : public BoringModule {
+ public:
+  struct Growth {
+    int64_t from = 0, to = 0;  // bytes in use in batch 200 and in batch 2000
+    void note(int64_t batch_idx) {
+      if (batch_idx == 200) from = bytes_in_use;
+      if (batch_idx == 2000) to = bytes_in_use;
+    }
+  };
+  lightning::StepOutput training_step(const lightning::Batch& batch, int64_t batch_idx) override {
+    training.note(batch_idx);
+    lightning::StepOutput output = BoringModule::training_step(batch, batch_idx);
+    log("loss", output.loss, {.on_epoch = true, .prog_bar = true});
+    return std::move(output).with({{"loss", output.loss}});
+  }
+  void validation_step(const lightning::Batch& batch, int64_t batch_idx) override {
+    validation.note(batch_idx);
+    const at::Tensor value = layer->forward(batch["x"]).mean();
+    log("value", value, {.on_step = true});
+    set_step_outputs({{"value", value}});
+  }
+  Growth training;
+  Growth validation;
+};
+
+std::shared_ptr<lightning::DataLoader> same_batches() {
+  return std::make_shared<lightning::DataLoader>(std::make_shared<SameBatch>(),
+                                                 lightning::DataLoaderOptions{.batch_size = 1});
+}
+
 }  // namespace
 
 TEST_CASE("A step of the framework makes few heap allocations, and always as many", "[trainer]") {
@@ -69,13 +112,28 @@ TEST_CASE("A step of the framework makes few heap allocations, and always as man
   options.limit_train_batches = 2200;
   lightning::Trainer trainer(options, {}, lightning::Loggers{});
   const auto module = std::make_shared<DoesNothing>();
-  trainer.fit(module,
-              std::make_shared<lightning::DataLoader>(
-                  std::make_shared<SameBatch>(), lightning::DataLoaderOptions{.batch_size = 1}));
+  trainer.fit(module, same_batches());
   const int64_t early = module->at_300 - module->at_200;
   const int64_t late = module->at_2100 - module->at_2000;
   INFO("allocations in 100 steps: " << early << " early, " << late << " late");
   CHECK(late <= early);
   CHECK(early <= 100 * kAtMostPerStep);
   CHECK(early > 0);
+}
+
+TEST_CASE("Logging and outputs of steps take no more memory from step to step (pain #4556)",
+          "[trainer]") {
+  // One value of a step would be 14 KB in 1800 steps.
+  constexpr int64_t kAtMost = 4096;
+  lightning::TrainerOptions options = quiet_options();
+  options.max_epochs = 1;
+  options.limit_train_batches = options.limit_val_batches = 2200;
+  lightning::Trainer trainer(options, {}, lightning::Loggers{});
+  const auto module = std::make_shared<LogsAll>();
+  trainer.fit(module, same_batches(), same_batches());
+  for (const LogsAll::Growth& growth : {module->training, module->validation}) {
+    CAPTURE(growth.from, growth.to);
+    CHECK(growth.from > 0);
+    CHECK(growth.to - growth.from <= kAtMost);
+  }
 }

@@ -1,5 +1,7 @@
 // What reaches the loggers in evaluations, compared with what Lightning 2.6.6 sends
 // (tests/golden/metrics/record_metrics.py).
+#include <span>
+
 #include <catch2/catch.hpp>
 
 #include <lightning/trainer/trainer.h>
@@ -112,4 +114,35 @@ TEST_CASE("on_step where there is no step is an error", "[trainer]") {
   Trainer trainer(quiet_options(), {}, lightning::Loggers{});
   CHECK_THROWS_WITH(trainer.validate(std::make_shared<LogsStepInEpochHook>(), boring_loader()),
                     Catch::Contains("\"x\" was logged with on_step") && Catch::Contains("HINT"));
+}
+
+TEST_CASE("A batch weighs by its samples, whatever the shape of its tensors (pain #10349)",
+          "[trainer]") {
+  /// Samples are columns: batches of the shape [3, samples].
+  class Columns : public lightning::Dataset {
+   public:
+    int64_t size() const override { return 5; }
+    lightning::Batch get_batch(std::span<const int64_t> indices,
+                               std::span<lightning::SampleContext>) override {
+      const at::Tensor numbers = at::arange(indices.front(), indices.back() + 1, at::kFloat);
+      lightning::Batch batch({{"x", numbers.repeat({3, 1})}});
+      batch.set_batch_size(static_cast<int64_t>(indices.size()));
+      return batch;
+    }
+  };
+  class LogsMean : public BoringModule {
+   public:
+    void validation_step(const lightning::Batch& batch, int64_t) override {
+      CHECK(batch["x"].size(0) == 3);
+      log("mean", batch["x"].mean());
+    }
+  };
+  Trainer trainer(quiet_options(), {}, lightning::Loggers{});
+  const auto found =
+      trainer.validate(std::make_shared<LogsMean>(),
+                       std::make_shared<DataLoader>(std::make_shared<Columns>(),
+                                                    lightning::DataLoaderOptions{.batch_size = 2}));
+  REQUIRE(found.size() == 1);
+  // Of 0 to 4; the mean of the three batches' means is 7 / 3.
+  CHECK(found[0].at("mean") == Approx(2.0));
 }

@@ -1,5 +1,9 @@
 // What single options of the Trainer change in a fit.
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
 
 #include <catch2/catch.hpp>
 
@@ -49,6 +53,33 @@ std::vector<int64_t> validations(TrainerOptions options) {
   trainer.fit(module, boring_loader(8), boring_loader(2));
   return module->validated_after;
 }
+
+/// Notes where it is in training batches, validations and ends of epochs. Checkpoints keep how many
+/// notes there are.
+class NotesPlaces : public BoringModule {
+ public:
+  void on_train_batch_start(const lightning::Batch&, int64_t index) override {
+    note("batch " + std::to_string(index));
+  }
+  void on_validation_start() override { note("validation"); }
+  void on_train_epoch_end() override { note("end"); }
+  void on_save_checkpoint(lightning::StateDict& state) override {
+    state.set("notes", before + notes.size());
+  }
+  void on_load_checkpoint(const lightning::StateDict& state) override {
+    before = static_cast<size_t>(state.get<int64_t>("notes"));
+  }
+
+  std::vector<std::string> notes;
+  size_t before = 0;  // notes of the fit that it resumes
+
+ private:
+  void note(const std::string& what) {
+    notes.push_back(what + " of epoch " + std::to_string(current_epoch()) + " after " +
+                    std::to_string(global_step()) + " steps and " +
+                    std::to_string(trainer().samples_seen()) + " samples");
+  }
+};
 
 /// The weight after one step of SGD with rate 0.1, from `initial`.
 at::Tensor step_once(TrainerOptions options, const at::Tensor& initial) {
@@ -146,6 +177,51 @@ TEST_CASE("Validations run when the options say", "[trainer]") {
     options.limit_val_batches = 0;
     CHECK(validations(options).empty());
   }
+}
+
+TEST_CASE("A resumed fit counts and validates as the whole one does (pains #850, #19549)",
+          "[trainer]") {
+  const lightning_tests::TemporaryFolder folder;
+  TrainerOptions options = quiet_options();
+  options.enable_checkpointing = true;
+  options.max_epochs = 2;  // of five batches, which are three steps
+  options.accumulate_grad_batches = 2;
+  options.num_sanity_val_steps = 0;
+  SECTION("validations after epochs") {}
+  SECTION("validations inside epochs") { options.val_check_interval = 3; }
+  SECTION("validations across epochs") {
+    options.check_val_every_n_epoch = std::nullopt;
+    options.val_check_interval = 4;
+  }
+  const auto fit = [&](const std::string& name, const lightning::Callbacks& callbacks,
+                       const std::string& ckpt_path) {
+    options.default_root_dir = folder.path() / name;
+    auto module = std::make_shared<NotesPlaces>();
+    Trainer trainer(options, callbacks, lightning::Loggers{});
+    trainer.fit(module, boring_loader(10), boring_loader(2), {.ckpt_path = ckpt_path});
+    CHECK(trainer.global_step() == 6);
+    CHECK(trainer.current_epoch() == 2);
+    return module;
+  };
+  const std::filesystem::path checkpoints = folder.path() / "checkpoints";
+  const auto whole =
+      fit("whole",
+          {std::make_shared<lightning::ModelCheckpoint>(lightning::ModelCheckpointOptions{
+              .dirpath = checkpoints, .save_top_k = -1, .every_n_train_steps = 1})},
+          "");
+  REQUIRE(whole->notes.size() >= 14);  // 10 batches, 2 validations or more, 2 ends
+  options.enable_checkpointing = false;
+  int64_t resumed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoints)) {
+    if (entry.is_symlink() || entry.path().extension() != ".ckpt") continue;
+    INFO(entry.path());
+    const auto module = fit("resumed_" + std::to_string(resumed++), {}, entry.path().string());
+    REQUIRE(module->before >= 2);  // the batches of a step
+    REQUIRE(module->before <= whole->notes.size());
+    const auto rest = whole->notes.begin() + static_cast<std::ptrdiff_t>(module->before);
+    CHECK(module->notes == std::vector<std::string>(rest, whole->notes.end()));
+  }
+  CHECK(resumed == 6);
 }
 
 TEST_CASE("gradient_clip_algorithm value limits each element, norm their length", "[trainer]") {

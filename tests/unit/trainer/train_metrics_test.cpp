@@ -2,6 +2,7 @@
 // (tests/golden/metrics/record_metrics.py).
 #include <catch2/catch.hpp>
 
+#include <lightning/core/metric_log.h>
 #include <lightning/trainer/trainer.h>
 
 #include "support/boring_module.h"
@@ -70,4 +71,28 @@ TEST_CASE("Values logged in training reach the loggers as in Lightning", "[train
                                               data, lightning::DataLoaderOptions{.batch_size = 2}));
   CHECK(rows->lines == lightning_tests::with_completed_steps(
                            lightning_tests::golden_rows("train_metrics.txt", name)));
+}
+
+TEST_CASE("A value on a device is logged without waiting for it (pain #21232)", "[trainer]") {
+  // A tensor without a value: to read it is an error.
+  const at::Tensor value = torch::ones({}, at::TensorOptions(at::Device(at::kMeta)));
+  REQUIRE_THROWS(value.item<float>());
+  lightning::MetricLog log;
+  lightning::MetricLog::Scope scope;
+  scope.hook = "training_step";
+  scope.allowed = scope.on_step = true;
+  scope.batch_size = 2.0;
+  log.enter(scope);
+  for (int step = 0; step < 3; ++step) {
+    log.record("mean", value, {.on_epoch = true, .prog_bar = true});
+    log.record("sum", value, {.on_epoch = true, .reduce_fx = ReduceFx::kSum});
+    log.record("min", value, {.on_epoch = true, .reduce_fx = ReduceFx::kMin});
+    log.record("max", value, {.on_epoch = true, .reduce_fx = ReduceFx::kMax});
+  }
+  const std::vector<lightning::LoggedRow> rows = {log.take_step_row(), log.progress_bar_row(),
+                                                  log.callback_row(), log.epoch_row()};
+  for (const lightning::LoggedRow& row : rows) {
+    CHECK_FALSE(row.empty());
+    for (const lightning::LoggedValue& logged : row) CHECK(logged.device.is_meta());
+  }
 }
