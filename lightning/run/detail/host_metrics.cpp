@@ -34,8 +34,17 @@ void HostMetrics::merge(LoggedRow row) {
     const auto known = steps_.find(value.name);
     return known != steps_.end() && value.step < known->second;
   });
-  for (const LoggedValue& value : row) steps_[value.name] = value.step;
-  unread_.push_back(std::move(row));
+  for (LoggedValue& value : row) {
+    steps_[value.name] = value.step;
+    const auto unread = std::find_if(unread_.begin(), unread_.end(), [&](const LoggedValue& other) {
+      return other.name == value.name;
+    });
+    if (unread != unread_.end()) {
+      *unread = std::move(value);
+    } else {
+      unread_.push_back(std::move(value));
+    }
+  }
 }
 
 void HostMetrics::limit_steps(int64_t step) {
@@ -43,7 +52,7 @@ void HostMetrics::limit_steps(int64_t step) {
 }
 
 const MetricMap& HostMetrics::read() {
-  for (const LoggedRow& row : unread_) read_row(row, values_);
+  read_row(unread_, values_);
   unread_.clear();
   return values_;
 }

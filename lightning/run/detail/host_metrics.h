@@ -1,5 +1,5 @@
-/// HostMetrics: the latest values of everything logged, for callbacks. Rows are kept as they come
-/// and read from the device only on request.
+/// HostMetrics: the latest values of everything logged, for callbacks. The newest value of each name
+/// is kept as it comes and read from the device only on request.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ class LIGHTNING_API HostMetrics {
   void load_state_dict(const StateDict& state);
 
  private:
-  std::vector<LoggedRow> unread_;
+  LoggedRow unread_;  // one value of a name: nothing grows while nobody reads
   MetricMap values_;
   std::map<std::string, int64_t, std::less<>> steps_;
 };
