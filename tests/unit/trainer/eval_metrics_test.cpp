@@ -73,6 +73,22 @@ struct Recording {
   Trainer trainer;
 };
 
+/// Keeps the place of each row, and what its first value is called.
+class Places : public lightning::Logger {
+ public:
+  std::string_view name() const override { return "Places"; }
+  Lines lines;
+
+ private:
+  void do_setup(const lightning::LoggerSetup&) override {}
+  void do_log_metrics(const lightning::MetricRow& row) override {
+    lines.push_back("step " + std::to_string(row.step) + " epoch " + std::to_string(row.epoch) +
+                    " " + row.values.front().first);
+  }
+  void do_flush() override {}
+  void do_finalize(std::string_view) override {}
+};
+
 }  // namespace
 
 TEST_CASE("on_step values of validations reach the loggers as in Lightning", "[trainer]") {
@@ -90,6 +106,33 @@ TEST_CASE("on_step values of validations reach the loggers as in Lightning", "[t
     run.trainer.fit(std::make_shared<Module>(), loader(1, 4), two_loaders());
     CHECK(run.recorder->lines == with_completed_steps(golden("fit, two loaders")));
   }
+}
+
+TEST_CASE("Training and validation share the axes of the loggers (pains #4113, #4203)",
+          "[trainer]") {
+  class LogsBoth : public BoringModule {
+   public:
+    lightning::StepOutput training_step(const lightning::Batch& batch, int64_t index) override {
+      log("train", batch["x"].mean());
+      return BoringModule::training_step(batch, index);
+    }
+    void validation_step(const lightning::Batch& batch, int64_t) override {
+      log("val", batch["x"].mean());
+    }
+  };
+  TrainerOptions options = quiet_options();
+  options.max_epochs = 2;
+  options.log_every_n_steps = 1;
+  options.accumulate_grad_batches = 2;
+  const lightning_tests::TemporaryFolder folder;
+  options.default_root_dir = folder.path();
+  const auto places = std::make_shared<Places>();
+  Trainer trainer(options, {}, lightning::Loggers{places});
+  trainer.fit(std::make_shared<LogsBoth>(), boring_loader(8), boring_loader());
+  // Steps, not batches: an epoch has four of these.
+  CHECK(places->lines == Lines{"step 1 epoch 0 train", "step 2 epoch 0 train", "step 2 epoch 0 val",
+                               "step 3 epoch 1 train", "step 4 epoch 1 train",
+                               "step 4 epoch 1 val"});
 }
 
 TEST_CASE("on_step values of validate and test reach the loggers as in Lightning", "[trainer]") {
