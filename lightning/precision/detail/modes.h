@@ -53,8 +53,7 @@ class LIGHTNING_API BFloat16TruePrecision final : public TruePrecision {
 
 class LIGHTNING_API Float16TruePrecision final : public TruePrecision {
  public:
-  explicit Float16TruePrecision(at::Device device)
-      : TruePrecision(device, "16-true", at::kHalf) {}
+  explicit Float16TruePrecision(at::Device device) : TruePrecision(device, "16-true", at::kHalf) {}
 };
 
 /// float32 weights, bfloat16 where it is safe.

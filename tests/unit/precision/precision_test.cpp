@@ -62,15 +62,15 @@ TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision
 
 TEST_CASE("The registry of precisions has Lightning's names, aliases included", "[precision]") {
   const std::array<std::pair<const char*, const char*>, 10> names = {{{"32-true", "32-true"},
-                                                                     {"32", "32-true"},
-                                                                     {"64-true", "64-true"},
-                                                                     {"64", "64-true"},
-                                                                     {"bf16-true", "bf16-true"},
-                                                                     {"16-true", "16-true"},
-                                                                     {"bf16-mixed", "bf16-mixed"},
-                                                                     {"bf16", "bf16-mixed"},
-                                                                     {"16-mixed", "16-mixed"},
-                                                                     {"16", "16-mixed"}}};
+                                                                      {"32", "32-true"},
+                                                                      {"64-true", "64-true"},
+                                                                      {"64", "64-true"},
+                                                                      {"bf16-true", "bf16-true"},
+                                                                      {"16-true", "16-true"},
+                                                                      {"bf16-mixed", "bf16-mixed"},
+                                                                      {"bf16", "bf16-mixed"},
+                                                                      {"16-mixed", "16-mixed"},
+                                                                      {"16", "16-mixed"}}};
   for (const auto& [given, name] : names) {
     const auto* entry =
         lightning::precision_registry().find_entry(lightning::config::ConfigNode::scalar(given));
