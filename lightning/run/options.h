@@ -271,7 +271,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
     LIGHTNING_FIELD(process_group_backend,
                     "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
-    LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed, 64-true, or a class"),
+    LIGHTNING_FIELD(precision,
+                    "32-true, bf16-mixed, 16-mixed, 64-true, bf16-true, 16-true, or a class"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
     LIGHTNING_FIELD(
