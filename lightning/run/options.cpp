@@ -58,7 +58,8 @@ std::string BatchLimit::to_text() const {
   if (is_count_) return std::to_string(count_);
   std::string text = detail::concat(fraction_);
   // The decimal point is what makes it a share.
-  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  return std::isfinite(fraction_) && text.find_first_of(".e") == std::string::npos ? text + ".0"
+                                                                                   : text;
 }
 
 FastDevRun FastDevRun::from_text(std::string_view text) {

@@ -201,6 +201,12 @@ TEST_CASE("detect_anomaly names the operation whose backward gives nan", "[train
     trainer.fit(std::make_shared<NanInBackward>(), boring_loader());
   };
   CHECK_THROWS_AS(fit(), DataError);
+  {
+    const lightning_tests::CapturedStderr output;
+    Trainer trainer(options, {}, lightning::Loggers{});
+    CHECK_THROWS_AS(trainer.fit(std::make_shared<NanInBackward>(), boring_loader()), DataError);
+    CHECK_THAT(output.text(), !Catch::Contains("Traceback of forward call"));
+  }
   CHECK_THROWS_WITH(
       fit(),
       "Trainer: the backward of step 2 of epoch 0 gave nan: Function 'SqrtBackward0' returned "
@@ -290,6 +296,14 @@ TEST_CASE("overfit_batches validates in the middle of an epoch without moving it
   Sums::Batches twice = all;
   twice.insert(twice.end(), all.begin(), all.end());
   CHECK(module->epochs[0].second == twice);
+}
+
+TEST_CASE("overfit_batches that leaves none is named in the error", "[trainer]") {
+  TrainerOptions options = one_epoch();
+  options.overfit_batches = 0.1;
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<BoringModule>(), boring_loader(8)),
+                    Catch::Contains("Trainer: overfit_batches is 0.1 of"));
 }
 
 TEST_CASE("overfit_batches without validation data validates nothing", "[trainer]") {
