@@ -1,5 +1,7 @@
 #include <lightning/nn/unit.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <unordered_set>

@@ -28,6 +28,18 @@ concept ListsUnitTensors = requires(const T* tag) {
   lightning_unit_members(tag);
 };
 
+// Declared first: they call one another.
+template <typename T, typename Visit>
+void visit_tensors(std::vector<T>& values, const Visit& visit);
+template <typename T, size_t size, typename Visit>
+void visit_tensors(std::array<T, size>& values, const Visit& visit);
+template <typename T, typename Visit>
+void visit_tensors(std::optional<T>& value, const Visit& visit);
+template <typename A, typename B, typename Visit>
+void visit_tensors(std::pair<A, B>& values, const Visit& visit);
+template <typename... T, typename Visit>
+void visit_tensors(std::tuple<T...>& values, const Visit& visit);
+
 /// Calls `visit` on each tensor of a value, in a fixed order: those in tuples, pairs, vectors,
 /// arrays, optionals and structs with LIGHTNING_UNIT_TENSORS. Other values have none.
 template <typename Visit>
