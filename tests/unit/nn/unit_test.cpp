@@ -39,7 +39,7 @@ struct NetImpl : torch::nn::Cloneable<NetImpl> {
   }
   at::Tensor forward(const at::Tensor& x) {
     const at::Tensor y = std::get<0>(first(x, at::Tensor()));
-    return std::get<0>(second(std::get<0>(second(y, y)), y)).square().sum();
+    return std::get<0>(second(std::get<0>(second(y)), y)).square().sum();
   }
   Unit<Block> first, second;
 };
