@@ -89,3 +89,31 @@ TEST_CASE("what a recomputing unit can't do is an error in words", "[nn]") {
   x.add_(1.0);
   CHECK_THROWS_WITH(changed.backward(), Catch::Contains("changed in place after its forward"));
 }
+
+TEST_CASE("a unit refuses a tensor with a gradient that it doesn't own", "[nn]") {
+  struct OuterImpl : torch::nn::Module {
+    at::Tensor forward(const at::Tensor& x) { return x * foreign; }
+    at::Tensor foreign = torch::ones({2}).set_requires_grad(true);
+  };
+  struct Outer : torch::nn::ModuleHolder<OuterImpl> {
+    using torch::nn::ModuleHolder<OuterImpl>::ModuleHolder;
+  };
+  torch::nn::Module owner;
+  const Unit<Outer> unit = register_unit(owner, "unit", Outer(std::make_shared<OuterImpl>()));
+  recompute_activations(owner, 1);
+  const at::Tensor x = torch::ones({2}).set_requires_grad(true);
+  CHECK_THROWS_WITH(unit(x).sum().backward(), Catch::Contains("neither a parameter of it nor"));
+}
+
+TEST_CASE("frozen and wholly frozen units give their inputs' gradients alone", "[nn]") {
+  NetImpl net;
+  recompute_activations(net, 1);
+  for (at::Tensor parameter : net.first->parameters()) parameter.set_requires_grad(false);
+  net.second->linear->weight.set_requires_grad(false);
+  const at::Tensor x = torch::randn({6, 4}).set_requires_grad(true);
+  net.forward(x).backward();
+  CHECK(x.grad().defined());
+  CHECK_FALSE(net.first->linear->weight.grad().defined());
+  CHECK_FALSE(net.second->linear->weight.grad().defined());
+  CHECK(net.second->linear->bias.grad().defined());
+}
