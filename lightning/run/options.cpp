@@ -82,6 +82,19 @@ Deterministic::Deterministic(std::string_view text)
 
 std::string Deterministic::to_text() const { return warns_only_ ? "warn" : on_ ? "true" : "false"; }
 
+ActivationCheckpointing::ActivationCheckpointing(std::string_view text) {
+  if (text == "none") return;
+  const auto every_nth = text == "all" ? std::optional(1) : parse_number<int>(text);
+  LIGHTNING_CHECK(every_nth && *every_nth > 0, ConfigError,
+                  "expected none, all or a number above 0 (2: every second unit)");
+  every_nth_ = *every_nth;
+}
+
+std::string ActivationCheckpointing::to_text() const {
+  if (every_nth_ == 0) return "none";
+  return every_nth_ == 1 ? "all" : std::to_string(every_nth_);
+}
+
 Devices::Devices(const std::vector<int64_t>& indices) : text_("[") {
   for (const int64_t index : indices) {
     text_ += detail::concat(text_.size() > 1 ? ", " : "", index);

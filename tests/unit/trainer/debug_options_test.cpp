@@ -247,6 +247,14 @@ TEST_CASE("detect_anomaly holds during the training of a fit", "[trainer]") {
   AnomalyMode::set_enabled(false);
 }
 
+TEST_CASE("activation_checkpointing without a unit in the model is an error", "[trainer]") {
+  TrainerOptions options = one_epoch();
+  options.activation_checkpointing = "all";
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<BoringModule>(), boring_loader()),
+                    Catch::Contains("activation_checkpointing is all") && Catch::Contains("HINT"));
+}
+
 TEST_CASE("overfit_batches trains and validates on the first training batches", "[trainer]") {
   const Sums::Batches all = in_order();
   for (const lightning::BatchLimit& batches :
