@@ -48,6 +48,7 @@
 #include <lightning/metrics/perplexity.h>
 #include <lightning/metrics/regression.h>
 #include <lightning/metrics/squad.h>
+#include <lightning/nn/unit.h>
 #include <lightning/optim/adadelta.h>
 #include <lightning/optim/lr_schedules.h>
 #include <lightning/optim/optimizer_state.h>

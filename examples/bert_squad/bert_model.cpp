@@ -1,5 +1,6 @@
 #include "bert_model.h"
 
+#include <lightning/nn/unit.h>
 #include <lightning/ops/add_layer_norm.h>
 #include <lightning/ops/bias_gelu.h>
 #include <lightning/ops/dropout.h>
@@ -8,6 +9,12 @@
 #include <torch/nn/init.h>
 
 #include <ATen/autocast_mode.h>
+
+// In the struct's own namespace, where units look for it.
+namespace lightning::ops {
+LIGHTNING_UNIT_TENSORS(AddLayerNormOutput, &AddLayerNormOutput::residual,
+                       &AddLayerNormOutput::compute)
+}  // namespace lightning::ops
 
 namespace bert_squad {
 
@@ -209,20 +216,17 @@ TORCH_MODULE(Layer);
 class LayersImpl : public torch::nn::Module {
  public:
   explicit LayersImpl(const BertConfig& config) {
-    // Only for its level in the parameters' names: "layer.0" and so on.
-    auto list = register_module("layer", std::make_shared<torch::nn::Module>());
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-      layers_.push_back(list->register_module(std::to_string(i), Layer(config)));
-    }
+    layers_ = lightning::UnitList<Layer>(*this, "layer");
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers_.push_back(Layer(config));
   }
 
   Hidden forward(Hidden hidden, const at::Tensor& attended) const {
-    for (const Layer& layer : layers_) hidden = layer->forward(hidden, attended);
+    for (const auto& layer : layers_) hidden = layer(hidden, attended);
     return hidden;
   }
 
  private:
-  std::vector<Layer> layers_;
+  lightning::UnitList<Layer> layers_;
 };
 TORCH_MODULE(Layers);
 
@@ -245,17 +249,17 @@ void check_inputs(const at::Tensor& ids, const at::Tensor& type_ids, const at::T
 class BertEncoderImpl : public torch::nn::Module {
  public:
   explicit BertEncoderImpl(const BertConfig& config) {
-    embeddings_ = register_module("embeddings", Embeddings(config));
+    embeddings_ = lightning::register_unit(*this, "embeddings", Embeddings(config));
     encoder_ = register_module("encoder", Layers(config));
   }
 
   at::Tensor forward(const at::Tensor& ids, const at::Tensor& type_ids, const at::Tensor& mask) {
     const at::Tensor attended = mask.defined() ? (mask != 0).to(at::kByte) : mask;
-    return encoder_->forward(embeddings_->forward(ids, type_ids), attended).residual;
+    return encoder_->forward(embeddings_(ids, type_ids), attended).residual;
   }
 
  private:
-  Embeddings embeddings_{nullptr};
+  lightning::Unit<Embeddings> embeddings_;
   Layers encoder_{nullptr};
 };
 

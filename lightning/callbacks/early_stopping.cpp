@@ -23,6 +23,12 @@ constexpr std::array<std::pair<EarlyStoppingReason, std::string_view>, 5> kReaso
     {EarlyStoppingReason::kNonFiniteMetric, "non_finite_metric"},
 }};
 
+/// No value is better or worse than nan.
+void check_threshold(const char* option, const std::optional<double>& threshold) {
+  LIGHTNING_CHECK(!threshold || !std::isnan(*threshold), ConfigError, "EarlyStopping: ", option,
+                  " is nan, expected a number. HINT: leave it out for no threshold.");
+}
+
 EarlyStoppingReason reason_from(const std::string& text) {
   for (const auto& [reason, name] : kReasons) {
     if (name == text) return reason;
@@ -48,6 +54,8 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
       ", expected a value >= 0. HINT: use 0 to stop at the first check without improvement.");
   LIGHTNING_CHECK(options_.min_delta >= 0.0, ConfigError, "EarlyStopping: min_delta is ",
                   options_.min_delta, ", expected a value >= 0.");
+  check_threshold("stopping_threshold", options_.stopping_threshold);
+  check_threshold("divergence_threshold", options_.divergence_threshold);
 }
 
 void EarlyStopping::setup(TrainerContext&, LightningModule&, Stage stage) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -372,6 +373,14 @@ void BackboneFinetuning::freeze_before_training(LightningModule& module) {
 
 void BackboneFinetuning::on_fit_start(TrainerContext& trainer, LightningModule& module) {
   BaseFinetuning::on_fit_start(trainer, module);
+  const std::optional<int64_t> max_epochs = trainer.max_epochs();
+  if (max_epochs && options_.unfreeze_backbone_at_epoch >= *max_epochs &&
+      trainer.is_global_zero()) {
+    log_warning(detail::concat(
+        "BackboneFinetuning: unfreeze_backbone_at_epoch is ", options_.unfreeze_backbone_at_epoch,
+        " and max_epochs is ", *max_epochs,
+        ", so the backbone stays frozen. HINT: the first epoch is 0; unfreeze in an earlier one."));
+  }
   // Of a resumed run.
   if (num_added_groups() > 0) group_ = group_index(0);
 }

@@ -28,8 +28,13 @@ ModelPruning::ModelPruning(ModelPruningOptions options, std::function<double(int
                   "ModelPruning: verbose is ", options_.verbose, ", expected 0, 1 or 2.");
 }
 
-void ModelPruning::setup(TrainerContext&, LightningModule&, Stage stage) {
+void ModelPruning::setup(TrainerContext& trainer, LightningModule&, Stage stage) {
   if (stage != Stage::kFit) return;
+  if (!amount_ && options_.amount == 0.0 && trainer.is_global_zero()) {
+    log_warning(
+        "ModelPruning: amount is 0, so nothing is pruned. HINT: set the part of the weights to "
+        "prune, such as 0.5, or remove the callback.");
+  }
   pruned_.clear();
   restored_ = {};
 }

@@ -24,6 +24,25 @@ std::string list_text(const std::vector<int64_t>& numbers) {
   return text + "\n]\n";
 }
 
+/// Before the training rather than at the first spike.
+void check_path(const std::filesystem::path& path) {
+  const std::filesystem::path file = detail::absolute_path(path);
+  LIGHTNING_CHECK(detail::kind_of(file) != detail::FileKind::kFolder, ConfigError,
+                  "SpikeDetection: exclude_batches_path is \"", path.string(),
+                  "\", which is a folder, expected the path of a file to write. HINT: add a name, "
+                  "such as ",
+                  kFile, ".");
+  for (auto folder = file.parent_path(); folder.has_relative_path();
+       folder = folder.parent_path()) {
+    const detail::FileKind kind = detail::kind_of(folder);
+    if (kind == detail::FileKind::kFolder) return;
+    LIGHTNING_CHECK(kind == detail::FileKind::kMissing, ConfigError,
+                    "SpikeDetection: exclude_batches_path is \"", path.string(), "\" and \"",
+                    folder.string(),
+                    "\" is no folder, expected a path in one. HINT: choose a different path.");
+  }
+}
+
 /// All at once: one wait for the device.
 std::vector<double> to_host(const std::vector<at::Tensor>& losses) {
   std::vector<at::Tensor> flat;
@@ -56,6 +75,7 @@ void SpikeDetection::setup(TrainerContext& trainer, LightningModule&, Stage stag
   if (stage != Stage::kFit) return;
   // All ranks must ask for the folder, and the one that sees a spike is alone: not only then.
   path_ = options_.exclude_batches_path;
+  if (!path_.empty()) check_path(path_);
   if (path_.empty() && has_run_folder_) path_ = trainer.run_dir() / kFile;
   pending_.clear();
   window_.clear();

@@ -53,7 +53,8 @@ std::string EpochStart::to_text() const {
   if (number_) return std::to_string(*number_);
   std::string text = detail::concat(fraction_);
   // The decimal point is what makes it a fraction.
-  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  return std::isfinite(fraction_) && text.find_first_of(".e") == std::string::npos ? text + ".0"
+                                                                                   : text;
 }
 
 StochasticWeightAveraging::StochasticWeightAveraging(StochasticWeightAveragingOptions options)

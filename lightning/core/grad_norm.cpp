@@ -14,6 +14,7 @@ namespace {
 
 /// As Python writes it: "2.0", "inf".
 std::string float_text(double value) {
+  if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return "inf";
   char text[32];
   const auto written = std::to_chars(text, text + sizeof(text), value);

@@ -136,7 +136,8 @@ std::string how_to_tell_apart(const Callback& callback) {
   if (dynamic_cast<const EarlyStopping*>(&callback) != nullptr) {
     return "give them a different monitor or mode, or put their limits into one of them";
   }
-  return "override state_key() so that it differs between them";
+  return "remove one of them, or have the class override state_key() so that it differs between "
+         "them";
 }
 
 }  // namespace

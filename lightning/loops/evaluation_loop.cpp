@@ -40,6 +40,11 @@ std::optional<int64_t> limited_batches(const BatchLimit& limit, const BatchSourc
 
 namespace {
 
+/// overfit_batches takes the place of limit_val_batches.
+std::string_view val_limit_name(const RunState& run) {
+  return overfits(run.context.options.user) ? "overfit_batches" : "limit_val_batches";
+}
+
 /// The loaders with the parts of a sequential combination in its place: evaluations run loader
 /// after loader.
 DataLoaders with_parts_of_sequences(const DataLoaders& loaders) {
@@ -159,7 +164,7 @@ void EvaluationLoop::prepare_validation() {
   if (!loaders.empty() && overfits(run_.context.options.user)) use_training_batches();
   loaders = with_parts_of_sequences(loaders);
   const BatchLimit& limit = run_.context.options.user.limit_val_batches;
-  if (!leaves_none(limit)) check_limits(run_, loaders, limit, "limit_val_batches");
+  if (!leaves_none(limit)) check_limits(run_, loaders, limit, val_limit_name(run_));
   run_.loaders.validation_epoch = loaders_epoch(run_);
 }
 
@@ -310,7 +315,8 @@ bool EvaluationLoop::run_batches(const Kind& kind, DataLoaders& loaders, const B
   for (int64_t loader_idx = 0; loader_idx < loaders.size(); ++loader_idx) {
     BatchSource& loader = loaders[loader_idx];
     loader.set_shard(run_.context.shard(UnevenInputs::kExact));
-    place_.num_batches = limited_batches(limit, loader, kind.limit_name);
+    const std::string_view limit_name = validating_ ? val_limit_name(run_) : kind.limit_name;
+    place_.num_batches = limited_batches(limit, loader, limit_name);
     if (at_most) {
       place_.num_batches =
           std::min(*at_most, place_.num_batches.value_or(std::numeric_limits<int64_t>::max()));
@@ -389,7 +395,7 @@ void prepare_evaluation_loaders(RunState& run) {
   } else if (stage == Stage::kPredict) {
     check_limits(run, loaders, user.limit_predict_batches, "limit_predict_batches");
   } else {
-    check_limits(run, loaders, user.limit_val_batches, "limit_val_batches");
+    check_limits(run, loaders, user.limit_val_batches, val_limit_name(run));
   }
 }
 

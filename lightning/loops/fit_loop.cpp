@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <lightning/callbacks/model_checkpoint.h>
@@ -18,6 +19,11 @@
 
 namespace lightning {
 namespace {
+
+/// The option that the limit of the training batches comes from.
+std::string_view train_limit_name(const TrainerOptions& options) {
+  return overfits(options) ? "overfit_batches" : "limit_train_batches";
+}
 
 void load_training_data(RunState& run) {
   DataLoaders& loaders = run.loaders.train;
@@ -47,7 +53,7 @@ void load_training_data(RunState& run) {
   LIGHTNING_CHECK(available != 0, DataError, "Trainer: the training loader has no batches, since ",
                   loader.why_no_batches());
   const std::optional<int64_t> batches =
-      limited_batches(options.limit_train_batches, loader, "limit_train_batches");
+      limited_batches(options.limit_train_batches, loader, train_limit_name(options));
   const BatchLimit& interval = options.val_check_interval;
   LIGHTNING_CHECK(!interval.is_count() || !batches || !options.check_val_every_n_epoch ||
                       *batches == 0 || interval.count() <= *batches,
@@ -161,8 +167,9 @@ void FitLoop::save_last_state() {
 bool FitLoop::has_epochs_left() {
   const int64_t max_epochs = run_.context.options.max_epochs;
   if (run_.num_training_batches() == 0) {
-    run_.end_reason = "there are no training batches (limit_train_batches is " +
-                      run_.context.options.user.limit_train_batches.to_text() + ")";
+    const TrainerOptions& options = run_.context.options.user;
+    run_.end_reason = detail::concat("there are no training batches (", train_limit_name(options),
+                                     " is ", options.limit_train_batches.to_text(), ")");
     return false;
   }
   const int64_t trained_epochs = run_.progress.epoch - (run_.renews_statistics ? 1 : 0);

@@ -1,13 +1,32 @@
 #include <lightning/loops/nonfinite.h>
 
 #include <exception>
+#include <string>
 #include <string_view>
+
+#include <c10/util/Exception.h>
 
 #include <lightning/loops/hooks.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
 namespace lightning {
+namespace {
+
+/// Drops LibTorch's C++ backtraces of forward calls, while it handles the warnings of this thread:
+/// they name no line of the module, and the DataError names the operation.
+class WithoutForwardTraces final : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& warning) override {
+    if (warning.msg().find("Traceback of forward call") != std::string::npos) return;
+    outer_->process(warning);
+  }
+
+ private:
+  c10::WarningHandler* outer_ = c10::WarningUtils::get_warning_handler();
+};
+
+}  // namespace
 
 void check_nonfinite(RunState& run) {
   if (run.context.options.user.on_nonfinite == OnNonfinite::kIgnore) return;
@@ -23,6 +42,8 @@ void check_nonfinite(RunState& run) {
 
 void run_backward(RunState& run, const at::Tensor& loss) {
   if (!run.context.options.user.detect_anomaly) return run.context.module->backward(loss);
+  WithoutForwardTraces handler;
+  const c10::WarningUtils::WarningHandlerGuard guard(&handler);
   try {
     run.context.module->backward(loss);
   } catch (const std::exception& error) {

@@ -82,7 +82,10 @@ at::Tensor clip_on_devices(std::span<const at::Tensor> gradients, double max_nor
   const at::ScalarType dtype = norm_dtype(gradients);
   std::vector<at::Tensor> norms;
   for_each_kind(gradients, [&](at::TensorList same) {
-    for (const at::Tensor& norm : at::_foreach_norm(same, 2)) {
+    // A float16 norm would end at 65504.
+    const at::ScalarType wide =
+        same.front().scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    for (const at::Tensor& norm : at::_foreach_norm(same, 2, wide)) {
       norms.push_back(norm.to(device, dtype, /*non_blocking=*/true));
     }
   });

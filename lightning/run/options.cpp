@@ -58,7 +58,8 @@ std::string BatchLimit::to_text() const {
   if (is_count_) return std::to_string(count_);
   std::string text = detail::concat(fraction_);
   // The decimal point is what makes it a share.
-  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  return std::isfinite(fraction_) && text.find_first_of(".e") == std::string::npos ? text + ".0"
+                                                                                   : text;
 }
 
 FastDevRun FastDevRun::from_text(std::string_view text) {
@@ -80,6 +81,19 @@ Deterministic::Deterministic(std::string_view text)
 }
 
 std::string Deterministic::to_text() const { return warns_only_ ? "warn" : on_ ? "true" : "false"; }
+
+ActivationCheckpointing::ActivationCheckpointing(std::string_view text) {
+  if (text == "none") return;
+  const auto every_nth = text == "all" ? std::optional(1) : parse_number<int>(text);
+  LIGHTNING_CHECK(every_nth && *every_nth > 0, ConfigError,
+                  "expected none, all or a number above 0 (2: every second unit)");
+  every_nth_ = *every_nth;
+}
+
+std::string ActivationCheckpointing::to_text() const {
+  if (every_nth_ == 0) return "none";
+  return every_nth_ == 1 ? "all" : std::to_string(every_nth_);
+}
 
 Devices::Devices(const std::vector<int64_t>& indices) : text_("[") {
   for (const int64_t index : indices) {

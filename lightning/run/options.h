@@ -85,6 +85,25 @@ class LIGHTNING_API Deterministic {
   bool warns_only_ = false;
 };
 
+/// Which units (lightning/nn/unit.h) compute their activations again in backward: none, all, or
+/// every n-th (a number).
+class LIGHTNING_API ActivationCheckpointing {
+ public:
+  ActivationCheckpointing(int every_nth) : every_nth_(every_nth) {}  // NOLINT: implicit on purpose
+  /// Throws ConfigError for other texts.
+  ActivationCheckpointing(std::string_view text);  // NOLINT
+  ActivationCheckpointing(const char* text)        // NOLINT
+      : ActivationCheckpointing(std::string_view(text)) {}
+  /// 0: none, 1: all.
+  int64_t every_nth() const { return every_nth_; }
+  static ActivationCheckpointing from_text(std::string_view text) { return text; }
+  static std::string type_name() { return "none|all or number"; }
+  std::string to_text() const;
+
+ private:
+  int64_t every_nth_ = 0;
+};
+
 /// Which devices: auto (one), a number of them (-1: all there are) or a list of indices. As text
 /// "auto", "2", "0,1" or "[0, 1]"; the list of one is "0," or "[0]". Whether they exist is found
 /// out by resolve().
@@ -219,6 +238,8 @@ struct TrainerOptions {
   int64_t accumulate_grad_batches = 1;
   std::optional<double> gradient_clip_val = std::nullopt;
   GradientClipAlgorithm gradient_clip_algorithm = GradientClipAlgorithm::kNorm;
+  /// Less memory for more time. Throws ConfigError at the start of a fit without units.
+  ActivationCheckpointing activation_checkpointing = "none";
   Deterministic deterministic = false;
   /// cudnn.benchmark during a run; none: left as the program has it, or false with deterministic.
   std::optional<bool> benchmark = std::nullopt;
@@ -271,7 +292,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(network_interface, "interface for the ranks' connections, such as eth0"),
     LIGHTNING_FIELD(process_group_backend,
                     "between CPUs: shared_memory, gloo, or auto (the former on one node)"),
-    LIGHTNING_FIELD(precision, "32-true, bf16-mixed, 16-mixed, 64-true, or a class"),
+    LIGHTNING_FIELD(precision,
+                    "32-true, bf16-mixed, 16-mixed, 64-true, bf16-true, 16-true, or a class"),
     LIGHTNING_FIELD(max_epochs,
                     "stop after this many epochs; 1000 when max_steps is unset too; -1: no limit"),
     LIGHTNING_FIELD(
@@ -305,6 +327,8 @@ LIGHTNING_FIELDS(
     LIGHTNING_FIELD(accumulate_grad_batches, "batches per optimizer step"),
     LIGHTNING_FIELD(gradient_clip_val, "limit for gradients; null: no clipping"),
     LIGHTNING_FIELD(gradient_clip_algorithm, "norm: global L2 norm; value: each element"),
+    LIGHTNING_FIELD(activation_checkpointing,
+                    "none, all or n: units (or every n-th) compute activations again in backward"),
     LIGHTNING_FIELD(
         deterministic,
         "use deterministic kernels only; warn: warn instead of failing where none exists"),

@@ -63,6 +63,8 @@ void validate(const TrainerOptions& o) {
   require_at_least(o.num_sanity_val_steps, -1, "num_sanity_val_steps", "use -1 for all batches.");
   require_at_least(o.accumulate_grad_batches, 1, "accumulate_grad_batches",
                    "use 1 to step after every batch.");
+  require_at_least(o.activation_checkpointing.every_nth(), 0, "activation_checkpointing",
+                   "use none for no recomputation.");
   require_at_least(o.reload_dataloaders_every_n_epochs, 0, "reload_dataloaders_every_n_epochs",
                    "use 0 to keep the loaders.");
   require_at_least(o.log_every_n_steps, 0, "log_every_n_steps", "use 0 for no step rows.");

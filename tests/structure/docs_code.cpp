@@ -33,6 +33,26 @@ class Skipping : public lightning::LightningModule {
   static int64_t batches_of_epoch(int64_t epoch) { return 10 + epoch; }
 };
 
+// docs/units.md
+#include <lightning/nn/unit.h>
+
+class Deep : public lightning::LightningModule {
+ public:
+  Deep() {
+    layers_ = lightning::UnitList<torch::nn::Linear>(*this, "layers");
+    for (int i = 0; i < 12; ++i) layers_.push_back(torch::nn::Linear(64, 64));
+    head_ = lightning::register_unit(*this, "head", torch::nn::Linear(64, 1));
+  }
+  at::Tensor forward(at::Tensor x) const {
+    for (const auto& layer : layers_) x = layer(x).relu();
+    return head_(x);
+  }
+
+ private:
+  lightning::UnitList<torch::nn::Linear> layers_;
+  lightning::Unit<torch::nn::Linear> head_;
+};
+
 // docs/loaders.md
 #include <lightning/core/lightning_data_module.h>
 #include <lightning/data/combined_loader.h>

@@ -12,7 +12,7 @@ import re
 import pytest
 from support import ROOT
 
-MAX_PUBLIC_HEADERS = 119
+MAX_PUBLIC_HEADERS = 122
 
 THIRD_PARTY = re.compile(r"(fmt/|spdlog/|yaml-cpp/|nlohmann/|nccl|gloo/|zlib\.h|catch2/)")
 # Each costs every user about ten seconds of compile time per file.

@@ -47,6 +47,8 @@ config::Registry<Precision, at::Device> builtin_precisions() {
   registry.add<Float16MixedPrecision, Float16MixedOptions>(
       "16-mixed", "float32 weights, float16 where it is safe, with loss scaling");
   registry.add<Float64Precision>("64-true", "float64 weights and inputs");
+  registry.add<BFloat16TruePrecision>("bf16-true", "bfloat16 weights and inputs");
+  registry.add<Float16TruePrecision>("16-true", "float16 weights and inputs, no loss scaling");
   for (const auto& [alias, name] : {std::pair("32", "32-true"),
                                     {"bf16", "bf16-mixed"},
                                     {"16", "16-mixed"},
@@ -58,11 +60,11 @@ config::Registry<Precision, at::Device> builtin_precisions() {
 
 }  // namespace
 
-void Float64Precision::do_convert_module(torch::nn::Module& module) const {
+void TruePrecision::do_convert_module(torch::nn::Module& module) const {
   at::NoGradGuard no_grad;
   // Not module.to(dtype): that converts integer buffers as well.
-  const auto convert = [](at::Tensor tensor) {
-    if (tensor.defined() && tensor.is_floating_point()) tensor.set_data(tensor.to(at::kDouble));
+  const auto convert = [this](at::Tensor tensor) {
+    if (tensor.defined() && tensor.is_floating_point()) tensor.set_data(tensor.to(dtype_));
   };
   for (const at::Tensor& parameter : module.parameters()) convert(parameter);
   for (const at::Tensor& buffer : module.buffers()) convert(buffer);

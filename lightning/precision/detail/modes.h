@@ -20,15 +20,40 @@ class LIGHTNING_API Float32Precision final : public Precision {
   std::string_view name() const override { return "32-true"; }
 };
 
-/// float64 weights and inputs; integers stay as they are.
-class LIGHTNING_API Float64Precision final : public Precision {
+/// Floating-point weights, buffers and inputs of one dtype; integers stay as they are. No loss
+/// scaling. The default dtype is left alone: it is the process's, and the threads of the loaders
+/// make tensors while a step runs.
+class LIGHTNING_API TruePrecision : public Precision {
  public:
-  explicit Float64Precision(at::Device device) : Precision(device) {}
-  std::string_view name() const override { return "64-true"; }
+  std::string_view name() const override { return name_; }
+
+ protected:
+  /// `name`: a literal.
+  TruePrecision(at::Device device, std::string_view name, at::ScalarType dtype)
+      : Precision(device), name_(name), dtype_(dtype) {}
 
  private:
   void do_convert_module(torch::nn::Module& module) const override;
-  Batch do_convert_batch(Batch batch) const override { return batch.to(at::kDouble); }
+  Batch do_convert_batch(Batch batch) const override { return batch.to(dtype_); }
+
+  std::string_view name_;
+  at::ScalarType dtype_;
+};
+
+class LIGHTNING_API Float64Precision final : public TruePrecision {
+ public:
+  explicit Float64Precision(at::Device device) : TruePrecision(device, "64-true", at::kDouble) {}
+};
+
+class LIGHTNING_API BFloat16TruePrecision final : public TruePrecision {
+ public:
+  explicit BFloat16TruePrecision(at::Device device)
+      : TruePrecision(device, "bf16-true", at::kBFloat16) {}
+};
+
+class LIGHTNING_API Float16TruePrecision final : public TruePrecision {
+ public:
+  explicit Float16TruePrecision(at::Device device) : TruePrecision(device, "16-true", at::kHalf) {}
 };
 
 /// float32 weights, bfloat16 where it is safe.

@@ -26,6 +26,7 @@
 #include <lightning/loops/fit_loop.h>
 #include <lightning/loops/hooks.h>
 #include <lightning/loops/lr_schedules.h>
+#include <lightning/nn/unit_slot.h>
 #include <lightning/optim/optimizer_state.h>
 #include <lightning/optim/parameter_groups.h>
 #include <lightning/precision/precision.h>
@@ -420,6 +421,12 @@ void Trainer::Impl::setup_strategy() {
   if (options_.user.sync_batchnorm && run.context.world != nullptr) {
     synchronize_batch_norm(*run.context.module, run.context.world->shared_group());
   }
+  const ActivationCheckpointing& wanted = options_.user.activation_checkpointing;
+  const int64_t recomputing = recompute_activations(*run.context.module, wanted.every_nth());
+  LIGHTNING_CHECK(recomputing > 0 || wanted.every_nth() == 0, ConfigError,
+                  "Trainer: activation_checkpointing is ", wanted.to_text(),
+                  " and the model has no unit, expected one. HINT: register layers by "
+                  "register_unit(), or use activation_checkpointing: none.");
   run.context.strategy->setup(*run.context.module);
 }
 

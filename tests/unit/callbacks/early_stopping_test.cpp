@@ -1,5 +1,6 @@
 // When a fit ends, compared with Lightning 2.6.6 (tests/golden/callbacks/record_callbacks.py).
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include <catch2/catch.hpp>
@@ -246,4 +247,9 @@ TEST_CASE("EarlyStopping refuses options out of range", "[callbacks]") {
   CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .patience = -1}), Catch::Contains("patience"));
   CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .min_delta = -0.1}),
                     Catch::Contains("min_delta"));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .stopping_threshold = nan}),
+                    Catch::Contains("stopping_threshold is nan"));
+  CHECK_THROWS_WITH(EarlyStopping({.monitor = "x", .divergence_threshold = nan}),
+                    Catch::Contains("divergence_threshold is nan"));
 }

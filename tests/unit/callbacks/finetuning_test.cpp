@@ -16,6 +16,7 @@
 
 #include "callbacks_support.h"
 #include "golden_training.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -497,4 +498,19 @@ TEST_CASE("BackboneFinetuning is made from YAML", "[callbacks]") {
           "config")));
   REQUIRE(made != nullptr);
   CHECK(made->state_key() == "BackboneFinetuning(backbone=net.encoder)");
+}
+
+TEST_CASE("BackboneFinetuning warns when the run ends before it unfreezes", "[callbacks]") {
+  lightning::TrainerOptions options = double_options();
+  options.max_epochs = 1;
+  for (const int64_t epoch : {0, 1}) {
+    const lightning_tests::CapturedStderr output;
+    lightning::Trainer trainer(options,
+                               {std::make_shared<BackboneFinetuning>(
+                                   BackboneFinetuningOptions{.unfreeze_backbone_at_epoch = epoch})},
+                               lightning::Loggers{});
+    trainer.fit(std::make_shared<Finetunes>(), cosine_loader(6));
+    const bool warned = output.text().find("the backbone stays frozen") != std::string::npos;
+    CHECK(warned == (epoch == 1));
+  }
 }

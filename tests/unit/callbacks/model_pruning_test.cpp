@@ -15,6 +15,7 @@
 
 #include "callbacks_support.h"
 #include "golden_training.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -321,4 +322,15 @@ TEST_CASE("ModelPruning is made from YAML", "[callbacks]") {
                 "{class_path: ModelPruning, init_args: {pruning_fn: random_unstructured, "
                 "amount: 0.2, modules: [net.0], parameter_names: [weight]}}",
                 "config"))) != nullptr);
+}
+
+TEST_CASE("ModelPruning warns when it prunes nothing", "[callbacks]") {
+  lightning::TrainerOptions options = pruning_options();
+  options.max_epochs = 1;
+  const lightning_tests::CapturedStderr output;
+  lightning::Trainer trainer(options,
+                             {std::make_shared<ModelPruning>(ModelPruningOptions{.amount = 0.0})},
+                             lightning::Loggers{});
+  trainer.fit(std::make_shared<Network>(), cosine_loader(6));
+  CHECK_THAT(output.text(), Catch::Contains("amount is 0, so nothing is pruned"));
 }

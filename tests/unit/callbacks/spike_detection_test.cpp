@@ -136,6 +136,23 @@ TEST_CASE("SpikeDetection remembers its losses when a run is resumed", "[callbac
   CHECK_THROWS_AS(fit(-1, "last"), TrainingSpikeError);
 }
 
+TEST_CASE("SpikeDetection refuses a path that it can't write before it trains", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "file";
+  std::ofstream(file) << "text";
+  const auto fit = [&](const std::filesystem::path& path) {
+    lightning::Trainer trainer(
+        ignoring_nonfinite(folder.path()),
+        {std::make_shared<SpikeDetection>(SpikeDetectionOptions{.exclude_batches_path = path})},
+        lightning::Loggers{});
+    trainer.fit(std::make_shared<ScriptedLoss>(std::vector<double>{1.0, 1.0}), boring_loader(2));
+  };
+  CHECK_THROWS_WITH(fit(folder.path()),
+                    Catch::Contains("exclude_batches_path") && Catch::Contains("is a folder"));
+  CHECK_THROWS_WITH(fit(file / "in" / "batches.json"),
+                    Catch::Contains("exclude_batches_path") && Catch::Contains("is no folder"));
+}
+
 TEST_CASE("SpikeDetection refuses what makes no sense", "[callbacks]") {
   CHECK_THROWS_WITH(SpikeDetection({.window = 0}), Catch::Contains("window is 0"));
   CHECK_THROWS_WITH(SpikeDetection({.warmup = -1}), Catch::Contains("warmup is -1"));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -570,6 +571,7 @@ TEST_CASE("swa_epoch_start is a number or a fraction", "[callbacks]") {
   CHECK(EpochStart::from_text("1").is_number());
   CHECK_FALSE(EpochStart::from_text("1.0").is_number());
   CHECK_THROWS_AS(EpochStart::from_text("soon"), ConfigError);
+  CHECK(EpochStart(std::numeric_limits<double>::quiet_NaN()).to_text() == "nan");
 }
 
 TEST_CASE("Statistics are renewed in the library's own BatchNorm too", "[callbacks]") {

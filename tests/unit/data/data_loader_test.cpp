@@ -49,7 +49,7 @@ class ThreadProbe : public Dataset {
   }
   std::atomic<int> num_threads = 0;
   std::atomic<bool> grad_mode = true;
-  bool use_default_generator = false;
+  std::atomic<bool> use_default_generator = false;  // a worker is ahead of the test
 };
 
 class BadSampler : public Sampler {

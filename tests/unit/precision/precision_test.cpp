@@ -1,6 +1,7 @@
 #include <lightning/precision/precision.h>
 
 #include <array>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -60,14 +61,16 @@ TEST_CASE("16-mixed becomes bf16-mixed on the CPU with one warning", "[precision
 }
 
 TEST_CASE("The registry of precisions has Lightning's names, aliases included", "[precision]") {
-  const std::array<std::pair<const char*, const char*>, 8> names = {{{"32-true", "32-true"},
-                                                                     {"32", "32-true"},
-                                                                     {"64-true", "64-true"},
-                                                                     {"64", "64-true"},
-                                                                     {"bf16-mixed", "bf16-mixed"},
-                                                                     {"bf16", "bf16-mixed"},
-                                                                     {"16-mixed", "16-mixed"},
-                                                                     {"16", "16-mixed"}}};
+  const std::array<std::pair<const char*, const char*>, 10> names = {{{"32-true", "32-true"},
+                                                                      {"32", "32-true"},
+                                                                      {"64-true", "64-true"},
+                                                                      {"64", "64-true"},
+                                                                      {"bf16-true", "bf16-true"},
+                                                                      {"16-true", "16-true"},
+                                                                      {"bf16-mixed", "bf16-mixed"},
+                                                                      {"bf16", "bf16-mixed"},
+                                                                      {"16-mixed", "16-mixed"},
+                                                                      {"16", "16-mixed"}}};
   for (const auto& [given, name] : names) {
     const auto* entry =
         lightning::precision_registry().find_entry(lightning::config::ConfigNode::scalar(given));
@@ -126,22 +129,55 @@ TEST_CASE("A precision of the user's own scales, unscales and skips", "[precisio
   CHECK(precision.steps == 2);
 }
 
-TEST_CASE("64-true converts floating weights, buffers and batches only", "[precision]") {
-  torch::nn::BatchNorm1d module(3);
-  const auto precision = make("64-true");
-  const at::Tensor weight = module->weight;
-  precision->convert_module(*module);
-  CHECK(weight.scalar_type() == torch::kDouble);
-  CHECK(weight.requires_grad());
-  CHECK(module->running_mean.scalar_type() == torch::kDouble);
-  CHECK(module->num_batches_tracked.scalar_type() == torch::kLong);
-  const Batch batch = precision->convert_batch(
-      Batch({{"x", torch::ones({2})}, {"ids", torch::ones({2}, torch::kLong)}}));
-  CHECK(batch["x"].scalar_type() == torch::kDouble);
-  CHECK(batch["ids"].scalar_type() == torch::kLong);
+TEST_CASE("True precisions convert floating weights, buffers and batches only", "[precision]") {
+  for (const auto& [mode, dtype] :
+       {std::pair("64-true", torch::kDouble), std::pair("bf16-true", torch::kBFloat16),
+        std::pair("16-true", torch::kHalf)}) {
+    CAPTURE(mode);
+    torch::nn::BatchNorm1d module(3);
+    const auto precision = make(mode);
+    CHECK(precision->name() == mode);
+    CHECK_FALSE(precision->scales_loss());
+    const at::Tensor weight = module->weight;
+    precision->convert_module(*module);
+    CHECK(weight.scalar_type() == dtype);
+    CHECK(weight.requires_grad());
+    CHECK(module->running_mean.scalar_type() == dtype);
+    CHECK(module->num_batches_tracked.scalar_type() == torch::kLong);
+    const Batch batch = precision->convert_batch(
+        Batch({{"x", torch::ones({2})}, {"ids", torch::ones({2}, torch::kLong)}}));
+    CHECK(batch["x"].scalar_type() == dtype);
+    CHECK(batch["ids"].scalar_type() == torch::kLong);
+    // Loaders' threads make tensors meanwhile.
+    const auto context = precision->forward_context();
+    CHECK(torch::ones({2}).scalar_type() == torch::kFloat);
+  }
 
   const auto plain = make("32-true");
   CHECK(plain->convert_batch(Batch({{"x", torch::ones({2})}}))["x"].scalar_type() == torch::kFloat);
+}
+
+TEST_CASE("fused optimizers step 16-bit weights with state of their dtype", "[precision]") {
+  for (const auto& [mode, dtype] :
+       {std::pair("bf16-true", torch::kBFloat16), std::pair("16-true", torch::kHalf)}) {
+    CAPTURE(mode);
+    const auto precision = make(mode);
+    at::Tensor weight = torch::ones({2}, dtype).requires_grad_();
+    lo::SGD optimizer({weight}, torch::optim::SGDOptions(0.5).momentum(0.5));
+    for (int step = 0; step < 2; ++step) {
+      optimizer.zero_grad();
+      precision->scale_loss(weight.sum()).backward();
+      precision->step(optimizer);
+    }
+    // 1 - 0.5 * 1 - 0.5 * 1.5, all of them numbers of 16 bits.
+    CHECK(weight.scalar_type() == dtype);
+    CHECK(weight.detach().eq(-0.25).all().item<bool>());
+    // 300 squared is out of float16's range; the norm isn't.
+    weight.mutable_grad() = torch::full({2}, 300.0, dtype);
+    const at::Tensor norm = lo::clip_grad_norm_(std::vector<at::Tensor>{weight}, 1.0);
+    CHECK(norm.scalar_type() == torch::kFloat);
+    CHECK(norm.item<double>() == Approx(300.0 * std::sqrt(2.0)));
+  }
 }
 
 TEST_CASE("the forward context autocasts for as long as it lives", "[precision]") {

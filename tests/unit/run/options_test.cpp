@@ -1,3 +1,5 @@
+#include <limits>
+
 #include <catch2/catch.hpp>
 
 #include <lightning/config/options.h>
@@ -185,6 +187,11 @@ TEST_CASE("fast_dev_run limits everything and writes nothing", "[trainer]") {
   CHECK(resolved.num_sanity_val_steps == 0);
   CHECK_FALSE(resolved.enable_checkpointing);
   CHECK(lightning::resolve(options).max_epochs == 1);
+}
+
+TEST_CASE("A limit that is no number is written as nan and inf", "[trainer]") {
+  CHECK(lightning::BatchLimit(std::numeric_limits<double>::quiet_NaN()).to_text() == "nan");
+  CHECK(lightning::BatchLimit(std::numeric_limits<double>::infinity()).to_text() == "inf");
 }
 
 TEST_CASE("overfit_batches goes before the other limits of fit", "[trainer]") {

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
 
+#include <lightning/nn/unit.h>
 #include <lightning/util/error.h>
 
 #include "support/forked_ranks.h"
@@ -35,6 +36,17 @@ bool equals(const torch::Tensor& tensor, const std::vector<double>& expected) {
   return tensor.defined() && torch::allclose(tensor, torch::tensor(expected, torch::kFloat64));
 }
 
+/// Two units, the first called twice.
+struct UnitsImpl : torch::nn::Module {
+  UnitsImpl()
+      : first(lightning::register_unit(*this, "first", torch::nn::Linear(4, 4))),
+        second(lightning::register_unit(*this, "second", torch::nn::Linear(4, 1))) {}
+  torch::Tensor loss(const torch::Tensor& x) {
+    return second(first(first(x).tanh()).tanh()).square().sum();
+  }
+  lightning::Unit<torch::nn::Linear> first, second;
+};
+
 double one_more_than_rank(World& world) { return static_cast<double>(world.rank() + 1); }
 
 }  // namespace
@@ -52,6 +64,33 @@ TEST_CASE("a plain module trains with the mean of all ranks' gradients", "[proce
     return 0;
   });
   CHECK(codes == std::vector<int>{0, 0, 0});
+}
+
+TEST_CASE("recomputation changes no bit of the gradients of DDP", "[process]") {
+  const std::vector<int> codes = run_world(2, [](World& world) {
+    const std::vector<lightning::DDPOptions> variants = {
+        {}, {.find_unused_parameters = true}, {.static_graph = true}};
+    for (const lightning::DDPOptions& options : variants) {
+      std::vector<std::vector<torch::Tensor>> gradients;
+      for (const int64_t every_nth : {int64_t{0}, int64_t{1}}) {
+        torch::manual_seed(1);
+        const auto model = std::make_shared<UnitsImpl>();
+        lightning::recompute_activations(*model, every_nth);
+        DistributedDataParallel ddp(model, world, options);
+        for (int step = 0; step < 2; ++step) {
+          model->zero_grad();
+          ddp.backward(model->loss(torch::ones({2, 4}) * one_more_than_rank(world)));
+        }
+        gradients.emplace_back();
+        for (const auto& p : model->parameters()) gradients.back().push_back(p.grad().clone());
+      }
+      for (size_t i = 0; i < gradients[0].size(); ++i) {
+        expect(gradients[0][i].equal(gradients[1][i]), "the same bits");
+      }
+    }
+    return 0;
+  });
+  CHECK(codes == std::vector<int>{0, 0});
 }
 
 TEST_CASE("accumulate() leaves the sending to the next backward()", "[process]") {

@@ -120,7 +120,7 @@ TEST_CASE("Callbacks of one key are an error before the first step", "[trainer]"
   };
   CHECK_THROWS_WITH(with({counter("same"), counter("other"), counter("same")}),
                     Catch::Contains("callback 1 (") && Catch::Contains("callback 3 (") &&
-                        Catch::Contains("Counter") && Catch::Contains("override state_key()"));
+                        Catch::Contains("Counter") && Catch::Contains("remove one of them"));
   CHECK_THROWS_WITH(with({stopping(3), stopping(5)}),
                     Catch::Contains("lightning::EarlyStopping") && Catch::Contains("monitor"));
   CHECK_THROWS_WITH(with({checkpoint(true), checkpoint(false)}),

@@ -201,6 +201,12 @@ TEST_CASE("detect_anomaly names the operation whose backward gives nan", "[train
     trainer.fit(std::make_shared<NanInBackward>(), boring_loader());
   };
   CHECK_THROWS_AS(fit(), DataError);
+  {
+    const lightning_tests::CapturedStderr output;
+    Trainer trainer(options, {}, lightning::Loggers{});
+    CHECK_THROWS_AS(trainer.fit(std::make_shared<NanInBackward>(), boring_loader()), DataError);
+    CHECK_THAT(output.text(), !Catch::Contains("Traceback of forward call"));
+  }
   CHECK_THROWS_WITH(
       fit(),
       "Trainer: the backward of step 2 of epoch 0 gave nan: Function 'SqrtBackward0' returned "
@@ -239,6 +245,14 @@ TEST_CASE("detect_anomaly holds during the training of a fit", "[trainer]") {
   CHECK(AnomalyMode::is_enabled());
   CHECK_FALSE(AnomalyMode::should_check_nan());
   AnomalyMode::set_enabled(false);
+}
+
+TEST_CASE("activation_checkpointing without a unit in the model is an error", "[trainer]") {
+  TrainerOptions options = one_epoch();
+  options.activation_checkpointing = "all";
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<BoringModule>(), boring_loader()),
+                    Catch::Contains("activation_checkpointing is all") && Catch::Contains("HINT"));
 }
 
 TEST_CASE("overfit_batches trains and validates on the first training batches", "[trainer]") {
@@ -290,6 +304,14 @@ TEST_CASE("overfit_batches validates in the middle of an epoch without moving it
   Sums::Batches twice = all;
   twice.insert(twice.end(), all.begin(), all.end());
   CHECK(module->epochs[0].second == twice);
+}
+
+TEST_CASE("overfit_batches that leaves none is named in the error", "[trainer]") {
+  TrainerOptions options = one_epoch();
+  options.overfit_batches = 0.1;
+  Trainer trainer(options, {}, lightning::Loggers{});
+  CHECK_THROWS_WITH(trainer.fit(std::make_shared<BoringModule>(), boring_loader(8)),
+                    Catch::Contains("Trainer: overfit_batches is 0.1 of"));
 }
 
 TEST_CASE("overfit_batches without validation data validates nothing", "[trainer]") {

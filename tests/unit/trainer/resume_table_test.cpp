@@ -379,7 +379,10 @@ TEST_CASE("Another precision converts weights and moments", "[trainer]") {
   int64_t step = 5;
   for (const Case& c : {Case{"32-true", "bf16-mixed", at::kFloat, at::kBFloat16},
                         Case{"bf16-mixed", "64-true", at::kDouble, at::kDouble},
-                        Case{"64-true", "32-true", at::kFloat, at::kFloat}}) {
+                        Case{"64-true", "32-true", at::kFloat, at::kFloat},
+                        Case{"32-true", "bf16-true", at::kBFloat16, at::kBFloat16},
+                        Case{"bf16-true", "16-true", at::kHalf, at::kHalf},
+                        Case{"16-true", "32-true", at::kFloat, at::kFloat}}) {
     CAPTURE(c.now);
     const auto saved = lightning::Checkpoint::read(checkpoint_in(folder.path(), checkpoint));
     setup.trainer.precision = c.now;
@@ -402,7 +405,9 @@ TEST_CASE("Another precision converts weights and moments", "[trainer]") {
     CHECK(moment.scalar_type() == c.weights);
     // w' = w - lr v'
     const at::Tensor moved = first - final_weight(run);
-    CHECK(torch::allclose(moved, (kRate * moment).to(moved.scalar_type()), 1e-3, 1e-6));
+    // 16-bit weights are rounded after each step.
+    const double rounding = moved.element_size() == 2 ? 2e-3 : 1e-6;
+    CHECK(torch::allclose(moved, (kRate * moment).to(moved.scalar_type()), 1e-3, rounding));
     checkpoint = "step=" + std::to_string(++step);
   }
 }
