@@ -1,5 +1,5 @@
-/// HostMetrics: the latest values of everything logged, for callbacks. The newest value of each name
-/// is kept as it comes and read from the device only on request.
+/// HostMetrics: the latest values of everything logged, for callbacks. The newest value of each
+/// name is kept as it comes and read from the device only on request.
 #pragma once
 
 #include <cstdint>
