@@ -36,7 +36,8 @@ else
   export TSAN_OPTIONS="suppressions=$lists/threads.txt:ignore_noninstrumented_modules=1"
   # The world's threads end with the process: it is never destroyed (distributed/world.cpp).
   TSAN_OPTIONS+=":report_thread_leaks=0:die_after_fork=0:halt_on_error=0:exitcode=66"
-  TSAN_OPTIONS+=":second_deadlock_stack=1"
+  # Without a long history it loses the stacks that the suppressions look at.
+  TSAN_OPTIONS+=":second_deadlock_stack=1:history_size=7"
 fi
 build_dir="build/$preset"
 bin="$build_dir/bin"
