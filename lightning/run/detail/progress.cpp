@@ -39,6 +39,7 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("validation_batches", progress.validation_batches);
   state.set("validated", progress.validated);
   if (progress.epoch_scheduled) state.set("epoch_scheduled", *progress.epoch_scheduled);
+  if (progress.renews_statistics) state.set("renews_statistics", true);
   state.set("position", static_cast<int64_t>(progress.position));
   return state;
 }
@@ -70,6 +71,9 @@ Progress progress_from(const StateDict& state) {
   progress.epoch_scheduled.reset();
   if (state.contains("epoch_scheduled")) {
     progress.epoch_scheduled = state.get<bool>("epoch_scheduled");
+  }
+  if (state.contains("renews_statistics")) {
+    progress.renews_statistics = state.get<bool>("renews_statistics");
   }
   progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
   return progress;

@@ -44,6 +44,9 @@ struct Progress {
   /// The schedules that count epochs have counted the current one. They do so with its last batch,
   /// and in a run that resumes with other limits that may be another one. Nothing: not known.
   std::optional<bool> epoch_scheduled = false;
+  /// The present epoch, or between two the last one, renews BatchNorm's statistics: it trains
+  /// nothing, and a run that resumes with more epochs trains in its place.
+  bool renews_statistics = false;
 };
 
 /// In the form that checkpoints hold.
