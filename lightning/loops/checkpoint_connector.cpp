@@ -7,6 +7,7 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/control/detail/state_exchange.h>
@@ -282,6 +283,7 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
   run_.progress = progress_from(state.nested("loop"));
   if (run_.context.stage != Stage::kFit) return;
   leave_out_renewal();
+  leave_out_accumulation_schedule();
   if (run_.context.data_module != nullptr)
     run_.context.data_module->load_state_dict(state.nested("data_module"));
   call_callbacks(run_, hooks::on_load_checkpoint, std::as_const(checkpoint_));
@@ -299,6 +301,19 @@ void CheckpointConnector::leave_out_renewal() {
   progress.epoch_scheduled = false;
   progress.position = SafePoint::kEpochEnd;
   progress.renews_statistics = false;
+}
+
+void CheckpointConnector::leave_out_accumulation_schedule() {
+  Progress& progress = run_.progress;
+  if (!progress.accumulation_is_scheduled) return;
+  if (GradientAccumulationScheduler::find(run_.context.callbacks) != nullptr) return;
+  log_info(detail::concat(
+      "Trainer: the GradientAccumulationScheduler of the checkpoint, which had ",
+      "set accumulate_grad_batches to ", progress.accumulate_grad_batches.value_or(1),
+      ", is not in this run: from here on the configured ",
+      run_.context.options.user.accumulate_grad_batches, " holds."));
+  progress.accumulate_grad_batches.reset();
+  progress.accumulation_is_scheduled = false;
 }
 
 void CheckpointConnector::restore_fit() {

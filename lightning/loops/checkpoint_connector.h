@@ -85,6 +85,8 @@ class CheckpointConnector {
   /// With more epochs than the checkpoint's run had, the epoch that renewed BatchNorm's statistics
   /// at its end isn't one of them: an epoch that trains has its place.
   void leave_out_renewal();
+  /// The factor of a GradientAccumulationScheduler that this run doesn't have holds no more.
+  void leave_out_accumulation_schedule();
   void restore_metrics();
   void restore_metric_states();
   /// In the middle of an epoch a metric can't begin, nor end. Throws CheckpointError.

@@ -33,6 +33,7 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("pending_gradients", pending);
   if (progress.accumulate_grad_batches) {
     state.set("accumulate_grad_batches", *progress.accumulate_grad_batches);
+    if (progress.accumulation_is_scheduled) state.set("accumulation_is_scheduled", true);
   }
   state.set("samples_seen", progress.samples_seen);
   state.set("elapsed_seconds", progress.elapsed_seconds);
@@ -66,6 +67,9 @@ Progress progress_from(const StateDict& state) {
                     "loop: accumulate_grad_batches of the checkpoint is ", batches,
                     ", expected 1 or more. HINT: resume from a different checkpoint.");
     progress.accumulate_grad_batches = batches;
+    // Checkpoints of earlier versions don't say it.
+    const bool says_who = state.contains("accumulation_is_scheduled");
+    progress.accumulation_is_scheduled = says_who && state.get<bool>("accumulation_is_scheduled");
   }
   if (state.contains("validated")) progress.validated = state.get<bool>("validated");
   progress.epoch_scheduled.reset();

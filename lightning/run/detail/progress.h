@@ -35,6 +35,8 @@ struct Progress {
   std::vector<PendingGradients> pending_gradients;  // of each optimizer
   /// What set_accumulate_grad_batches() was given; nothing: the option holds.
   std::optional<int64_t> accumulate_grad_batches;
+  /// A GradientAccumulationScheduler gave it: it holds as long as the run has one.
+  bool accumulation_is_scheduled = false;
   int64_t samples_seen = 0;
   double elapsed_seconds = 0.0;  // of earlier sessions of this run
   /// Batches of each validation loader in all validations: where the rows of their steps stand.

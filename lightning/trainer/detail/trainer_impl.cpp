@@ -457,6 +457,10 @@ void Trainer::Impl::set_accumulate_grad_batches(int64_t batches) {
                   "Trainer: set_accumulate_grad_batches() was called with manual optimization, "
                   "expected automatic optimization. HINT: accumulate by Sync::kMoreFollow.");
   run.progress.accumulate_grad_batches = batches;
+  // Another callback may call this beside a scheduler, between its epochs.
+  const auto* schedule = GradientAccumulationScheduler::find(run.context.callbacks);
+  run.progress.accumulation_is_scheduled =
+      schedule != nullptr && schedule->at(run.progress.epoch) == batches;
 }
 
 void Trainer::Impl::renew_statistics_at_end() {
