@@ -117,7 +117,7 @@ void TensorBoardLogger::do_check(const LoggerSetup& setup) {
 void TensorBoardLogger::do_setup(const LoggerSetup& setup) {
   const fs::path folder = options_.dir.empty() ? setup.run_dir : setup.run_dir / options_.dir;
   file_->close();
-  FileSystem::current().create_directories(folder);
+  make_folder_of_option("dir", folder);
   const bool resumed = setup.resume != nullptr;
   if (resumed && setup.resume->contains("file")) cut_back(folder, *setup.resume);
   first_step_ = std::max<int64_t>(setup.resume_step, 0);

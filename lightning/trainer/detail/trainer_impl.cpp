@@ -253,7 +253,7 @@ void Trainer::Impl::open_log_file() {
   const RunContext& run = session_->context;
   const fs::path folder = run_dir_ / "logs";
   const fs::path file = folder / detail::concat("rank_", run.strategy->global_rank(), ".log");
-  FileSystem::current().create_directories(folder);
+  make_folder_of_option("Trainer: default_root_dir", folder);
   const detail::FileKind kind = detail::kind_of_entry(file);
   if (detail::kind_of_entry(folder) == detail::FileKind::kFolder &&
       (kind == detail::FileKind::kFile || kind == detail::FileKind::kMissing)) {
@@ -300,7 +300,7 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
   const std::string to_write = run.context.from_rank_zero("last checkpoint", missing);
   if (!to_write.empty()) {
     path = folder / to_write;
-    FileSystem::current().create_directories(folder);
+    make_folder_of_option("Trainer: default_root_dir", folder);
     CheckpointRequest request;
     request.path = path;
     request.committed = [run_dir = run_dir_, folder, path] {

@@ -385,7 +385,7 @@ void Trainer::Impl::lease_folders(const SlurmConnector* slurm) {
     if (dirpath.empty()) continue;
     // RUN/checkpoints belongs to RUN, whichever callback writes there.
     const std::optional<fs::path> owner = run_dir_of(dirpath / "x.ckpt");
-    if (!owner) FileSystem::current().create_directories(dirpath);
+    if (!owner) make_writable_folder_of_option("ModelCheckpoint: dirpath", dirpath);
     folders.push_back(owner.value_or(dirpath));
   }
   run.state.leases.take(folders, slurm == nullptr ? std::nullopt : slurm->holder());
