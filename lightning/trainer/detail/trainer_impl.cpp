@@ -269,10 +269,18 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
   const Progress& progress = session_->state.progress;
   std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
                                     progress.global_step, " of epoch ", progress.epoch);
-  if (progress.global_step == 0 || !writes_files()) {
+  if (progress.global_step == 0) {
     throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
   }
+  if (!writes_files()) {
+    throw Interrupted(
+        signal, text + ". No checkpoint was written, since fast_dev_run and dry_run write none.");
+  }
   const fs::path path = write_last_checkpoint(slurm);
+  // A state that isn't finite is never written.
+  if (session_->context.is_global_zero() && !detail::path_exists(path)) {
+    throw Interrupted(signal, text + ". No checkpoint of it was written, as said above.");
+  }
   text += slurm.in_job()
               ? ". The run resumes automatically when SLURM restarts the job. HINT: otherwise "
               : ". HINT: ";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -496,6 +497,37 @@ TEST_CASE("A resume after SWA began finds the configured rate as it was", "[call
   };
   fit({std::make_shared<lightning_tests::SavesEverywhere>(saved.path())}, "");
   CHECK_THAT(fit({}, (saved.path() / "9_batch.ckpt").string()), !Catch::Contains("optimizer lr"));
+}
+
+TEST_CASE("A signal in on_train_end leaves a checkpoint from which the fit ends as without",
+          "[callbacks]") {
+  class Stopped : public Net {
+   public:
+    Stopped(const lightning_tests::NetOptions& options, bool stops) : Net(options), stops_(stops) {}
+    void on_train_end() override {
+      if (stops_) std::raise(SIGTERM);
+    }
+
+   private:
+    bool stops_;
+  };
+  const bool batch_norm = GENERATE(false, true);
+  const lightning_tests::NetOptions net{.batch_norm = batch_norm};
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  const auto whole = fit_net(net, options, {make()});
+  options.default_root_dir = folder.path();
+  options.enable_checkpointing = true;
+  const lightning_tests::HarmlessTermination of_the_test_program;
+  CHECK_THROWS_WITH(
+      lightning::Trainer(options, {make()}, lightning::Loggers{})
+          .fit(std::make_shared<Stopped>(net, true), net_loader(), net_loader()),
+      Catch::Contains("stopped by SIGTERM after step 15") && Catch::Contains("resume with"));
+  const auto resumed = std::make_shared<Stopped>(net, false);
+  lightning::Trainer(options, {make()}, lightning::Loggers{})
+      .fit(resumed, net_loader(), net_loader(), {.ckpt_path = "last"});
+  CHECK(torch::equal(resumed->weights(), whole->weights()));
 }
 
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {
