@@ -123,7 +123,9 @@ void ModelCheckpoint::setup(TrainerContext& trainer, LightningModule&, Stage sta
   folder_ = folder_of(trainer, options_);
   choose_links(trainer);
   // Now rather than hours later, when the first checkpoint is due.
-  if (trainer.is_global_zero()) FileSystem::current().create_directories(folder_);
+  if (!trainer.is_global_zero()) return;
+  make_writable_folder_of_option(
+      options_.dirpath.empty() ? "Trainer: default_root_dir" : "ModelCheckpoint: dirpath", folder_);
 }
 
 void ModelCheckpoint::on_train_start(TrainerContext& trainer, LightningModule&) {

@@ -206,7 +206,9 @@ void PredictionWriter::on_predict_start(TrainerContext& trainer, LightningModule
   buffered_bytes_ = 0;
   num_files_ = 0;
   FileSystem& files = FileSystem::current();
-  files.create_directories(folder_);
+  make_writable_folder_of_option(
+      options_.dirpath.empty() ? "Trainer: default_root_dir" : "PredictionWriter: dirpath",
+      folder_);
   // Machines may have a folder of that name each.
   if (trainer.local_rank() == 0) remove_earlier_files();
   trainer.all_gather_bytes("earlier predictions are removed", "");

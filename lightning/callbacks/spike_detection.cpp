@@ -129,7 +129,8 @@ void SpikeDetection::report(TrainerContext& trainer, int64_t batch_idx, double l
   if (batch_idx > 0) bad_batches_.push_back(batch_idx - 1);
   bad_batches_.push_back(batch_idx);
   if (!path_.empty()) {
-    FileSystem::current().create_directories(detail::absolute_path(path_).parent_path());
+    make_folder_of_option("SpikeDetection: exclude_batches_path",
+                          detail::absolute_path(path_).parent_path());
     write_file_atomically(path_, list_text(bad_batches_));
   }
   throw TrainingSpikeError(

@@ -8,6 +8,7 @@
 
 #include <lightning/callbacks/detail/single_average.h>
 #include <lightning/callbacks/detail/weight_copy.h>
+#include <lightning/optim/lr_scheduler.h>
 #include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -20,6 +21,16 @@ constexpr double kPi = 3.14159265358979323846;
 /// LR schedules of an optimizer set its rates no more in this fit; as in Lightning they aren't
 /// taken up again.
 void remove_schedules(OptimizerConfig& config) { config.lr_scheduler = {}; }
+
+/// The rates as they were configured: a schedule sets those of its first step when it is made.
+void undo_first_step(OptimizerConfig& config) {
+  if (config.lr_scheduler.empty()) return;
+  const std::vector<double>& rates = config.lr_scheduler[0].scheduler->base_lrs();
+  auto& groups = config.optimizer->param_groups();
+  for (size_t i = 0; i < std::min(groups.size(), rates.size()); ++i) {
+    groups[i].options().set_lr(rates[i]);
+  }
+}
 
 bool has_schedule(const OptimizerConfig& config) { return !config.lr_scheduler.empty(); }
 
@@ -105,6 +116,7 @@ void StochasticWeightAveraging::on_fit_start(TrainerContext& trainer, LightningM
   if (!resumed_) check_rates(trainer);
   if (started()) {
     // Before schedules are restored: the checkpoint has none.
+    undo_first_step(config);
     remove_schedules(config);
     average_->load_state_dict(std::exchange(loaded_average_, {}), state_key());
   }

@@ -56,7 +56,7 @@ void CSVLogger::do_check(const LoggerSetup& setup) {
 void CSVLogger::do_setup(const LoggerSetup& setup) {
   const fs::path path = setup.run_dir / options_.dir / options_.file;
   file_->close();
-  FileSystem::current().create_directories(path.parent_path());
+  make_folder_of_option("dir", path.parent_path());
   if (setup.resume != nullptr && setup.resume->contains("rows")) {
     cut_back(path, *setup.resume);
   } else if (path == file_->path() && detail::path_exists(path)) {

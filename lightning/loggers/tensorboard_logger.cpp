@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <limits>
 
 #include <lightning/loggers/detail/event_encoding.h>
 #include <lightning/loggers/detail/log_file.h>
@@ -74,6 +75,16 @@ void cut_back(const fs::path& folder, const StateDict& state) {
   }
 }
 
+/// The largest step among the rows that the resumed run keeps. Checkpoints of earlier versions
+/// don't have it.
+int64_t last_kept_step(const LoggerSetup& setup) {
+  const bool known = setup.resume != nullptr && setup.resume->contains("last_step");
+  const int64_t last = known ? setup.resume->get<int64_t>("last_step") : 0;
+  // There is a step behind it.
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max() - 1;
+  return std::min(std::max({last, setup.resume_step, int64_t{0}}), kLargest);
+}
+
 double wall_time() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -100,20 +111,22 @@ void TensorBoardLogger::do_check(const LoggerSetup& setup) {
   if (setup.resume == nullptr || !setup.resume->contains("file")) return;
   setup.resume->get<std::string>("file");
   setup.resume->get<int64_t>("position");
+  last_kept_step(setup);
 }
 
 void TensorBoardLogger::do_setup(const LoggerSetup& setup) {
   const fs::path folder = options_.dir.empty() ? setup.run_dir : setup.run_dir / options_.dir;
   file_->close();
-  FileSystem::current().create_directories(folder);
+  make_folder_of_option("dir", folder);
   const bool resumed = setup.resume != nullptr;
   if (resumed && setup.resume->contains("file")) cut_back(folder, *setup.resume);
   first_step_ = std::max<int64_t>(setup.resume_step, 0);
+  last_step_ = last_kept_step(setup);
   file_->open(folder / new_file_name(folder));
   detail::append_file_version(file_->buffer(), wall_time());
-  if (resumed) {
-    detail::append_session_start(file_->buffer(), wall_time(), setup.resume_step + 1);
-  }
+  // A TensorBoard that is open forgets the rows from this step on. It does so with those of all
+  // names, and rows with steps of their own (validation batches) may be ahead of the training.
+  if (resumed) detail::append_session_start(file_->buffer(), wall_time(), last_step_ + 1);
   file_->flush();
 }
 
@@ -127,6 +140,7 @@ void TensorBoardLogger::do_log_metrics(const MetricRow& row) {
   if (!has_epoch) detail::append_scalar(summary_, "epoch", static_cast<float>(row.epoch));
   detail::append_summary_event(file_->buffer(), wall_time(), row.step, summary_);
   file_->row_done();
+  last_step_ = std::max(last_step_, row.step);
 }
 
 void TensorBoardLogger::do_log_hyperparameters(
@@ -146,6 +160,7 @@ StateDict TensorBoardLogger::do_state_dict() {
   StateDict state;
   state.set("file", file_->path().filename().string());
   state.set("position", static_cast<int64_t>(file_->position()));
+  state.set("last_step", last_step_);
   return state;
 }
 

@@ -51,7 +51,8 @@ class LIGHTNING_API TensorBoardLogger final : public Logger {
   TensorBoardLoggerOptions options_;
   std::unique_ptr<detail::LogFile> file_;
   int64_t first_step_ = 0;
-  std::string summary_;  // of the current row
+  int64_t last_step_ = 0;  // the largest of any row, which may have steps of its own
+  std::string summary_;    // of the current row
 };
 
 }  // namespace lightning

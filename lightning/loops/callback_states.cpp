@@ -10,7 +10,10 @@
 #include <c10/util/Type.h>
 
 #include <lightning/callbacks/early_stopping.h>
+#include <lightning/callbacks/finetuning.h>
+#include <lightning/callbacks/learning_rate_monitor.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/timer.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
 
@@ -128,13 +131,34 @@ void claim_unique(CallbackList& open, std::vector<Saved>& saved, bool say_so, co
   }
 }
 
-std::string how_to_tell_apart(const Callback& callback) {
-  if (dynamic_cast<const ModelCheckpoint*>(&callback) != nullptr) {
-    return "give them a different monitor, mode, interval, dirpath or filename, or make one of "
-           "them";
+template <typename T>
+bool is_a(const Callback& callback) {
+  return dynamic_cast<const T*>(&callback) != nullptr;
+}
+
+/// The options of a class of the library that its state_key() has; empty for other classes.
+std::string_view options_of_key(const Callback& callback) {
+  if (is_a<ModelCheckpoint>(callback)) {
+    return "monitor, mode, every_n_train_steps, every_n_epochs, train_time_interval, "
+           "save_weights_only, dirpath or filename";
   }
-  if (dynamic_cast<const EarlyStopping*>(&callback) != nullptr) {
-    return "give them a different monitor or mode, or put their limits into one of them";
+  if (is_a<EarlyStopping>(callback)) return "monitor or mode";
+  if (is_a<Timer>(callback)) return "interval";
+  if (is_a<LearningRateMonitor>(callback)) {
+    return "logging_interval, log_momentum or log_weight_decay";
+  }
+  if (is_a<BackboneFinetuning>(callback)) return "backbone";
+  return {};
+}
+
+std::string how_to_tell_apart(const Callback& callback) {
+  const std::string_view options = options_of_key(callback);
+  if (!options.empty()) {
+    return detail::concat("give them a different ", options, ", or remove one of them");
+  }
+  // A class of the library whose key is its name.
+  if (class_of(callback) == "lightning::" + callback.state_key()) {
+    return "remove one of them: a run can have one";
   }
   return "remove one of them, or have the class override state_key() so that it differs between "
          "them";

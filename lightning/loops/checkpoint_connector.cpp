@@ -7,6 +7,7 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <lightning/callbacks/gradient_accumulation_scheduler.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/checkpoint/load_from_checkpoint.h>
 #include <lightning/control/detail/state_exchange.h>
@@ -281,10 +282,38 @@ void CheckpointConnector::load(const std::filesystem::path& path) {
   detail::load_weights(module, checkpoint_.model, path, module.strict_loading());
   run_.progress = progress_from(state.nested("loop"));
   if (run_.context.stage != Stage::kFit) return;
+  leave_out_renewal();
+  leave_out_accumulation_schedule();
   if (run_.context.data_module != nullptr)
     run_.context.data_module->load_state_dict(state.nested("data_module"));
   call_callbacks(run_, hooks::on_load_checkpoint, std::as_const(checkpoint_));
   load_callback_states(run_.context.callbacks, state);
+}
+
+void CheckpointConnector::leave_out_renewal() {
+  Progress& progress = run_.progress;
+  const int64_t max_epochs = run_.context.options.max_epochs;
+  const bool counted = progress.batch_idx == 0;
+  const int64_t renewal = counted ? progress.epoch - 1 : progress.epoch;
+  if (!progress.renews_statistics || (max_epochs != -1 && renewal >= max_epochs)) return;
+  progress.epoch = renewal;
+  progress.batch_idx = 0;
+  progress.epoch_scheduled = false;
+  progress.position = SafePoint::kEpochEnd;
+  progress.renews_statistics = false;
+}
+
+void CheckpointConnector::leave_out_accumulation_schedule() {
+  Progress& progress = run_.progress;
+  if (!progress.accumulation_is_scheduled) return;
+  if (GradientAccumulationScheduler::find(run_.context.callbacks) != nullptr) return;
+  log_info(detail::concat(
+      "Trainer: the GradientAccumulationScheduler of the checkpoint, which had ",
+      "set accumulate_grad_batches to ", progress.accumulate_grad_batches.value_or(1),
+      ", is not in this run: from here on the configured ",
+      run_.context.options.user.accumulate_grad_batches, " holds."));
+  progress.accumulate_grad_batches.reset();
+  progress.accumulation_is_scheduled = false;
 }
 
 void CheckpointConnector::restore_fit() {
@@ -405,6 +434,9 @@ void CheckpointConnector::restore_metrics() {
 }
 
 void CheckpointConnector::restore_metric_states() {
+  // Those of an epoch that begins anew: see leave_out_renewal().
+  const auto saved_batch = checkpoint_.state.nested("loop").get<int64_t>("batch_idx");
+  if (run_.progress.batch_idx == 0 && saved_batch > 0) return;
   MetricRegistry& registered = run_.context.module->registered_metrics();
   const StateDict ranks = checkpoint_.state.nested("ranks");
   const size_t saved = ranks.top_level_names().size();

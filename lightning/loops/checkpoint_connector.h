@@ -82,6 +82,11 @@ class CheckpointConnector {
   /// What differs from rank to rank: generators and metrics gathered so far.
   StateDict own_rank_state() const;
   void dump_rank_states(StateDict& state);
+  /// With more epochs than the checkpoint's run had, the epoch that renewed BatchNorm's statistics
+  /// at its end isn't one of them: an epoch that trains has its place.
+  void leave_out_renewal();
+  /// The factor of a GradientAccumulationScheduler that this run doesn't have holds no more.
+  void leave_out_accumulation_schedule();
   void restore_metrics();
   void restore_metric_states();
   /// In the middle of an epoch a metric can't begin, nor end. Throws CheckpointError.

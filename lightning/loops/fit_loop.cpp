@@ -209,6 +209,7 @@ void FitLoop::begin_epoch() {
   // In the middle of an epoch the loader was put to its place by the checkpoint.
   if (run_.progress.batch_idx > 0) return;
   checkpoints_.take_restored();
+  run_.progress.renews_statistics = !run_.trains();
   reload_training_loader(run_);
   run_.loaders.train_loader().begin_epoch(run_.progress.epoch);
   run_.metrics.train.reset_epoch();

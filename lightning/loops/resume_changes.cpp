@@ -21,7 +21,7 @@ struct Outcome {
   std::string_view text;
 };
 constexpr std::string_view kNewOne = "the new value is used";
-constexpr std::array<Outcome, 7> kOutcomes = {{
+constexpr std::array<Outcome, 8> kOutcomes = {{
     {"seed_everything", "the random generators continue as the checkpoint has them"},
     {"model.", "the new value is used, with the checkpoint's weights"},
     {"data.", "the new value is used, from the checkpoint's position in the data"},
@@ -29,7 +29,8 @@ constexpr std::array<Outcome, 7> kOutcomes = {{
     {"trainer.accumulate_grad_batches",
      "the new value is used, unless set_accumulate_grad_batches() was called; a window begins "
      "here"},
-    {"trainer.callbacks", "the new value is used, with the callback's saved state"},
+    {"trainer.callbacks", "the config's callbacks are used"},
+    {"trainer.callbacks.", "the new value is used, with the callback's saved state"},
     {"trainer.max_time", "the new value is used; the time of earlier sessions counts"},
 }};
 /// These say nothing about the training, or are different in every resume.
@@ -48,11 +49,111 @@ std::string_view outcome_of(std::string_view path) {
   return text;
 }
 
-std::string leaf_text(const ConfigNode& node) {
+std::string whole_text(const ConfigNode& node) {
+  return node.is_null() ? "null" : config::to_flow_yaml(node);
+}
+
+/// Calls visit(path, saved, now) with the texts of two values that differ; what is long is cut, if
+/// the rest still differs.
+template <typename Visit>
+void visit_values(const ConfigNode& saved, const ConfigNode& now, const std::string& path,
+                  Visit&& visit) {
   static constexpr size_t kWidth = 80;
-  std::string text = node.is_null() ? "null" : config::to_flow_yaml(node);
-  if (text.size() > kWidth) text = text.substr(0, kWidth - 3) + "...";
-  return text;
+  const auto cut = [](std::string text) {
+    return text.size() > kWidth ? text.substr(0, kWidth - 3) + "..." : text;
+  };
+  const std::string saved_text = whole_text(saved);
+  const std::string now_text = whole_text(now);
+  if (cut(saved_text) == cut(now_text)) return visit(path, saved_text, now_text);
+  visit(path, cut(saved_text), cut(now_text));
+}
+
+/// The class that a node names, without the modules before it; empty when it names none.
+std::string class_of(const ConfigNode& node) {
+  const bool is_map = node.kind() == ConfigNode::Kind::kMap;
+  const ConfigNode* path = is_map ? node.find("class_path") : &node;
+  if (path == nullptr || path->kind() != ConfigNode::Kind::kScalar) return {};
+  return path->text().substr(path->text().rfind('.') + 1);
+}
+
+/// Whether a node is a list of objects, such as the callbacks; null is an empty one.
+bool lists_objects(const ConfigNode& node) {
+  if (node.kind() != ConfigNode::Kind::kList) return node.is_null();
+  return std::none_of(node.items().begin(), node.items().end(),
+                      [](const ConfigNode& item) { return class_of(item).empty(); });
+}
+
+/// An object of a list, and its number among those of its class.
+struct NumberedObject {
+  size_t number;
+  const ConfigNode* node;
+};
+
+std::vector<NumberedObject> objects_of(const ConfigNode& list, const std::string& name) {
+  std::vector<NumberedObject> objects;
+  for (const ConfigNode& item : list.items()) {
+    if (class_of(item) == name) objects.push_back({objects.size() + 1, &item});
+  }
+  return objects;
+}
+
+/// Leaves out the objects that are the same in both.
+void remove_equal(std::vector<NumberedObject>& saved, std::vector<NumberedObject>& now) {
+  std::erase_if(saved, [&](const NumberedObject& one) {
+    const auto same = std::find_if(now.begin(), now.end(), [&](const NumberedObject& other) {
+      return *one.node == *other.node;
+    });
+    if (same == now.end()) return false;
+    now.erase(same);
+    return true;
+  });
+}
+
+/// Each class of the two lists once.
+std::vector<std::string> classes_of(const ConfigNode& saved, const ConfigNode& now) {
+  std::vector<std::string> names;
+  for (const ConfigNode* list : {&saved, &now}) {
+    for (const ConfigNode& item : list->items()) {
+      std::string name = class_of(item);
+      if (std::find(names.begin(), names.end(), name) == names.end()) {
+        names.push_back(std::move(name));
+      }
+    }
+  }
+  return names;
+}
+
+/// The arguments that two objects of a class both have and that differ.
+template <typename Visit>
+void visit_arguments(const ConfigNode& saved, const ConfigNode& now, const std::string& path,
+                     Visit&& visit) {
+  const ConfigNode* old_arguments = saved.find("init_args");
+  const ConfigNode* new_arguments = now.find("init_args");
+  if (old_arguments == nullptr || new_arguments == nullptr) return;
+  for (const auto& [key, value] : new_arguments->entries()) {
+    const ConfigNode* before = old_arguments->find(key);
+    if (before == nullptr || *before == value) continue;
+    visit_values(*before, value, path + "." + key, visit);
+  }
+}
+
+/// Compares two lists of objects by class, wherever an object stands.
+template <typename Visit>
+void visit_objects(const ConfigNode& saved, const ConfigNode& now, const std::string& path,
+                   Visit&& visit) {
+  for (const std::string& name : classes_of(saved, now)) {
+    std::vector<NumberedObject> before = objects_of(saved, name);
+    std::vector<NumberedObject> after = objects_of(now, name);
+    const bool several = after.size() > 1;
+    remove_equal(before, after);
+    const size_t both = std::min(before.size(), after.size());
+    for (size_t i = 0; i < both; ++i) {
+      const std::string number = several ? detail::concat(" ", after[i].number) : "";
+      visit_arguments(*before[i].node, *after[i].node, path + "." + name + number, visit);
+    }
+    for (size_t i = both; i < before.size(); ++i) visit(path, name, std::string("none"));
+    for (size_t i = both; i < after.size(); ++i) visit(path, std::string("none"), name);
+  }
 }
 
 /// Calls visit(path, saved, now) for the keys that both have and that differ.
@@ -60,6 +161,10 @@ template <typename Visit>
 void for_each_difference(const ConfigNode& saved, const ConfigNode& now, const std::string& path,
                          Visit&& visit) {
   if (saved == now) return;
+  const bool objects = path == "trainer.callbacks" || path == "trainer.logger";
+  if (objects && lists_objects(saved) && lists_objects(now)) {
+    return visit_objects(saved, now, path, visit);
+  }
   const bool maps = saved.kind() == ConfigNode::Kind::kMap && now.kind() == ConfigNode::Kind::kMap;
   const bool lists =
       saved.kind() == ConfigNode::Kind::kList && now.kind() == ConfigNode::Kind::kList;
@@ -74,7 +179,7 @@ void for_each_difference(const ConfigNode& saved, const ConfigNode& now, const s
       for_each_difference(saved.items()[i], now.items()[i], path + "." + std::to_string(i), visit);
     }
   } else {
-    visit(path, leaf_text(saved), leaf_text(now));
+    visit_values(saved, now, path, visit);
   }
 }
 

@@ -289,6 +289,23 @@ std::string read_file(const fs::path& path) {
   return text;
 }
 
+void make_folder_of_option(std::string_view option, const fs::path& path) {
+  try {
+    FileSystem::current().create_directories(path);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(detail::concat(option, ": ", error.what()));
+  }
+}
+
+void make_writable_folder_of_option(std::string_view option, const fs::path& path) {
+  make_folder_of_option(option, path);
+  // A file system of a test may not have made it.
+  const bool is_there = detail::kind_of(path) == detail::FileKind::kFolder;
+  if (!is_there || ::access(path.c_str(), W_OK | X_OK) == 0) return;
+  throw CheckpointError(
+      detail::concat(option, ": ", io_error_text("write into folder", path, errno)));
+}
+
 void write_file_atomically(const fs::path& path, std::string_view text) {
   FileSystem& disk = FileSystem::current();
   const detail::FileKind kind = detail::kind_of(path);

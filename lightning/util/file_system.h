@@ -65,6 +65,14 @@ class LIGHTNING_API ScopedFileSystem {
   FileSystem* previous_;
 };
 
+/// Makes the folder that an option leads to, unless it is there. Throws CheckpointError that begins
+/// with `option` ("ModelCheckpoint: dirpath").
+LIGHTNING_API void make_folder_of_option(std::string_view option,
+                                         const std::filesystem::path& path);
+/// The same, and throws when no files can be made in the folder.
+LIGHTNING_API void make_writable_folder_of_option(std::string_view option,
+                                                  const std::filesystem::path& path);
+
 /// The whole file as text; throws DataError (path, reason) when it can't be read.
 LIGHTNING_API std::string read_file(const std::filesystem::path& path);
 /// Writes, syncs and renames a temporary file over `path`, so that it is never half written.

@@ -90,3 +90,10 @@ def test_tensorboard_reads_our_files(tmp_path):
     TOOL("resume", tmp_path)  # the second attempt was killed: again from the same checkpoint
     check_files(tmp_path, 2)
     check_resumed(reader(tmp_path))
+
+
+def test_a_resume_hides_no_row_with_steps_of_its_own(tmp_path):
+    TOOL("axis", tmp_path)
+    events = reader(tmp_path)
+    assert scalars(events, "val_loss_step") == [(8, 8.0), (12, 12.0)]
+    assert scalars(events, "train/loss") == [loss(step) for step in range(1, 4)]

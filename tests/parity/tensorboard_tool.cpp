@@ -1,6 +1,7 @@
 // Writes logs as a run does, for a script that reads them with TensorBoard's own reader.
 //   tensorboard_tool start DIR     steps 1 to 10; a checkpoint DIR/5.ckpt after step 5
 //   tensorboard_tool resume DIR    resumes from that checkpoint, to step 12
+//   tensorboard_tool axis DIR      a run that resumes at step 2, with rows of validation batches
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -61,15 +62,35 @@ void resume(const std::filesystem::path& folder) {
   logger.finalize("success");
 }
 
+void axis(const std::filesystem::path& folder) {
+  StateDict state;
+  {
+    TensorBoardLogger logger;
+    logger.setup({.run_dir = folder});
+    log_step(logger, 1, 0);
+    log_step(logger, 2, 0);
+    logger.log_metrics({.step = 8, .epoch = 0, .values = {{"val_loss_step", 8}}});
+    state = logger.state_dict();
+    logger.finalize("failed");
+  }
+  TensorBoardLogger logger;
+  logger.setup({.run_dir = folder, .resume = &state, .resume_step = 2});
+  log_step(logger, 3, 0);
+  logger.log_metrics({.step = 12, .epoch = 0, .values = {{"val_loss_step", 12}}});
+  logger.finalize("success");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::cerr << "usage: tensorboard_tool start|resume DIR\n";
+    std::cerr << "usage: tensorboard_tool start|resume|axis DIR\n";
     return 2;
   }
   if (std::string_view(argv[1]) == "start") {
     start(argv[2]);
+  } else if (std::string_view(argv[1]) == "axis") {
+    axis(argv[2]);
   } else {
     resume(argv[2]);
   }

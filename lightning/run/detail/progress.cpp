@@ -33,12 +33,14 @@ StateDict to_state_dict(const Progress& progress) {
   state.set("pending_gradients", pending);
   if (progress.accumulate_grad_batches) {
     state.set("accumulate_grad_batches", *progress.accumulate_grad_batches);
+    if (progress.accumulation_is_scheduled) state.set("accumulation_is_scheduled", true);
   }
   state.set("samples_seen", progress.samples_seen);
   state.set("elapsed_seconds", progress.elapsed_seconds);
   state.set("validation_batches", progress.validation_batches);
   state.set("validated", progress.validated);
   if (progress.epoch_scheduled) state.set("epoch_scheduled", *progress.epoch_scheduled);
+  if (progress.renews_statistics) state.set("renews_statistics", true);
   state.set("position", static_cast<int64_t>(progress.position));
   return state;
 }
@@ -65,11 +67,17 @@ Progress progress_from(const StateDict& state) {
                     "loop: accumulate_grad_batches of the checkpoint is ", batches,
                     ", expected 1 or more. HINT: resume from a different checkpoint.");
     progress.accumulate_grad_batches = batches;
+    // Checkpoints of earlier versions don't say it.
+    const bool says_who = state.contains("accumulation_is_scheduled");
+    progress.accumulation_is_scheduled = says_who && state.get<bool>("accumulation_is_scheduled");
   }
   if (state.contains("validated")) progress.validated = state.get<bool>("validated");
   progress.epoch_scheduled.reset();
   if (state.contains("epoch_scheduled")) {
     progress.epoch_scheduled = state.get<bool>("epoch_scheduled");
+  }
+  if (state.contains("renews_statistics")) {
+    progress.renews_statistics = state.get<bool>("renews_statistics");
   }
   progress.position = static_cast<SafePoint>(state.get<int64_t>("position"));
   return progress;

@@ -35,6 +35,8 @@ struct Progress {
   std::vector<PendingGradients> pending_gradients;  // of each optimizer
   /// What set_accumulate_grad_batches() was given; nothing: the option holds.
   std::optional<int64_t> accumulate_grad_batches;
+  /// A GradientAccumulationScheduler gave it: it holds as long as the run has one.
+  bool accumulation_is_scheduled = false;
   int64_t samples_seen = 0;
   double elapsed_seconds = 0.0;  // of earlier sessions of this run
   /// Batches of each validation loader in all validations: where the rows of their steps stand.
@@ -44,6 +46,9 @@ struct Progress {
   /// The schedules that count epochs have counted the current one. They do so with its last batch,
   /// and in a run that resumes with other limits that may be another one. Nothing: not known.
   std::optional<bool> epoch_scheduled = false;
+  /// The present epoch, or between two the last one, renews BatchNorm's statistics: it trains
+  /// nothing, and a run that resumes with more epochs trains in its place.
+  bool renews_statistics = false;
 };
 
 /// In the form that checkpoints hold.

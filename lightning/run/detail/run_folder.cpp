@@ -171,7 +171,7 @@ fs::path checkpoints_folder(const fs::path& run_dir) { return run_dir / kCheckpo
 
 fs::path make_run_dir(const fs::path& default_root_dir) {
   const fs::path logs = default_root_dir / kLogsFolder;
-  FileSystem::current().create_directories(logs);
+  make_folder_of_option("Trainer: default_root_dir", logs);
   const std::vector<fs::path> runs = list_runs(default_root_dir);
   int64_t version = runs.empty() ? 0 : version_of(runs.front()) + 1;
   // Another program may take the same number at the same time: the one that makes the folder has
@@ -179,8 +179,8 @@ fs::path make_run_dir(const fs::path& default_root_dir) {
   for (;; ++version) {
     const fs::path run_dir = logs / ("version_" + std::to_string(version));
     if (::mkdir(run_dir.c_str(), 0777) == 0) return run_dir;
-    LIGHTNING_CHECK(errno == EEXIST, CheckpointError, "run folder ", run_dir.string(), ": ",
-                    std::generic_category().message(errno),
+    LIGHTNING_CHECK(errno == EEXIST, CheckpointError, "Trainer: default_root_dir: run folder ",
+                    run_dir.string(), ": ", std::generic_category().message(errno),
                     ", a new folder was expected to be made there. HINT: set "
                     "trainer.default_root_dir to a folder that can be written.");
   }

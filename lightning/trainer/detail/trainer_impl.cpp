@@ -253,7 +253,7 @@ void Trainer::Impl::open_log_file() {
   const RunContext& run = session_->context;
   const fs::path folder = run_dir_ / "logs";
   const fs::path file = folder / detail::concat("rank_", run.strategy->global_rank(), ".log");
-  FileSystem::current().create_directories(folder);
+  make_folder_of_option("Trainer: default_root_dir", folder);
   const detail::FileKind kind = detail::kind_of_entry(file);
   if (detail::kind_of_entry(folder) == detail::FileKind::kFolder &&
       (kind == detail::FileKind::kFile || kind == detail::FileKind::kMissing)) {
@@ -269,10 +269,18 @@ void Trainer::Impl::finish_interrupted(const SlurmConnector& slurm, int signal) 
   const Progress& progress = session_->state.progress;
   std::string text = detail::concat("Trainer: stopped by ", signal_name(signal), " after step ",
                                     progress.global_step, " of epoch ", progress.epoch);
-  if (progress.global_step == 0 || !writes_files()) {
+  if (progress.global_step == 0) {
     throw Interrupted(signal, text + ". Nothing was trained, so no checkpoint was written.");
   }
+  if (!writes_files()) {
+    throw Interrupted(
+        signal, text + ". No checkpoint was written, since fast_dev_run and dry_run write none.");
+  }
   const fs::path path = write_last_checkpoint(slurm);
+  // A state that isn't finite is never written.
+  if (session_->context.is_global_zero() && !detail::path_exists(path)) {
+    throw Interrupted(signal, text + ". No checkpoint of it was written, as said above.");
+  }
   text += slurm.in_job()
               ? ". The run resumes automatically when SLURM restarts the job. HINT: otherwise "
               : ". HINT: ";
@@ -300,7 +308,7 @@ fs::path Trainer::Impl::write_last_checkpoint(const SlurmConnector& slurm) {
   const std::string to_write = run.context.from_rank_zero("last checkpoint", missing);
   if (!to_write.empty()) {
     path = folder / to_write;
-    FileSystem::current().create_directories(folder);
+    make_folder_of_option("Trainer: default_root_dir", folder);
     CheckpointRequest request;
     request.path = path;
     request.committed = [run_dir = run_dir_, folder, path] {
@@ -457,6 +465,10 @@ void Trainer::Impl::set_accumulate_grad_batches(int64_t batches) {
                   "Trainer: set_accumulate_grad_batches() was called with manual optimization, "
                   "expected automatic optimization. HINT: accumulate by Sync::kMoreFollow.");
   run.progress.accumulate_grad_batches = batches;
+  // Another callback may call this beside a scheduler, between its epochs.
+  const auto* schedule = GradientAccumulationScheduler::find(run.context.callbacks);
+  run.progress.accumulation_is_scheduled =
+      schedule != nullptr && schedule->at(run.progress.epoch) == batches;
 }
 
 void Trainer::Impl::renew_statistics_at_end() {

@@ -41,7 +41,11 @@ class Trainer::Impl {
   /// The current run or the last one. Throws ConfigError before the first.
   Session& session();
   const ResolvedOptions& options() const { return options_; }
-  const OptimizerSpecs& optimizer_specs() const { return parts_.optimizers; }
+  /// Notes that they were asked for: see check_specs_are_used().
+  const OptimizerSpecs& optimizer_specs() {
+    specs_asked_for_ = true;
+    return parts_.optimizers;
+  }
 
   void fit(std::shared_ptr<LightningModule> module, std::shared_ptr<LightningDataModule> data,
            DataLoaders train, DataLoaders val, const RunArguments& arguments);
@@ -86,6 +90,9 @@ class Trainer::Impl {
   void prepare_data();
   void setup_strategy();
   void setup_optimizers();
+  /// Throws ConfigError when an optimizer or a schedule is named that configure_optimizers(), which
+  /// has run, didn't ask for.
+  void check_specs_are_used() const;
   void open_loggers(bool resuming);
   void run_fit(const SlurmConnector& slurm, const RunArguments& arguments);
   /// Everything that a fit needs before its loops, with the state of `checkpoint` when given.
@@ -125,8 +132,9 @@ class Trainer::Impl {
   std::unique_ptr<Session> session_;
   InitialStates initial_states_;  // of callbacks
   bool fitted_ = false;
-  std::string config_;   // as YAML; empty: made from the options
-  std::string program_;  // the command that runs it
+  bool specs_asked_for_ = false;  // by configure_optimizers() of the current fit
+  std::string config_;            // as YAML; empty: made from the options
+  std::string program_;           // the command that runs it
 };
 
 }  // namespace lightning

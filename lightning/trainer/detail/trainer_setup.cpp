@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <ATen/Context.h>
+#include <c10/util/Type.h>
 #include <torch/optim/optimizer.h>
 
 #include <lightning/accelerators/accelerator.h>
@@ -385,7 +386,7 @@ void Trainer::Impl::lease_folders(const SlurmConnector* slurm) {
     if (dirpath.empty()) continue;
     // RUN/checkpoints belongs to RUN, whichever callback writes there.
     const std::optional<fs::path> owner = run_dir_of(dirpath / "x.ckpt");
-    if (!owner) FileSystem::current().create_directories(dirpath);
+    if (!owner) make_writable_folder_of_option("ModelCheckpoint: dirpath", dirpath);
     folders.push_back(owner.value_or(dirpath));
   }
   run.state.leases.take(folders, slurm == nullptr ? std::nullopt : slurm->holder());
@@ -436,12 +437,31 @@ void Trainer::Impl::setup_optimizers() {
   // Here, since configure_optimizers() takes a ConfigError about the number of steps for an unknown
   // number.
   if (!parts_.optimizers.lr_scheduler.empty()) prepare_training_loader(run.state);
+  specs_asked_for_ = false;
   optimizers = call_module(run.state, module_hooks::configure_optimizers).configs();
+  check_specs_are_used();
   LIGHTNING_CHECK(
       !optimizers.empty(), ConfigError,
       "LightningModule: configure_optimizers() gave no optimizer, fit() needs one. HINT: "
       "override it and return a shared_ptr to an optimizer, or name one by the key optimizer.");
   check_optimizers();
+}
+
+void Trainer::Impl::check_specs_are_used() const {
+  const OptimizerSpecs& specs = parts_.optimizers;
+  if (specs_asked_for_ || (specs.optimizer.empty() && specs.lr_scheduler.empty())) return;
+  const bool names_optimizer = !specs.optimizer.empty();
+  const LightningModule& module = *session_->context.module;
+  throw ConfigError(detail::concat(
+      "Trainer: ", names_optimizer ? "optimizer" : "lr_scheduler", " is ",
+      names_optimizer ? specs.optimizer.class_path() : specs.lr_scheduler.class_path(), " and ",
+      c10::demangle(typeid(module).name()),
+      " overrides configure_optimizers(), which doesn't ask for it, expected one of the two. HINT: "
+      "remove the ",
+      names_optimizer && !specs.lr_scheduler.empty() ? "keys optimizer and lr_scheduler"
+      : names_optimizer                              ? "key optimizer"
+                                                     : "key lr_scheduler",
+      ", or have the override return LightningModule::configure_optimizers()."));
 }
 
 void Trainer::Impl::check_optimizers() {

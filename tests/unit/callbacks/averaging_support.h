@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -102,6 +103,19 @@ class Net : public lightning::LightningModule {
 
  private:
   NetOptions options_;
+};
+
+/// While it lives SIGTERM has a handler that does nothing, instead of Catch's, which ends the
+/// program.
+class HarmlessTermination {
+ public:
+  HarmlessTermination() : previous_(std::signal(SIGTERM, [](int) {})) {}
+  ~HarmlessTermination() { std::signal(SIGTERM, previous_); }
+  HarmlessTermination(const HarmlessTermination&) = delete;
+  HarmlessTermination& operator=(const HarmlessTermination&) = delete;
+
+ private:
+  void (*previous_)(int);
 };
 
 /// 20 rows, in batches of 4.

@@ -13,6 +13,7 @@
 
 #include "callbacks_support.h"
 #include "golden_training.h"
+#include "support/captured_stderr.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -112,6 +113,42 @@ TEST_CASE("GradientAccumulationScheduler resumes bitwise in each epoch", "[callb
     const auto [resumed, resumed_steps] = fit(folder.path(), -1, true);
     CHECK(resumed_steps == steps);
     CHECK(torch::equal(resumed, whole));
+  }
+}
+
+TEST_CASE("A run that resumes without its GradientAccumulationScheduler has the configured factor",
+          "[callbacks]") {
+  /// Sets a factor of its own, which a checkpoint keeps.
+  class Sets : public lightning::Callback {
+   public:
+    void on_train_start(lightning::TrainerContext& trainer, lightning::LightningModule&) override {
+      trainer.set_accumulate_grad_batches(3);
+    }
+  };
+  const auto fit = [](const std::filesystem::path& folder, int64_t max_epochs,
+                      lightning::Callbacks callbacks, const std::string& ckpt_path) {
+    lightning::TrainerOptions options = quiet_options();
+    options.enable_checkpointing = true;
+    options.default_root_dir = folder;
+    options.max_epochs = max_epochs;
+    const lightning_tests::CapturedStderr output;
+    lightning::Trainer trainer(options, std::move(callbacks), lightning::Loggers{});
+    trainer.fit(std::make_shared<BoringModule>(), boring_loader(12), {}, {.ckpt_path = ckpt_path});
+    return std::pair(trainer.accumulate_grad_batches(), output.text());
+  };
+  const bool scheduled = GENERATE(true, false);
+  CAPTURE(scheduled);
+  const lightning_tests::TemporaryFolder folder;
+  lightning::Callbacks callbacks = {std::make_shared<Sets>()};
+  if (scheduled) callbacks = {scheduler({{0, 3}})};
+  CHECK(fit(folder.path(), 1, std::move(callbacks), "").first == 3);
+  const auto [factor, output] = fit(folder.path(), 2, {}, "last");
+  CHECK(factor == (scheduled ? 1 : 3));
+  const auto says_so = Catch::Contains("from here on the configured 1 holds");
+  if (scheduled) {
+    CHECK_THAT(output, says_so);
+  } else {
+    CHECK_THAT(output, !says_so);
   }
 }
 

@@ -1,5 +1,7 @@
 // Which checkpoints are kept, compared with Lightning 2.6.6
 // (tests/golden/callbacks/record_callbacks.py).
+#include <unistd.h>
+
 #include <chrono>
 #include <fstream>
 #include <set>
@@ -286,6 +288,28 @@ TEST_CASE("ModelCheckpoint begins a new comparison with another monitor or mode"
   CHECK(changed->best_model_score() == (monitor == "val" ? 20.0 : 12.0));
   // Those of the comparison before aren't its own to remove.
   CHECK(kept_epochs(second.run_dir() / "checkpoints") == std::set<int64_t>{0, 1, 2});
+}
+
+TEST_CASE("Errors of folders name the option that leads there", "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const fs::path file = folder.path() / "file";
+  std::ofstream(file) << "text";
+  const auto fit = [](const fs::path& root, const fs::path& dirpath) {
+    TrainerOptions options = checkpointing(root);
+    options.max_epochs = 1;
+    Trainer(options, {make({.dirpath = dirpath})}, lightning::Loggers{})
+        .fit(std::make_shared<BoringModule>(), boring_loader());
+  };
+  const auto is_in_the_way = Catch::Contains("file\" is a file where a folder is needed");
+  CHECK_THROWS_WITH(fit(folder.path(), file / "in"),
+                    Catch::StartsWith("ModelCheckpoint: dirpath: ") && is_in_the_way);
+  CHECK_THROWS_WITH(fit(file / "in", {}),
+                    Catch::StartsWith("Trainer: default_root_dir: ") && is_in_the_way);
+  if (::geteuid() == 0) return;  // may write everywhere
+  fs::create_directory(folder.path() / "closed");
+  fs::permissions(folder.path() / "closed", fs::perms::owner_read | fs::perms::owner_exec);
+  CHECK_THROWS_WITH(fit(folder.path(), folder.path() / "closed"),
+                    Catch::StartsWith("ModelCheckpoint: dirpath: can't write into folder"));
 }
 
 TEST_CASE("ModelCheckpoint begins a new comparison in another dirpath", "[callbacks]") {

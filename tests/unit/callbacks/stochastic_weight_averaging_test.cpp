@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -18,6 +19,7 @@
 #include <lightning/callbacks/stochastic_weight_averaging.h>
 #include <lightning/callbacks/weight_averaging.h>
 #include <lightning/nn/batch_norm.h>
+#include <lightning/optim/lr_schedules.h>
 #include <lightning/util/error.h>
 
 #include "averaging_support.h"
@@ -446,6 +448,86 @@ TEST_CASE("A run that resumes without SWA has its LR schedule again", "[callback
   // StepLR has counted three epochs.
   REQUIRE(resumed->rates.size() == 1);
   CHECK(resumed->rates[0] == Approx(0.05 * 0.9));
+}
+
+TEST_CASE("With more epochs the one that renewed statistics isn't one of those that train",
+          "[callbacks]") {
+  const lightning_tests::TemporaryFolder folder;
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  fit_net({.batch_norm = true}, net_trainer_options(2),
+          {make(), std::make_shared<lightning_tests::SavesEverywhere>(folder.path())});
+  // The middle and the end of the epoch that renews.
+  for (const char* from : {"16_batch.ckpt", "20_epoch.ckpt"}) {
+    INFO(from);
+    const lightning_tests::TemporaryFolder resumed_folder;
+    lightning::TrainerOptions options = net_trainer_options(4);
+    options.default_root_dir = resumed_folder.path();
+    const auto notes = std::make_shared<NotesEpochs>();
+    lightning::Trainer trainer(options, {make(), notes}, lightning::Loggers{});
+    trainer.fit(std::make_shared<Net>(lightning_tests::NetOptions{.batch_norm = true}),
+                net_loader(), net_loader(), {.ckpt_path = (folder.path() / from).string()});
+    CHECK(notes->steps == 10);
+    CHECK(notes->starts.size() == 3);  // two that train, and one that renews
+    CHECK(trainer.global_step() == 20);
+  }
+}
+
+TEST_CASE("A resume after SWA began finds the configured rate as it was", "[callbacks]") {
+  /// Its schedule changes the rate when it is made.
+  class Warms : public Net {
+   public:
+    lightning::OptimizerList configure_optimizers() override {
+      const auto optimizer =
+          std::make_shared<lightning::optim::SGD>(parameters(), torch::optim::SGDOptions(0.05));
+      return lightning::OptimizerConfig{
+          .optimizer = optimizer,
+          .lr_scheduler = std::make_shared<lightning::optim::LinearLR>(optimizer, 0.1, 1.0, 3)};
+    }
+  };
+  const lightning_tests::TemporaryFolder runs;
+  const lightning_tests::TemporaryFolder saved;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  options.default_root_dir = runs.path();
+  const auto fit = [&](lightning::Callbacks callbacks, const std::string& ckpt_path) {
+    callbacks.push_back(swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}));
+    const lightning_tests::CapturedStderr output;
+    lightning::Trainer(options, callbacks, lightning::Loggers{})
+        .fit(std::make_shared<Warms>(), net_loader(), net_loader(), {.ckpt_path = ckpt_path});
+    return output.text();
+  };
+  fit({std::make_shared<lightning_tests::SavesEverywhere>(saved.path())}, "");
+  CHECK_THAT(fit({}, (saved.path() / "9_batch.ckpt").string()), !Catch::Contains("optimizer lr"));
+}
+
+TEST_CASE("A signal in on_train_end leaves a checkpoint from which the fit ends as without",
+          "[callbacks]") {
+  class Stopped : public Net {
+   public:
+    Stopped(const lightning_tests::NetOptions& options, bool stops) : Net(options), stops_(stops) {}
+    void on_train_end() override {
+      if (stops_) std::raise(SIGTERM);
+    }
+
+   private:
+    bool stops_;
+  };
+  const bool batch_norm = GENERATE(false, true);
+  const lightning_tests::NetOptions net{.batch_norm = batch_norm};
+  const auto make = [] { return swa({.swa_lrs = {0.01}, .swa_epoch_start = 2}); };
+  const lightning_tests::TemporaryFolder folder;
+  lightning::TrainerOptions options = net_trainer_options(3);
+  const auto whole = fit_net(net, options, {make()});
+  options.default_root_dir = folder.path();
+  options.enable_checkpointing = true;
+  const lightning_tests::HarmlessTermination of_the_test_program;
+  CHECK_THROWS_WITH(
+      lightning::Trainer(options, {make()}, lightning::Loggers{})
+          .fit(std::make_shared<Stopped>(net, true), net_loader(), net_loader()),
+      Catch::Contains("stopped by SIGTERM after step 15") && Catch::Contains("resume with"));
+  const auto resumed = std::make_shared<Stopped>(net, false);
+  lightning::Trainer(options, {make()}, lightning::Loggers{})
+      .fit(resumed, net_loader(), net_loader(), {.ckpt_path = "last"});
+  CHECK(torch::equal(resumed->weights(), whole->weights()));
 }
 
 TEST_CASE("SWA that can't be is refused before the first step", "[callbacks]") {

@@ -47,19 +47,6 @@ class NotesSteps : public lightning::Callback {
   std::vector<at::Tensor> steps;
 };
 
-/// While it lives SIGTERM has a handler that does nothing, instead of Catch's, which ends the
-/// program.
-class HarmlessTermination {
- public:
-  HarmlessTermination() : previous_(std::signal(SIGTERM, [](int) {})) {}
-  ~HarmlessTermination() { std::signal(SIGTERM, previous_); }
-  HarmlessTermination(const HarmlessTermination&) = delete;
-  HarmlessTermination& operator=(const HarmlessTermination&) = delete;
-
- private:
-  void (*previous_)(int);
-};
-
 }  // namespace
 
 TEST_CASE("EMAWeightAveraging gives Lightning's weights", "[callbacks]") {
@@ -276,7 +263,7 @@ TEST_CASE("A signal in a validation leaves the trained weights beside the averag
   options.val_check_interval = 2;
   options.limit_val_batches = 2;
   const auto whole = fit_net({}, options, {ema()});
-  const HarmlessTermination of_the_test_program;
+  const lightning_tests::HarmlessTermination of_the_test_program;
   const auto stopped = std::make_shared<Stopped>(true);
   CHECK_THROWS_AS(lightning::Trainer(options, {ema()}, lightning::Loggers{})
                       .fit(stopped, net_loader(), net_loader()),

@@ -254,6 +254,30 @@ TEST_CASE("fit trains, and the config saved with the run gives the same run agai
   }
 }
 
+TEST_CASE("a resumed run names changed callbacks by class and option") {
+  const TemporaryFolder folder;
+  const std::string filename(90, 'a');
+  const auto callbacks = [&](const std::string& patience, const std::string& end) {
+    return "{class_path: EarlyStopping, init_args: {monitor: val_loss, patience: " + patience +
+           "}}, {class_path: ModelCheckpoint, init_args: {filename: " + filename + end + "}}]";
+  };
+  fitted_checkpoint(folder, {"--trainer.callbacks", "[" + callbacks("3", "b")});
+  const std::string said = captured(STDERR_FILENO, [&] {
+    run(fit_arguments(folder) +
+        std::vector<std::string>{"--ckpt_path", "last", "--trainer.callbacks",
+                                 "[LearningRateMonitor, " + callbacks("5", "c")});
+  });
+  INFO(said);
+  const std::vector<std::string> lines = {
+      "trainer.callbacks.EarlyStopping.patience: 3 in the checkpoint, 5 in the config",
+      "trainer.callbacks: none in the checkpoint, LearningRateMonitor in the config",
+      // Whole, since what a cut leaves is the same.
+      "trainer.callbacks.ModelCheckpoint.filename: " + filename + "b in the checkpoint, " +
+          filename + "c in the config"};
+  for (const std::string& line : lines) CHECK(said.find(line) != std::string::npos);
+  CHECK(said.find("trainer.callbacks.0") == std::string::npos);
+}
+
 TEST_CASE("validate, test and predict run with the weights of a checkpoint") {
   const TemporaryFolder folder;
   const auto checkpoint = fitted_checkpoint(folder);

@@ -139,8 +139,9 @@ TEST_CASE("TensorBoardLogger says where it can't write", "[loggers]") {
   lightning::write_file_atomically(folder / "runs", "");
   lightning::TensorBoardLogger logger;
   CHECK_THROWS_AS(logger.setup({.run_dir = folder / "runs/1"}), Error);
-  CHECK_THROWS_WITH(logger.setup({.run_dir = folder / "runs/1"}),
-                    Contains("TensorBoardLogger: ") && Contains("runs\" is a file"));
+  CHECK_THROWS_WITH(
+      logger.setup({.run_dir = folder / "runs/1"}),
+      Contains("TensorBoardLogger: dir: can't create folder") && Contains("runs\" is a file"));
 }
 
 TEST_CASE("A logger that resumes touches nothing before it is opened or gets a row", "[loggers]") {

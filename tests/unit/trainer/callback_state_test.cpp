@@ -3,6 +3,8 @@
 
 #include <lightning/callbacks/early_stopping.h>
 #include <lightning/callbacks/model_checkpoint.h>
+#include <lightning/callbacks/spike_detection.h>
+#include <lightning/callbacks/timer.h>
 #include <lightning/checkpoint/checkpoint.h>
 #include <lightning/trainer/trainer.h>
 #include <lightning/util/error.h>
@@ -120,7 +122,16 @@ TEST_CASE("Callbacks of one key are an error before the first step", "[trainer]"
   };
   CHECK_THROWS_WITH(with({counter("same"), counter("other"), counter("same")}),
                     Catch::Contains("callback 1 (") && Catch::Contains("callback 3 (") &&
-                        Catch::Contains("Counter") && Catch::Contains("remove one of them"));
+                        Catch::Contains("Counter") && Catch::Contains("remove one of them") &&
+                        Catch::Contains("override state_key()"));
+  const auto timer = [] { return std::make_shared<lightning::Timer>(lightning::TimerOptions{}); };
+  CHECK_THROWS_WITH(with({timer(), timer()}), Catch::Contains("a different interval") &&
+                                                  !Catch::Contains("override state_key()"));
+  const auto spikes = [] {
+    return std::make_shared<lightning::SpikeDetection>(lightning::SpikeDetectionOptions{});
+  };
+  CHECK_THROWS_WITH(with({spikes(), spikes()}), Catch::Contains("a run can have one") &&
+                                                    !Catch::Contains("override state_key()"));
   CHECK_THROWS_WITH(with({stopping(3), stopping(5)}),
                     Catch::Contains("lightning::EarlyStopping") && Catch::Contains("monitor"));
   CHECK_THROWS_WITH(with({checkpoint(true), checkpoint(false)}),

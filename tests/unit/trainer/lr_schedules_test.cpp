@@ -390,6 +390,23 @@ TEST_CASE("A config names ReduceLROnPlateau and its monitor", "[trainer]") {
       Catch::Contains("has no monitor"));
 }
 
+TEST_CASE("Named optimizers and schedules that the module doesn't ask for are refused",
+          "[trainer]") {
+  const auto fit = [](const char* optimizer, const char* schedule) {
+    lightning::TrainerParts parts{.loggers = lightning::Loggers{}};
+    parts.optimizers.optimizer = optimizer;
+    parts.optimizers.lr_scheduler = schedule;
+    lightning::Trainer(options_of(1), parts).fit(std::make_shared<BoringModule>(), boring_loader());
+  };
+  const auto overrides = Catch::Contains("BoringModule overrides configure_optimizers()");
+  CHECK_THROWS_WITH(fit("AdamW", ""), overrides && Catch::Contains("Trainer: optimizer is AdamW"));
+  CHECK_THROWS_WITH(fit("", "ConstantLR"),
+                    overrides && Catch::Contains("Trainer: lr_scheduler is ConstantLR"));
+  CHECK_THROWS_WITH(fit("AdamW", "ConstantLR"),
+                    overrides && Catch::Contains("the keys optimizer and lr_scheduler"));
+  CHECK_NOTHROW(fit("", ""));
+}
+
 namespace {
 
 /// A plateau per step on the validation, one per epoch on the training, and a cycle that moves
