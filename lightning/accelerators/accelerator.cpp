@@ -8,6 +8,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include <lightning/accelerators/detail/cuda_plugin.h>
+#include <lightning/accelerators/detail/host_memory.h>
 #include <lightning/util/detail/strings.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -150,9 +151,14 @@ void synchronize(at::Device device) {
 }
 
 MemoryStats memory_stats(at::Device device) {
-  if (device.is_cpu()) return {};
-  const Stats stats = at::accelerator::getDeviceStats(device.index());
   MemoryStats result;
+  if (device.is_cpu()) {
+    const HostMemoryUse use = host_memory_use();
+    result.allocated = use.allocated;
+    result.peak_allocated = use.peak;
+    return result;
+  }
+  const Stats stats = at::accelerator::getDeviceStats(device.index());
   result.allocated = stats.allocated_bytes[kAggregate].current;
   result.peak_allocated = stats.allocated_bytes[kAggregate].peak;
   result.reserved = stats.reserved_bytes[kAggregate].current;
@@ -163,7 +169,11 @@ MemoryStats memory_stats(at::Device device) {
 }
 
 void reset_peak_memory(at::Device device) {
-  if (!device.is_cpu()) at::accelerator::resetPeakStats(device.index());
+  if (device.is_cpu()) {
+    reset_host_memory_peak();
+  } else {
+    at::accelerator::resetPeakStats(device.index());
+  }
 }
 
 }  // namespace lightning

@@ -45,16 +45,21 @@ LIGHTNING_API void set_current_device(at::Device device);
 /// Sync: returns when all work of the device is done; nothing on the CPU.
 LIGHTNING_API void synchronize(at::Device device);
 
-/// Bytes of device memory; all 0 on the CPU.
+/// Bytes of device memory. On the CPU only the first two are known, of this process's tensors
+/// (those whose memory torch allocated), to the byte: from the first Trainer for the CPU on, which
+/// counts what is allocated after it was made. They are 0 where the program has set an allocator of
+/// its own for torch, MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ is set, the C library isn't
+/// glibc, or a sanitizer watches.
 struct MemoryStats {
   int64_t allocated = 0;       // in tensors now
-  int64_t peak_allocated = 0;  // most in tensors since the last reset
+  int64_t peak_allocated = 0;  // most in tensors at one time since the last reset
   int64_t reserved = 0;        // held by the caching allocator
   int64_t free = 0;            // of the device, for all processes
   int64_t total = 0;
 };
-/// No sync.
+/// No sync. Any thread.
 LIGHTNING_API MemoryStats memory_stats(at::Device device);
+/// From here on `peak_allocated` begins with what is allocated now. Any thread.
 LIGHTNING_API void reset_peak_memory(at::Device device);
 
 }  // namespace lightning

@@ -34,6 +34,7 @@ struct alignas(HostArena::kAlignment) HostArena::Block {
   size_t size = 0;  // with this header
   Block* before = nullptr;
   bool is_free = false;
+  size_t requested = 0;  // while it is not free
   // While it is free.
   Block* previous = nullptr;
   Block* next = nullptr;
@@ -73,12 +74,14 @@ void* HostArena::allocate(size_t bytes) {
   if (block == nullptr) block = take_new(size);
   if (block == nullptr) return nullptr;
   cut(block, size);
+  block->requested = bytes;
   return block + 1;
 }
 
-void HostArena::free(void* memory) {
+size_t HostArena::free(void* memory) {
   Block* block = static_cast<Block*>(memory) - 1;
   const std::lock_guard<std::mutex> lock(mutex_);
+  const size_t requested = block->requested;
   Block* neighbour = after(block);
   if (neighbour != nullptr && neighbour->is_free) {
     remove(neighbour);
@@ -94,6 +97,7 @@ void HostArena::free(void* memory) {
   }
   if (Block* next = after(block)) next->before = block;
   insert(block);
+  return requested;
 }
 
 bool HostArena::contains(const void* address) const {

@@ -27,8 +27,8 @@ class HostArena {
 
   /// `bytes` (at least kMinBlock) at a multiple of kAlignment; null when the arena is full.
   void* allocate(size_t bytes);
-  /// A block of allocate().
-  void free(void* memory);
+  /// A block of allocate(). Returns the bytes that were asked for.
+  size_t free(void* memory);
   /// Whether the address is one of the arena's.
   bool contains(const void* address) const;
   /// Memory taken from the system so far, in bytes.

@@ -37,6 +37,18 @@ class FakeBackend final : public c10d::Backend {
     copy(output.view({size_, -1}), input.reshape({1, -1}));
     return completed_work({output});
   }
+  Work reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
+                      const c10d::ReduceScatterOptions& options) override {
+    copy(outputs.at(0), inputs.at(0).at(static_cast<size_t>(rank_)).reshape(outputs[0].sizes()));
+    reduce(outputs[0], options.reduceOp);
+    return completed_work({outputs[0]});
+  }
+  Work _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                            const c10d::ReduceScatterOptions& options) override {
+    copy(output.view(-1), input.reshape({size_, -1})[rank_]);
+    reduce(output, options.reduceOp);
+    return completed_work({output});
+  }
   Work barrier(const c10d::BarrierOptions&) override { return completed_work({}); }
 
  private:

@@ -45,6 +45,33 @@ void keep_forever(c10::intrusive_ptr<c10d::Backend> backend) {
   kept->push_back(std::move(backend));
 }
 
+std::string description_of(const at::Tensor& tensor) {
+  return concat(c10::str(tensor.sizes()), " of ", c10::toString(tensor.scalar_type()),
+                tensor.is_contiguous() ? "" : " with gaps");
+}
+
+/// For all backends alike, before the collective is recorded: their own errors differ.
+void check_scattered(const at::Tensor& input, const at::Tensor& output, int ranks) {
+  TORCH_CHECK(output.is_contiguous() && output.numel() * ranks == input.numel() &&
+                  output.scalar_type() == input.scalar_type(),
+              "reduce_scatter got an input of ", description_of(input), " and an output of ",
+              description_of(output), ", expected a contiguous output of the input's type with 1/",
+              ranks, " of its elements. HINT: pad the input to a multiple of ", ranks, ".");
+}
+
+void check_parts(at::TensorList parts, const at::Tensor& output, int ranks) {
+  TORCH_CHECK(static_cast<int>(parts.size()) == ranks, "reduce_scatter got ", parts.size(),
+              " parts, expected one for each of ", ranks, " ranks.");
+  for (size_t r = 0; r < parts.size(); ++r) {
+    TORCH_CHECK(output.is_contiguous() && parts[r].numel() == output.numel() &&
+                    parts[r].scalar_type() == output.scalar_type(),
+                "reduce_scatter got ", description_of(parts[r]), " as the part of rank ", r,
+                " and an output of ", description_of(output),
+                ", expected parts of the size and type of the output, which is contiguous. HINT: "
+                "pad the parts to one size.");
+  }
+}
+
 }  // namespace
 
 RecordedWork::RecordedWork(int rank, c10d::OpType type, const at::Device& device)
@@ -134,13 +161,11 @@ void RecordingBackend::follow(const c10::intrusive_ptr<RecordedWork>& work, cons
   });
 }
 
+bool RecordingBackend::must_take_part() const { return inner_->getBackendName() == "gloo"; }
+
 RecordingBackend::Work RecordingBackend::reduce_and_take_part(
     c10d::OpType type, at::TensorList payload, const at::Tensor& output, at::Tensor all,
     const c10d::ReduceScatterOptions& options) {
-  TORCH_CHECK(output.is_contiguous() && output.numel() * size_ == all.numel() &&
-                  output.scalar_type() == all.scalar_type(),
-              "reduce_scatter got an output of ", output.sizes(), " for ", all.numel(),
-              " elements on ", size_, " ranks");
   std::vector<at::Tensor> sum{std::move(all)};
   c10d::AllreduceOptions all_options;
   all_options.reduceOp = options.reduceOp;
@@ -194,7 +219,8 @@ RecordingBackend::Work RecordingBackend::reduce_scatter(
     std::vector<at::Tensor>& outputs, std::vector<std::vector<at::Tensor>>& inputs,
     const c10d::ReduceScatterOptions& options) {
   const std::vector<at::Tensor>& parts = inputs.at(0);
-  if (device_.is_cuda()) {
+  check_parts(parts, outputs.at(0), size_);
+  if (!must_take_part()) {
     return record(c10d::OpType::REDUCE_SCATTER, "reduce_scatter", parts,
                   [&] { return inner_->reduce_scatter(outputs, inputs, options); });
   }
@@ -206,7 +232,8 @@ RecordingBackend::Work RecordingBackend::reduce_scatter(
 
 RecordingBackend::Work RecordingBackend::_reduce_scatter_base(
     at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) {
-  if (device_.is_cuda()) {
+  check_scattered(input, output, size_);
+  if (!must_take_part()) {
     return record(c10d::OpType::_REDUCE_SCATTER_BASE, "reduce_scatter", input,
                   [&] { return inner_->_reduce_scatter_base(output, input, options); });
   }

@@ -71,8 +71,11 @@ class RecordingBackend final : public c10d::Backend {
               std::function<std::vector<at::Tensor>()> result = {});
   void follow(const c10::intrusive_ptr<RecordedWork>& work, const Work& inner, const char* name,
               std::function<std::vector<at::Tensor>()> result);
-  /// Gloo's reduce-scatter is an all-reduce whose work has no future, so it is made here. `all`:
-  /// the parts of all ranks, flat; overwritten.
+  /// Whether a reduce-scatter is made by reduce_and_take_part().
+  bool must_take_part() const;
+  /// For Gloo, whose own reduce-scatter is this too (a copy of the input and an all-reduce, in
+  /// LibTorch 2.11), but its work has no future that can be failed. `all`: the parts of all ranks,
+  /// flat; overwritten.
   Work reduce_and_take_part(c10d::OpType type, at::TensorList payload, const at::Tensor& output,
                             at::Tensor all, const c10d::ReduceScatterOptions& options);
 

@@ -44,11 +44,30 @@ class SharedMemoryBackend final : public c10d::Backend {
   }
   Work _allgather_base(at::Tensor& output, at::Tensor& input,
                        const c10d::AllgatherOptions&) override {
-    TORCH_CHECK(output.is_contiguous() && output.numel() == input.numel() * size_,
-                "all_gather got an output of ", output.sizes(), " for ", input.numel(),
-                " elements on ", size_, " ranks");
+    TORCH_CHECK(output.is_contiguous() && output.numel() == input.numel() * size_ &&
+                    output.scalar_type() == input.scalar_type(),
+                "all_gather got an output of ", output.sizes(), " of ", output.scalar_type(),
+                " for an input of ", input.sizes(), " of ", input.scalar_type(), " on ", size_,
+                " ranks, expected a contiguous output with ", input.numel() * size_,
+                " elements of the input's type");
     const at::NoGradGuard no_grad;
     all_gather(input, output.view({size_, -1}).unbind(0));
+    return completed_work({output});
+  }
+  // RecordingBackend has checked the sizes.
+  Work reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
+                      const c10d::ReduceScatterOptions& options) override {
+    const at::NoGradGuard no_grad;
+    Tensors parts;
+    for (const at::Tensor& part : inputs.at(0)) parts.push_back(flat(part.contiguous()));
+    reduce_scatter_parts(parts, outputs.at(0), options.reduceOp);
+    return completed_work({outputs[0]});
+  }
+  Work _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                            const c10d::ReduceScatterOptions& options) override {
+    const at::NoGradGuard no_grad;
+    reduce_scatter_parts(flat(input.contiguous()).view({size_, -1}).unbind(0), output,
+                         options.reduceOp);
     return completed_work({output});
   }
   Work barrier(const c10d::BarrierOptions&) override {
@@ -68,27 +87,45 @@ class SharedMemoryBackend final : public c10d::Backend {
     return result;
   }
 
-  /// Calls `step(chunk)` for parts of `tensor` (flat) that fit into a block; at least once.
-  template <typename Step>
-  void for_each_chunk(const at::Tensor& tensor, const Step& step) {
+  static at::Tensor flat(const at::Tensor& tensor) {
     TORCH_CHECK(tensor.is_cpu() && tensor.is_contiguous() && tensor.layout() == at::kStrided,
                 "collectives in shared memory take contiguous dense tensors on the CPU");
-    const at::NoGradGuard no_grad;
-    const at::Tensor flat = tensor.view(-1);
-    const int64_t total = flat.numel();
-    const int64_t most = SharedMemory::kBlockBytes / static_cast<int64_t>(tensor.element_size());
+    return tensor.view(-1);
+  }
+
+  /// How many elements like those of `tensor` a block holds.
+  static int64_t block_elements(const at::Tensor& tensor) {
+    return SharedMemory::kBlockBytes / static_cast<int64_t>(tensor.element_size());
+  }
+
+  /// Calls `step(begin, count)` for [0, total) in ranges of at most `most`, each time with new
+  /// blocks; at least once.
+  template <typename Step>
+  void for_each_range(int64_t total, int64_t most, const Step& step) {
     int64_t begin = 0;
     do {
-      const int64_t count = std::min(most, total - begin);
       memory_->next_block();
-      step(count == total ? flat : flat.narrow(0, begin, count), begin);
+      step(begin, std::min(most, total - begin));
       begin += most;
     } while (begin < total);
   }
 
-  /// The block of a rank as a tensor like `chunk`.
-  at::Tensor block(int rank, const at::Tensor& chunk) const {
-    return at::from_blob(memory_->block(rank), chunk.sizes(), chunk.options());
+  /// Calls `step(chunk, begin)` for parts of `tensor` (flat) that fit into a block; at least once.
+  template <typename Step>
+  void for_each_chunk(const at::Tensor& tensor, const Step& step) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor all = flat(tensor);
+    const int64_t total = all.numel();
+    for_each_range(total, block_elements(all), [&](int64_t begin, int64_t count) {
+      step(count == total ? all : all.narrow(0, begin, count), begin);
+    });
+  }
+
+  /// The block of a rank as a tensor like `chunk`; with `slice` the slice of that number, where a
+  /// block holds several of the size of `chunk`.
+  at::Tensor block(int rank, const at::Tensor& chunk, int slice = 0) const {
+    return at::from_blob(memory_->block(rank) + static_cast<size_t>(slice) * chunk.nbytes(),
+                         chunk.sizes(), chunk.options());
   }
 
   static void combine(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
@@ -155,6 +192,38 @@ class SharedMemoryBackend final : public c10d::Backend {
     for (int r = 0; r < size_; ++r) {
       if (r != rank_) part_of(chunk, r).copy_(part_of(blocks[static_cast<size_t>(r)], r));
     }
+  }
+
+  /// Each rank puts a slice of every part into its block and combines those of its own part: with
+  /// the bits that all_reduce() gives them. `parts`: flat, one for each rank, of the size and type
+  /// of `output`, which may be this rank's part itself.
+  void reduce_scatter_parts(const Tensors& parts, const at::Tensor& output,
+                            const c10d::ReduceOp& reduce_op) {
+    const c10d::ReduceOp::RedOpType operation = reduce_op.op_;
+    const at::Tensor result = flat(output);
+    const Announcement what =
+        announcement("reduce_scatter", result.scalar_type(), static_cast<int>(operation),
+                     static_cast<int64_t>(result.nbytes()) * size_);
+    // Then the first ranks' sum would overwrite this rank's slice before it is added.
+    const bool in_place = result.is_alias_of(parts.at(static_cast<size_t>(rank_)));
+    const int64_t most = std::max<int64_t>(block_elements(result) / size_, 1);
+    for_each_range(result.numel(), most, [&](int64_t begin, int64_t count) {
+      const auto slice_of = [&](int rank) {
+        return parts[static_cast<size_t>(rank)].narrow(0, begin, count);
+      };
+      for (int r = 0; r < size_; ++r) {
+        if (r == rank_ && !in_place) continue;  // nobody else reads it
+        const at::Tensor slice = slice_of(r);
+        block(rank_, slice, r).copy_(slice);
+      }
+      memory_->meet(what);
+      const at::Tensor out = result.narrow(0, begin, count);
+      Tensors slices;
+      for (int r = 0; r < size_; ++r) {
+        slices.push_back(r == rank_ && !in_place ? slice_of(r) : block(r, out, rank_));
+      }
+      combine_blocks(out, slices, operation);
+    });
   }
 
   void broadcast_from(int64_t root, const at::Tensor& tensor) {

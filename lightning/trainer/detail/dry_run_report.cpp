@@ -3,11 +3,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <unordered_set>
 #include <variant>
 
+#include <lightning/accelerators/accelerator.h>
 #include <lightning/optim/optimizer_state.h>
+#include <lightning/trainer/detail/report.h>
 #include <lightning/util/detail/text_table.h>
 #include <lightning/util/error.h>
 #include <lightning/util/log.h>
@@ -19,16 +20,6 @@ using detail::concat;
 
 std::string count_text(const std::optional<int64_t>& count) {
   return count ? std::to_string(*count) : "unknown";
-}
-
-std::string size_text(int64_t bytes) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto size = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; size >= 1024.0 && unit + 1 < std::size(kUnits); ++unit) size /= 1024.0;
-  char text[32];
-  std::snprintf(text, sizeof(text), unit == 0 ? "%.0f %s" : "%.1f %s", size, kUnits[unit]);
-  return text;
 }
 
 int64_t validations_per_epoch(const RunState& run, int64_t batches) {
@@ -134,6 +125,8 @@ int64_t peak_resident_bytes() {
 }
 
 std::string memory_table(const RunState& run) {
+  // Before the optimizer's state is copied for its size.
+  const int64_t peak_in_tensors = memory_stats(run.context.options.device).peak_allocated;
   TextTable table({"memory of a rank", "bytes", ""});
   table.align_right(1);
   table.align_right(2);
@@ -149,6 +142,7 @@ std::string memory_table(const RunState& run) {
   add_row("optimizer state", bytes_of_optimizer(run));
   add_row("gradient buckets", run.context.strategy->bucket_bytes());
   add_row("sum", sum);
+  if (peak_in_tensors > 0) add_row("peak in tensors of this process", peak_in_tensors);
   add_row("peak resident size of this process", peak_resident_bytes());
   return table.to_text();
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 
+#include <lightning/accelerators/accelerator.h>
 #include <lightning/callbacks/model_checkpoint.h>
 #include <lightning/config/yaml.h>
 #include <lightning/precision/precision.h>
@@ -93,6 +94,16 @@ void print_world_ready(World& world) {
                           world.topology().world_size, " processes\n", rule));
 }
 
+std::string size_text(int64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto size = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; size >= 1024.0 && unit + 1 < std::size(kUnits); ++unit) size /= 1024.0;
+  char text[32];
+  std::snprintf(text, sizeof(text), unit == 0 ? "%.0f %s" : "%.1f %s", size, kUnits[unit]);
+  return text;
+}
+
 std::string signal_name(int signal) {
   if (signal == SIGINT) return "SIGINT (Ctrl-C)";
   const char* name = ::sigabbrev_np(signal);
@@ -115,6 +126,11 @@ void print_run_end(const RunState& run) {
     text += ")";
   }
   log_info(text + ".");
+  const int64_t peak = memory_stats(run.context.options.device).peak_allocated;
+  if (peak > 0) {
+    log_info(detail::concat("Peak memory in tensors of rank ", run.context.strategy->global_rank(),
+                            ": ", size_text(peak), " (", peak, " bytes)"));
+  }
   for (const auto& callback : run.context.callbacks) {
     const auto* checkpoint = dynamic_cast<const ModelCheckpoint*>(callback.get());
     if (checkpoint == nullptr) continue;

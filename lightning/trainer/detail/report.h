@@ -17,12 +17,15 @@ void print_run_header(const RunState& run, const std::optional<std::filesystem::
 /// prints its number) and when all have connected.
 void print_rendezvous(const Topology& topology);
 void print_world_ready(World& world);
-/// Why the run ended, its time, the run's folder and the best checkpoint's.
+/// Why the run ended, its time, this rank's peak memory in tensors (where it is known), the run's
+/// folder and the best checkpoint's.
 void print_run_end(const RunState& run);
 /// One table with a column for each loader.
 void print_metrics(Stage stage, const std::vector<MetricMap>& metrics);
 /// Sends the flat form of the run's config to the loggers.
 void log_hyperparameters(RunState& run);
+/// "1.5 MiB".
+std::string size_text(int64_t bytes);
 /// "SIGTERM", and where it helps what it means: "SIGINT (Ctrl-C)".
 std::string signal_name(int signal);
 /// The command line that resumes from a checkpoint.

@@ -151,6 +151,8 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions options, TrainerParts parts
       callbacks_(std::move(parts_.callbacks)),
       profiler_(std::move(parts_.profiler)) {
   const TrainerOptions& user = options_.user;
+  // Here, so that a module made after the Trainer, as programs with a command line do, is counted.
+  if (options_.device.is_cpu()) keep_freed_host_memory();
   if (user.barebones) check_barebones(callbacks_, parts_.loggers, profiler_.get());
   if (user.enable_checkpointing && !has_callback<ModelCheckpoint>(callbacks_)) {
     callbacks_.push_back(std::make_shared<ModelCheckpoint>(ModelCheckpointOptions{}));
@@ -197,7 +199,6 @@ void Trainer::Impl::begin_run(Stage stage, std::shared_ptr<LightningModule> modu
   run.context.loggers = loggers_;
   run.context.run_dir = run_dir_;
   set_deterministic(options_.user.deterministic);
-  if (options_.device.is_cpu()) keep_freed_host_memory();
   set_log_rank(static_cast<int>(run.context.strategy->global_rank()));
   MetricFlow& metrics = run.state.metrics;
   run.context.module->attach(&trainer_,

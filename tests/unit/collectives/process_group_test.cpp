@@ -251,6 +251,35 @@ TEST_CASE("c10d's own collectives go through the group") {
       refused = std::string(error.what()).find("does not support alltoall") != std::string::npos;
     }
     expect(refused, "alltoall refused");
+
+    const auto refusal_of = [&](at::Tensor part, std::vector<at::Tensor> given) -> std::string {
+      std::vector<at::Tensor> parts_of_output{part};
+      std::vector<std::vector<at::Tensor>> given_parts{given};
+      try {
+        if (given.size() == 1) {
+          c10d._reduce_scatter_base(part, given[0])->wait();
+        } else {
+          c10d.reduce_scatter(parts_of_output, given_parts)->wait();
+        }
+      } catch (const c10::Error& error) {
+        return error.what();
+      }
+      return "nothing refused";
+    };
+    const auto expect_refused = [&](const std::string& error, const std::string& text) {
+      expect(error.find(text) != std::string::npos, text + ", got " + error);
+    };
+    const at::Tensor two = torch::ones({2});
+    expect_refused(refusal_of(two, {torch::ones({3})}),
+                   "an input of [3] of Float and an output of [2] of Float, expected");
+    expect_refused(refusal_of(two, {torch::ones({4}, at::kDouble)}), "an input of [4] of Double");
+    expect_refused(refusal_of(torch::ones({2, 2}).select(1, 0), {torch::ones({4})}),
+                   "an output of [2] of Float with gaps");
+    // As many elements as the ranks want, but in unequal parts.
+    expect_refused(refusal_of(two, {torch::ones({1}), torch::ones({3})}),
+                   "[1] of Float as the part of rank 0 and an output of [2] of Float");
+    expect_refused(refusal_of(two, {two, two, two}), "3 parts, expected one for each of 2 ranks");
+    expect(group->counters().messages == 5, "nothing sent for what was refused");
     control->barrier("end");
   });
 }

@@ -10,6 +10,7 @@
 
 #include <torch/torch.h>
 #include <catch2/catch.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
 #include <lightning/collectives/detail/shared_memory.h>
 #include <lightning/collectives/process_group.h>
@@ -86,6 +87,41 @@ TEST_CASE("tensors of any size are summed in the order of the ranks, with equal 
   });
 }
 
+TEST_CASE("reduce_scatter gives each rank the bits that all_reduce gives its part") {
+  const int64_t ranks = GENERATE(2, 3, 4);
+  const int64_t slice = kFloatsInBlock / ranks;
+  const int64_t size = GENERATE_COPY(int64_t{0}, int64_t{1}, slice, slice + 1, 3 * slice + 7);
+  CAPTURE(ranks, size);
+  run_ranks(ranks, [&](const Control& control) {
+    const auto group = create(control);
+    c10d::ProcessGroup& c10d = *group->c10d();
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+      const at::Tensor before = random_of(control->rank(), 0, ranks * size).to(dtype);
+      for (const auto operation : {c10d::ReduceOp::SUM, c10d::ReduceOp::AVG, c10d::ReduceOp::MAX}) {
+        const std::string what = c10::str(at::toString(dtype), ", operation ", int{operation});
+        at::Tensor input = before.clone();
+        std::vector<at::Tensor> all{input.clone()};
+        c10d::AllreduceOptions all_options;
+        all_options.reduceOp = operation;
+        c10d.allreduce(all, all_options)->wait();
+        const at::Tensor expected = all[0].narrow(0, control->rank() * size, size);
+
+        c10d::ReduceScatterOptions options;
+        options.reduceOp = operation;
+        at::Tensor part = torch::empty({size}, dtype);
+        c10d._reduce_scatter_base(part, input, options)->wait();
+        expect(torch::equal(part, expected), "its part of all_reduce, " + what);
+        expect(torch::equal(input, before), "an input that is left alone, " + what);
+
+        at::Tensor own = input.narrow(0, control->rank() * size, size);
+        c10d._reduce_scatter_base(own, input, options)->wait();
+        expect(torch::equal(own, expected), "the same in place, " + what);
+      }
+    }
+    control->barrier("end");
+  });
+}
+
 TEST_CASE("ranks that are late at random read what was meant for them") {
   const int64_t ranks = GENERATE(2, 4);
   run_ranks(ranks, [&](const Control& control) {
@@ -101,6 +137,13 @@ TEST_CASE("ranks that are late at random read what was meant for them") {
       const double expected =
           static_cast<double>(i * ranks) + static_cast<double>(ranks * (ranks - 1)) / 2;
       expect(torch::equal(sum, torch::full({size}, expected)), "sum " + std::to_string(i));
+
+      const at::Tensor parts = torch::arange(ranks * (size / ranks), at::kFloat);
+      if (delays() % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds(delays() % 900));
+      const at::Tensor part = group->reduce_scatter(parts + control->rank());
+      const at::Tensor part_sum = parts * ranks + ranks * (ranks - 1) / 2;
+      expect(torch::equal(part, part_sum.chunk(ranks)[static_cast<size_t>(control->rank())]),
+             "part " + std::to_string(i));
     }
   });
 }
@@ -142,6 +185,8 @@ TEST_CASE("ranks in different collectives learn who is where") {
        "rank 2 is in all_reduce of 16 bytes of Double"},
       {"another collective", [](ProcessGroup& group) { group.barrier(); },
        "rank 2 is in barrier of 0 bytes"},
+      {"another way to sum", [](ProcessGroup& group) { group.reduce_scatter(torch::ones({6})); },
+       "rank 2 is in reduce_scatter of 24 bytes of Float"},
       {"another reduction",
        [](ProcessGroup& group) {
          at::Tensor tensor = torch::ones({4});

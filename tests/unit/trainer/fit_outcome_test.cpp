@@ -3,9 +3,11 @@
 
 #include <catch2/catch.hpp>
 
+#include <lightning/accelerators/accelerator.h>
 #include <lightning/trainer/trainer.h>
 
 #include "captured_fit.h"
+#include "support/skip.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -159,6 +161,32 @@ TEST_CASE("The speed at the end is that of the line's own numbers", "[trainer]")
       output, match,
       std::regex(": (\\d+) steps in ([\\d.e+-]+) s \\(([\\d.e+-]+) steps/s in all")));
   CHECK(std::stod(match[3]) == Approx(std::stod(match[1]) / std::stod(match[2])).epsilon(0.001));
+}
+
+TEST_CASE("The peak of the memory in tensors is told at the end", "[trainer]") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  SKIP_TEST("the sanitizers bring an allocator of their own, which counts nothing");
+#endif
+  TrainerOptions options = quiet_options();
+  options.accelerator = "cpu";
+  options.max_epochs = 1;
+  constexpr int64_t kBytes = 16 << 20;
+  const auto module = std::make_shared<Counting>();
+  module->output = [&](int64_t) {
+    const at::Tensor of_the_step = torch::empty({kBytes}, at::kByte);
+    return StepOutput(module->layer->weight.sum());
+  };
+  lightning::reset_peak_memory(at::kCPU);
+  const std::string output = fit(options, {}, module).output;
+  std::smatch match;
+  REQUIRE(std::regex_search(
+      output, match,
+      std::regex("Peak memory in tensors of rank 0: ([\\d.]+) MiB \\((\\d+) bytes\\)")));
+  const int64_t bytes = std::stoll(match[2]);
+  CHECK(bytes >= kBytes);
+  CHECK(bytes == lightning::memory_stats(at::kCPU).peak_allocated);
+  CHECK(lightning::memory_stats(at::kCPU).allocated < kBytes);
+  CHECK(std::stod(match[1]) == Approx(static_cast<double>(bytes) / (1 << 20)).margin(0.06));
 }
 
 TEST_CASE("Data that gives no batch is named with its reason", "[trainer]") {
